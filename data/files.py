@@ -1,0 +1,92 @@
+"""Files that are whole or absent, locks that die with their holder, and digests."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from distill.data.errors import UserError
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> str:
+    """Write a file beside `path` and rename it, so that a kill at any moment leaves the old file or the new one.
+
+    The temporary file lies in the same folder, because a rename across file systems is a copy.
+
+    Returns:
+        The sha256 of what was written, in hexadecimal.
+
+    Raises:
+        OSError: the disk is full, or not to be written; the temporary file is gone and `path` is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = file_digest(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+    return digest
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_atomically` for a text in UTF-8."""
+    write_atomically(path, lambda file: file.write(text.encode()) and None)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_atomically` for a JSON value, indented for people."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Delete what a killed writer left behind. Only the holder of the folder's lock may call this."""
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """Sha256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def lock(folder: Path, task: str) -> Iterator[None]:
+    """Hold a folder for one writer. The kernel frees the lock when the process ends, however it ends.
+
+    Raises:
+        UserError: another process holds it; the message names the host and process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise UserError(f"{folder} is being written by {holder}; wait for it, or choose another folder") from None
+        file.truncate(0)
+        file.write(f"{task} (process {os.getpid()} on {socket.gethostname()})")
+        file.flush()
+        yield
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
