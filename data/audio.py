@@ -1,0 +1,166 @@
+"""Decoding: any file to mono float32, reading only the window that is asked for.
+
+The reasons in `AudioError` are a closed set: missing, permission, symlink_loop, not_regular_file, bad_name,
+empty_file, unrecognised_format, malformed, truncated, unknown_length, bad_sample_rate, too_many_channels,
+too_short, non_finite_audio.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from distill.data.errors import AudioError
+
+SAMPLE_RATES = range(2_000, 400_001)  # Hz
+MAX_CHANNELS = 64
+MAX_PEAK = 1e3  # beyond this a float file holds no audio
+MIN_SECONDS = 0.01
+TRUNCATED_BELOW = 0.98  # share of the promised samples that must decode
+_UNKNOWN_LENGTH = 1 << 40  # libsndfile reports 2^63-1 for a FLAC of unknown length
+
+CHANNEL_POLICY = "mean"  # part of every fingerprint
+
+
+def read(
+    path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None
+) -> tuple[NDArray[np.float32], int]:
+    """Decode a window of a file and mix it to mono by the mean of its channels.
+
+    Args:
+        path: A WAV, FLAC, OGG, Opus, MP3 or AIFF file, whatever its extension says.
+        start: Where the window begins, in seconds.
+        duration: How long it is, in seconds; None reads to the end. A window past the end is cut there.
+
+    Returns:
+        Samples in [-1, 1] of shape (samples,), float32, and their sample rate in Hz.
+
+    Raises:
+        AudioError: the file cannot be used; `reason` says why.
+    """
+    with _open_regular_file(path) as file:
+        promised_bytes = _riff_size(file)
+        actual_bytes = os.fstat(file.fileno()).st_size
+        if actual_bytes == 0:
+            raise AudioError("empty_file", "0 bytes")
+        samples, sample_rate, expected = _decode(file, start, duration)
+    # libsndfile clamps a cut WAV to what is there and says nothing; the RIFF header still tells.
+    if promised_bytes is not None and promised_bytes > actual_bytes and start == 0 and duration is None:
+        raise AudioError(
+            "truncated", f"the header promises {promised_bytes} bytes, the file has {actual_bytes}"
+        )
+    if len(samples) < TRUNCATED_BELOW * expected:
+        raise AudioError("truncated", f"{len(samples)} of {expected} samples decoded")
+    if len(samples) < MIN_SECONDS * sample_rate:
+        raise AudioError(
+            "too_short", f"{len(samples)} samples at {sample_rate} Hz; {MIN_SECONDS} s are needed"
+        )
+    peak = np.abs(samples).max()
+    if not peak <= MAX_PEAK:  # false for NaN too
+        raise AudioError("non_finite_audio", f"a sample is {peak}")
+    mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
+    return np.ascontiguousarray(mono, dtype=np.float32), sample_rate
+
+
+def duration(path: str | os.PathLike[str]) -> float:
+    """Seconds of audio that a file's header promises. Raises AudioError."""
+    with _open_regular_file(path) as file, _sound(file) as sound:
+        return sound.frames / sound.samplerate
+
+
+def _open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open by descriptor: libsndfile cannot tell a missing file from a bad one, and waits for ever on a pipe."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:
+        raise AudioError("bad_name", str(error)) from error
+    except OSError as error:
+        reasons = {errno.ENOENT: "missing", errno.EACCES: "permission", errno.ELOOP: "symlink_loop"}
+        if error.errno in reasons:
+            raise AudioError(reasons[error.errno], os.strerror(error.errno)) from error
+        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise AudioError("bad_name", os.strerror(error.errno)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise AudioError("not_regular_file", "a folder, pipe or device")
+    return os.fdopen(descriptor, "rb")
+
+
+def _riff_size(file: BinaryIO) -> int | None:
+    """Bytes that a RIFF header says the file has; None for other formats and for streams of unknown length."""
+    head = file.read(8)
+    file.seek(0)
+    if len(head) < 8 or head[:4] != b"RIFF":
+        return None
+    size = struct.unpack("<I", head[4:])[0]
+    return None if size in (0, 0xFFFFFFFF) else size + 8
+
+
+def _sound(file: BinaryIO) -> soundfile.SoundFile:
+    """Read the header and refuse what no encoder can use."""
+    try:
+        sound = soundfile.SoundFile(file.fileno(), closefd=False)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise AudioError("unrecognised_format", _first_line(error)) from error
+    if sound.samplerate not in SAMPLE_RATES:
+        raise AudioError("bad_sample_rate", f"{sound.samplerate} Hz")
+    if sound.channels > MAX_CHANNELS:
+        raise AudioError("too_many_channels", str(sound.channels))
+    if sound.frames >= _UNKNOWN_LENGTH:
+        raise AudioError(
+            "unknown_length", "the header does not say how long it is; write it again with sox or ffmpeg"
+        )
+    return sound
+
+
+def _decode(file: BinaryIO, start: float, duration: float | None) -> tuple[NDArray[np.float32], int, int]:
+    """Samples of shape (samples, channels), their rate, and how many the header promised for this window."""
+    with _sound(file) as sound:
+        first = round(start * sound.samplerate)
+        if first >= sound.frames:
+            raise AudioError(
+                "too_short", f"{sound.frames / sound.samplerate:.3f} s long, asked from {start:g} s"
+            )
+        expected = sound.frames - first
+        if duration is not None:
+            expected = min(expected, round(duration * sound.samplerate))
+        try:
+            if first:
+                sound.seek(first)
+            blocks = _blocks(sound, expected)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise AudioError("malformed", _first_line(error)) from error
+        return blocks, sound.samplerate, expected
+
+
+def _blocks(sound: soundfile.SoundFile, wanted: int) -> NDArray[np.float32]:
+    """Read in blocks of a minute, so that a header that lies about hours allocates nothing."""
+    blocks: list[NDArray[np.float32]] = []
+    while wanted > 0:
+        block = sound.read(min(wanted, 60 * sound.samplerate), dtype="float32", always_2d=True)
+        if len(block) == 0:
+            break
+        blocks.append(block)
+        wanted -= len(block)
+    if not blocks:
+        return np.zeros((0, sound.channels), dtype=np.float32)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def as_text(path: str | Path) -> str:
+    """A path that is safe in one line of a log: whatever does not print is escaped."""
+    text = os.fsdecode(path)
+    return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode()

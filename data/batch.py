@@ -1,0 +1,119 @@
+"""The two values that cross borders: what goes into an encoder and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from distill.data.resample import resample
+
+
+@dataclass(frozen=True)
+class AudioBatch:
+    """A batch of mono clips. Frozen: an encoder never changes what it was given.
+
+    Args:
+        waveform: Samples in [-1, 1], float32, zero after the end of each clip. Shape (batch, samples).
+        lengths: Valid samples of each clip, int64. Shape (batch,).
+        sample_rate: Samples per second, in Hz.
+        ids: One stable name per clip; the key into an `EmbeddingStore`.
+        labels: Multi-hot targets, float32. Shape (batch, classes); no classes where the data has no labels.
+    """
+
+    waveform: Tensor
+    lengths: Tensor
+    sample_rate: int
+    ids: tuple[str, ...]
+    labels: Tensor
+
+    @classmethod
+    def of(cls, waveform: Tensor, sample_rate: int, lengths: Tensor | None = None) -> AudioBatch:
+        """A batch without names or labels, from (samples,) or (batch, samples); `lengths` defaults to all samples."""
+        waveform = torch.atleast_2d(torch.as_tensor(waveform, dtype=torch.float32))
+        if waveform.dim() != 2:
+            raise ValueError(
+                f"waveform has shape {tuple(waveform.shape)}; wanted (samples,) or (batch, samples)"
+            )
+        clips, samples = waveform.shape
+        if lengths is None:
+            lengths = torch.full((clips,), samples, device=waveform.device)
+        ids = tuple(str(index) for index in range(clips))
+        return cls(waveform, lengths, sample_rate, ids, waveform.new_zeros(clips, 0))
+
+    def __len__(self) -> int:
+        return len(self.waveform)
+
+    def resample(self, sample_rate: int) -> AudioBatch:
+        """The same clips at another rate; `self` if they are at that rate already."""
+        if sample_rate == self.sample_rate:
+            return self
+        lengths = -(-self.lengths * sample_rate // self.sample_rate)
+        waveform = resample(self.waveform, self.sample_rate, sample_rate)
+        # The filter rings past the end of a padded clip; alone, the clip would have ended there.
+        after_end = torch.arange(waveform.shape[1], device=waveform.device) >= lengths.unsqueeze(1)
+        return replace(
+            self, waveform=waveform.masked_fill(after_end, 0), lengths=lengths, sample_rate=sample_rate
+        )
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> AudioBatch:
+        """The same clips on another device. Lightning calls it."""
+        return replace(
+            self,
+            waveform=self.waveform.to(device, non_blocking=non_blocking),
+            lengths=self.lengths.to(device, non_blocking=non_blocking),
+            labels=self.labels.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> AudioBatch:
+        """The same clips in page-locked memory. The loader calls it."""
+        return replace(self, waveform=self.waveform.pin_memory(), lengths=self.lengths.pin_memory())
+
+
+class Embeddings(NamedTuple):
+    """What an encoder makes of a batch.
+
+    Args:
+        clip: One vector per clip. Shape (batch, clip_dim).
+        frames: One vector per step of time. Shape (batch, time, frame_dim); time == 1 for encoders of whole clips.
+        frame_times: Centre of each frame, in seconds. Shape (time,).
+        frame_mask: True where the frame lies inside the clip. Shape (batch, time), bool.
+        logits: Class scores before any squashing. Shape (batch, classes); no classes without a head.
+    """
+
+    clip: Tensor
+    frames: Tensor
+    frame_times: Tensor
+    frame_mask: Tensor
+    logits: Tensor
+
+    @classmethod
+    def of_frames(
+        cls, frames: Tensor, frame_times: Tensor, frame_mask: Tensor, clip: Tensor | None = None
+    ) -> Embeddings:
+        """Embeddings of an encoder with frames; the clip's is the mean of its valid frames unless given."""
+        if clip is None:
+            weights = frame_mask.to(frames.dtype).unsqueeze(-1)
+            clip = (frames * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return cls(clip, frames, frame_times, frame_mask, clip.new_zeros(len(clip), 0))
+
+    @classmethod
+    def of_clip(cls, clip: Tensor) -> Embeddings:
+        """Embeddings of an encoder of whole clips, from (batch, clip_dim)."""
+        times, mask = clip.new_zeros(1), clip.new_ones(len(clip), 1, dtype=torch.bool)
+        return cls(clip, clip.unsqueeze(1), times, mask, clip.new_zeros(len(clip), 0))
+
+
+def collate(clips: Sequence[tuple[str, Tensor, Tensor]], sample_rate: int) -> AudioBatch:
+    """Pad (id, waveform (samples,), labels (classes,)) into one batch at `sample_rate` Hz."""
+    ids, waveforms, labels = zip(*clips, strict=True)
+    return AudioBatch(
+        waveform=torch.nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True),
+        lengths=torch.tensor([len(waveform) for waveform in waveforms]),
+        sample_rate=sample_rate,
+        ids=ids,
+        labels=torch.stack(list(labels)),
+    )

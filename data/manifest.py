@@ -1,0 +1,211 @@
+"""Which clips there are: folders, tables and the ESC-50 layout, as one list of rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from distill.data.errors import UserError
+from distill.data.fingerprint import digest
+
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"}
+TABLE_SUFFIXES = {".csv", ".tsv", ".jsonl", ".parquet"}
+_PATH_COLUMNS = ("path", "file_name", "filename", "file", "audio")
+_LABEL_COLUMNS = ("labels", "label", "category", "class")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip.
+
+    Args:
+        id: Stable and unique; the path below the root, with "@start" where the row is a window of a file.
+        path: Of the file.
+        start: Seconds into the file.
+        duration: Seconds; None is to the end of the file.
+        labels: Names of its classes; empty where none are known.
+        split: Name of its part ("train", "test", a fold's number); "" where none is given.
+    """
+
+    id: str
+    path: Path
+    start: float = 0.0
+    duration: float | None = None
+    labels: tuple[str, ...] = ()
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An ordered list of clips.
+
+    Args:
+        source: Where it was read from, for messages.
+        rows: The clips.
+    """
+
+    source: Path
+    rows: tuple[Row, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of all labels, sorted; the order of `AudioBatch.labels`."""
+        return tuple(sorted({label for row in self.rows for label in row.labels}))
+
+    @cached_property
+    def digest(self) -> str:
+        """Sha256 of the ordered ids and windows; independent of where the root lies."""
+        return digest([[row.id, row.start, row.duration] for row in self.rows])
+
+    def subset(self, rows: Iterable[Row]) -> Manifest:
+        """The same source with fewer rows."""
+        return Manifest(self.source, tuple(rows))
+
+
+def read_manifest(data: str | os.PathLike[str]) -> Manifest:
+    """Read a folder of audio (recursively), a CSV, TSV, JSONL or Parquet table, or a folder in the ESC-50 layout.
+
+    A table has a column `path` (or `file_name`, `filename`), relative to the table's folder, and optionally
+    `id`, `start` and `end` (or `duration`) in seconds, `label` or `labels` (several joined by ","), `split` or `fold`.
+
+    Raises:
+        UserError: nothing there, no audio in it, or a row that is wrong; the message names the line.
+    """
+    source = Path(data)
+    if not source.exists():
+        raise UserError(f"--data {source}: no such file or folder")
+    if source.is_dir():
+        esc50 = source / "meta" / "esc50.csv"
+        manifest = _read_table(esc50, root=source / "audio") if esc50.is_file() else _scan_folder(source)
+    elif source.suffix.lower() in TABLE_SUFFIXES:
+        manifest = _read_table(source, root=source.parent)
+    else:
+        known = ", ".join(sorted(TABLE_SUFFIXES))
+        raise UserError(f"--data {source}: a folder of audio or a table ({known}) is wanted")
+    if not manifest.rows:
+        raise UserError(f"--data {source}: no audio in it (looked for {', '.join(sorted(AUDIO_SUFFIXES))})")
+    return manifest
+
+
+def _scan_folder(root: Path) -> Manifest:
+    # os.walk does not follow links to folders, so a link to a parent is no endless folder.
+    rows = []
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("."):
+                path = Path(folder, name)
+                rows.append(Row(id=path.relative_to(root).as_posix(), path=path))
+    return Manifest(root, tuple(rows))
+
+
+def _read_table(table: Path, root: Path) -> Manifest:
+    rows: dict[str, Row] = {}
+    real_root = root.resolve()
+    for line, record in _records(table):
+        try:
+            row = _row(record, root, real_root)
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{table}, line {line}: {error.args[0]}") from error
+        if row.id in rows:
+            raise UserError(f"{table}, line {line}: the id {row.id!r} is there twice; give an `id` column")
+        rows[row.id] = row
+    return Manifest(table, tuple(rows.values()))
+
+
+def _records(table: Path) -> Iterable[tuple[int, Mapping[str, Any]]]:
+    suffix = table.suffix.lower()
+    if suffix == ".parquet":
+        yield from enumerate(_parquet_records(table), 1)
+        return
+    text = table.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    if "\0" in text:
+        raise UserError(f"{table}: holds NUL bytes; is it a {suffix} file?")
+    if suffix == ".jsonl":
+        for line, content in enumerate(text.splitlines(), 1):
+            if content.strip():
+                try:
+                    record = json.loads(content)
+                except json.JSONDecodeError as error:
+                    raise UserError(
+                        f"{table}, line {line}: no JSON ({error.msg}); is the line cut off?"
+                    ) from error
+                if not isinstance(record, dict):
+                    raise UserError(f"{table}, line {line}: a JSON object is wanted")
+                yield line, record
+        return
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if suffix == ".tsv" else ",")
+    for record in reader:
+        if None in record or None in record.values():
+            raise UserError(
+                f"{table}, line {reader.line_num}: not as many fields as columns; is the line cut off?"
+            )
+        yield reader.line_num, record
+
+
+def _parquet_records(table: Path) -> list[dict[str, Any]]:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(f"{table}: Parquet needs pyarrow; pip install 'audio-distill[parquet]'") from error
+    try:
+        return pyarrow.parquet.read_table(table).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{table}: {str(error).splitlines()[0]}") from error
+
+
+def _row(record: Mapping[str, Any], root: Path, real_root: Path) -> Row:
+    name = str(_first(record, _PATH_COLUMNS, required=True))
+    if "://" in name or name.startswith("pipe:"):
+        raise ValueError(f"{name!r} is an address; only files below {root} are read")
+    path = root / name
+    if not path.resolve().is_relative_to(real_root):
+        raise ValueError(f"{name!r} lies outside {root}")
+    start = _seconds(record, "start") or 0.0
+    duration = _seconds(record, "duration")
+    end = _seconds(record, "end")
+    if end is not None:
+        duration = end - start
+    if start < 0 or (duration is not None and not duration > 0):
+        raise ValueError(f"a window from {start:g} s of {duration:g} s holds nothing")
+    labels = _first(record, _LABEL_COLUMNS)
+    names = labels if isinstance(labels, list) else str(labels).split(",")
+    return Row(
+        id=str(record.get("id") or (f"{name}@{start:g}" if start or duration is not None else name)),
+        path=path,
+        start=start,
+        duration=duration,
+        labels=tuple(str(label).strip() for label in names if str(label).strip()),
+        split=str(_first(record, ("split", "fold"))),
+    )
+
+
+def _first(record: Mapping[str, Any], columns: tuple[str, ...], required: bool = False) -> Any:
+    for column in columns:
+        if record.get(column) not in (None, ""):
+            return record[column]
+    if required:
+        raise ValueError(
+            f"no {' or '.join(columns[:3])} in it; the columns are {', '.join(map(str, record))}"
+        )
+    return ""
+
+
+def _seconds(record: Mapping[str, Any], column: str) -> float | None:
+    value = record.get(column)
+    if value in (None, ""):
+        return None
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError(f"{column} is {value!r}, not a number of seconds") from None
