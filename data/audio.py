@@ -54,15 +54,11 @@ def read(
         samples, sample_rate, expected = _decode(file, start, duration)
     # libsndfile clamps a cut WAV to what is there and says nothing; the RIFF header still tells.
     if promised_bytes is not None and promised_bytes > actual_bytes and start == 0 and duration is None:
-        raise AudioError(
-            "truncated", f"the header promises {promised_bytes} bytes, the file has {actual_bytes}"
-        )
+        raise AudioError("truncated", f"the header promises {promised_bytes} bytes, the file has {actual_bytes}")
     if len(samples) < TRUNCATED_BELOW * expected:
         raise AudioError("truncated", f"{len(samples)} of {expected} samples decoded")
     if len(samples) < MIN_SECONDS * sample_rate:
-        raise AudioError(
-            "too_short", f"{len(samples)} samples at {sample_rate} Hz; {MIN_SECONDS} s are needed"
-        )
+        raise AudioError("too_short", f"{len(samples)} samples at {sample_rate} Hz; {MIN_SECONDS} s are needed")
     peak = np.abs(samples).max()
     if not peak <= MAX_PEAK:  # false for NaN too
         raise AudioError("non_finite_audio", f"a sample is {peak}")
@@ -97,8 +93,7 @@ def _open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
 
 def _riff_size(file: BinaryIO) -> int | None:
     """Bytes that a RIFF header says the file has; None for other formats and for streams of unknown length."""
-    head = file.read(8)
-    file.seek(0)
+    head = os.pread(file.fileno(), 8, 0)  # leaves the descriptor, which libsndfile reads from, at the start
     if len(head) < 8 or head[:4] != b"RIFF":
         return None
     size = struct.unpack("<I", head[4:])[0]
@@ -116,9 +111,7 @@ def _sound(file: BinaryIO) -> soundfile.SoundFile:
     if sound.channels > MAX_CHANNELS:
         raise AudioError("too_many_channels", str(sound.channels))
     if sound.frames >= _UNKNOWN_LENGTH:
-        raise AudioError(
-            "unknown_length", "the header does not say how long it is; write it again with sox or ffmpeg"
-        )
+        raise AudioError("unknown_length", "the header does not say how long it is; write it again with sox or ffmpeg")
     return sound
 
 
@@ -127,9 +120,7 @@ def _decode(file: BinaryIO, start: float, duration: float | None) -> tuple[NDArr
     with _sound(file) as sound:
         first = round(start * sound.samplerate)
         if first >= sound.frames:
-            raise AudioError(
-                "too_short", f"{sound.frames / sound.samplerate:.3f} s long, asked from {start:g} s"
-            )
+            raise AudioError("too_short", f"{sound.frames / sound.samplerate:.3f} s long, asked from {start:g} s")
         expected = sound.frames - first
         if duration is not None:
             expected = min(expected, round(duration * sound.samplerate))

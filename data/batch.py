@@ -35,9 +35,7 @@ class AudioBatch:
         """A batch without names or labels, from (samples,) or (batch, samples); `lengths` defaults to all samples."""
         waveform = torch.atleast_2d(torch.as_tensor(waveform, dtype=torch.float32))
         if waveform.dim() != 2:
-            raise ValueError(
-                f"waveform has shape {tuple(waveform.shape)}; wanted (samples,) or (batch, samples)"
-            )
+            raise ValueError(f"waveform has shape {tuple(waveform.shape)}; wanted (samples,) or (batch, samples)")
         clips, samples = waveform.shape
         if lengths is None:
             lengths = torch.full((clips,), samples, device=waveform.device)
@@ -55,9 +53,7 @@ class AudioBatch:
         waveform = resample(self.waveform, self.sample_rate, sample_rate)
         # The filter rings past the end of a padded clip; alone, the clip would have ended there.
         after_end = torch.arange(waveform.shape[1], device=waveform.device) >= lengths.unsqueeze(1)
-        return replace(
-            self, waveform=waveform.masked_fill(after_end, 0), lengths=lengths, sample_rate=sample_rate
-        )
+        return replace(self, waveform=waveform.masked_fill(after_end, 0), lengths=lengths, sample_rate=sample_rate)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> AudioBatch:
         """The same clips on another device. Lightning calls it."""

@@ -76,9 +76,7 @@ def lock(folder: Path, task: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise UserError(
-                f"{folder} is being written by {holder}; wait for it, or choose another folder"
-            ) from None
+            raise UserError(f"{folder} is being written by {holder}; wait for it, or choose another folder") from None
         file.truncate(0)
         file.write(f"{task} (process {os.getpid()} on {socket.gethostname()})")
         file.flush()

@@ -33,6 +33,4 @@ def refuse_difference(place: Any, found: Mapping[str, Any], wanted: Mapping[str,
     fields = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     if fields:
         differences = "; ".join(f"{name} is {found.get(name)!r}, not {wanted.get(name)!r}" for name in fields)
-        raise StoreError(
-            f"{place} holds other embeddings than asked for: {differences}. Choose another folder"
-        )
+        raise StoreError(f"{place} holds other embeddings than asked for: {differences}. Choose another folder")

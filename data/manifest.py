@@ -137,9 +137,7 @@ def _records(table: Path) -> Iterable[tuple[int, Mapping[str, Any]]]:
                 try:
                     record = json.loads(content)
                 except json.JSONDecodeError as error:
-                    raise UserError(
-                        f"{table}, line {line}: no JSON ({error.msg}); is the line cut off?"
-                    ) from error
+                    raise UserError(f"{table}, line {line}: no JSON ({error.msg}); is the line cut off?") from error
                 if not isinstance(record, dict):
                     raise UserError(f"{table}, line {line}: a JSON object is wanted")
                 yield line, record
@@ -147,9 +145,7 @@ def _records(table: Path) -> Iterable[tuple[int, Mapping[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if suffix == ".tsv" else ",")
     for record in reader:
         if None in record or None in record.values():
-            raise UserError(
-                f"{table}, line {reader.line_num}: not as many fields as columns; is the line cut off?"
-            )
+            raise UserError(f"{table}, line {reader.line_num}: not as many fields as columns; is the line cut off?")
         yield reader.line_num, record
 
 
@@ -195,9 +191,7 @@ def _first(record: Mapping[str, Any], columns: tuple[str, ...], required: bool =
         if record.get(column) not in (None, ""):
             return record[column]
     if required:
-        raise ValueError(
-            f"no {' or '.join(columns[:3])} in it; the columns are {', '.join(map(str, record))}"
-        )
+        raise ValueError(f"no {' or '.join(columns[:3])} in it; the columns are {', '.join(map(str, record))}")
     return ""
 
 
