@@ -1,0 +1,115 @@
+"""What teachers and students have in common: audio in, embeddings out, at any sample rate."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, ABCMeta, abstractmethod
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.data.batch import AudioBatch, Embeddings
+
+
+class _RemembersOptions(ABCMeta):
+    """Notes the arguments an encoder was built with, however it was built.
+
+    They go into config.yaml, fingerprints and model cards, and build the same encoder again.
+    """
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        encoder = super().__call__(*args, **kwargs)
+        signature = inspect.signature(cls)
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        encoder.options = {}
+        for name, value in bound.arguments.items():
+            if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+                encoder.options.update(value)
+            else:
+                encoder.options[name] = value
+        return encoder
+
+
+class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
+    """Turns audio into embeddings.
+
+    A subclass sets `sample_rate` and writes `encode`; a padded batch must give what each clip alone gives. Sizes
+    are found by encoding a second of noise, so they need not be declared and cannot be declared wrongly.
+
+    Attributes:
+        sample_rate: Rate of the audio that `encode` gets, in Hz.
+        licence: Of the weights, as an SPDX name or in words.
+        source: Where the weights come from and how to get them.
+        options: Arguments that the encoder was built with.
+    """
+
+    sample_rate: int
+    licence: str = "not stated"
+    source: str = "not stated"
+    options: dict[str, Any]
+
+    @abstractmethod
+    def encode(self, batch: AudioBatch) -> Embeddings:
+        """Embed a batch given at `self.sample_rate`."""
+
+    def forward(self, batch: AudioBatch) -> Embeddings:
+        """Embed a batch given at any sample rate."""
+        return self.encode(batch.resample(self.sample_rate))
+
+    @torch.inference_mode()
+    def embed(self, waveform: Tensor, sample_rate: int, lengths: Tensor | None = None) -> Embeddings:
+        """Embed waveforms, for people: evaluation mode, no gradient, on the encoder's device.
+
+        Args:
+            waveform: Samples in [-1, 1]. Shape (samples,) or (batch, samples); a NumPy array will do.
+            sample_rate: In Hz, any.
+            lengths: Valid samples of each clip, where shorter ones are padded. Shape (batch,).
+
+        Raises:
+            ValueError: the waveform has another number of dimensions, or no samples.
+        """
+        batch = AudioBatch.of(torch.as_tensor(waveform), sample_rate, lengths)
+        if batch.waveform.shape[1] == 0:
+            raise ValueError("the waveform has no samples")
+        training = self.training
+        self.eval()
+        try:
+            return self(batch.to(self.device))
+        finally:
+            self.train(training)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; the CPU for an encoder without any."""
+        tensors = [*self.parameters(), *self.buffers()]
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    @cached_property
+    def _probe(self) -> Embeddings:
+        """Embeddings of two seconds of noise: their shapes are the encoder's."""
+        noise = torch.randn(1, 2 * self.sample_rate, generator=torch.Generator().manual_seed(0)) * 0.1
+        embeddings = self.embed(noise, self.sample_rate)
+        return Embeddings(*(tensor.cpu() for tensor in embeddings))
+
+    @property
+    def clip_dim(self) -> int:
+        """Size of a clip's embedding."""
+        return self._probe.clip.shape[-1]
+
+    @property
+    def frame_dim(self) -> int:
+        """Size of a frame's embedding."""
+        return self._probe.frames.shape[-1]
+
+    @property
+    def frame_hop(self) -> float:
+        """Seconds from one frame to the next; 0 for an encoder of whole clips."""
+        times = self._probe.frame_times
+        return float((times[-1] - times[0]) / (len(times) - 1)) if len(times) > 1 else 0.0
+
+    def parameter_count(self) -> int:
+        """Number of weights."""
+        return sum(parameter.numel() for parameter in self.parameters())

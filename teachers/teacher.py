@@ -1,0 +1,62 @@
+"""What a teacher is: an encoder that never learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.data.batch import AudioBatch, Embeddings
+from distill.data.encoder import Encoder
+
+
+class Teacher(Encoder):
+    """A frozen encoder. Subclass it, set `sample_rate`, assign networks as usual, and write `encode`.
+
+    Every network that is assigned to a teacher is frozen, put into evaluation mode, and kept where no optimiser,
+    checkpoint, DDP wrapper or `train()` call looks; only moves to a device or dtype reach it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.__dict__["_networks"] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Module):
+            self.__dict__["_networks"][name] = value.eval().requires_grad_(False)
+        elif isinstance(value, nn.Parameter):
+            raise TypeError(f"{type(self).__name__}.{name}: put a teacher's parameters into an nn.Module")
+        else:
+            super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        networks = self.__dict__.get("_networks", {})
+        return networks[name] if name in networks else super().__getattr__(name)
+
+    @property
+    def network(self) -> nn.ModuleDict:
+        """All networks of the teacher, for counting and hashing their weights."""
+        return nn.ModuleDict(self.__dict__["_networks"])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; the CPU for a teacher without any."""
+        network = self.network
+        tensors = [*network.parameters(), *network.buffers()]
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    def parameter_count(self) -> int:
+        """Number of weights."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Teacher:
+        for network in self.__dict__["_networks"].values():
+            network._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def forward(self, batch: AudioBatch) -> Embeddings:
+        """Embed a batch given at any sample rate, without gradient."""
+        return super().forward(batch)
