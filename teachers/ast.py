@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -38,8 +37,8 @@ class AST(Teacher):
         self.fbank = KaldiFbank(config.num_mel_bins, "hanning")
         self.model = model
         self._config = config
-        self._mean = float(preprocessor.get("mean", -4.2677393))
-        self._std = float(preprocessor.get("std", 4.5689974))
+        self._mean = float(preprocessor.mean)
+        self._std = float(preprocessor.std)
 
     @property
     def clip_dim(self) -> int:
@@ -64,6 +63,8 @@ class AST(Teacher):
         centre = (config.patch_size - 1) / 2 * 0.010 + 0.0125  # of the first patch, in seconds
         times = centre + torch.arange(columns, device=frames.device) * config.time_stride * 0.010
         embeddings = Embeddings.of_frames(frames, times, frame_mask(steps, columns), clip=outputs.pooler_output)
+        if self.model.classifier is None:
+            return embeddings
         return embeddings._replace(logits=self.model.classifier(outputs.pooler_output))
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
@@ -78,8 +79,8 @@ class AST(Teacher):
 
 
 def _load(checkpoint: str, revision: str | None):  # type: ignore[no-untyped-def]  # transformers' own types
-    """Config, network and preprocessor settings of a checkpoint, or one line that says what is wrong with it."""
-    from transformers import ASTForAudioClassification, AutoConfig
+    """Config, network and feature extractor of a checkpoint, or one line that says what is wrong with it."""
+    from transformers import ASTFeatureExtractor, ASTForAudioClassification, AutoConfig
 
     where = f"--teacher.checkpoint {checkpoint}"
     if Path(checkpoint).is_file():
@@ -106,10 +107,11 @@ def _load(checkpoint: str, revision: str | None):  # type: ignore[no-untyped-def
     if missing := sorted(key for key in report["missing_keys"] if not key.startswith("classifier")):
         raise UserError(f"{where}: {len(missing)} weights are missing, {missing[0]!r} first; is it an AST?")
     if report["missing_keys"]:
-        model.classifier = torch.nn.Sequential()  # a random head would give random logits
-        model.classifier.forward = lambda pooled: pooled.new_zeros(len(pooled), 0)  # type: ignore[method-assign]
-    settings = Path(checkpoint) / "preprocessor_config.json"
-    preprocessor = json.loads(settings.read_text()) if settings.is_file() else {}
+        model.classifier = None  # a random head would give random logits
+    try:
+        preprocessor = ASTFeatureExtractor.from_pretrained(checkpoint, revision=revision)
+    except OSError:
+        preprocessor = ASTFeatureExtractor()  # the published statistics of AudioSet
     return config, model, preprocessor
 
 

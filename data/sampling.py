@@ -1,0 +1,148 @@
+"""Which clip comes when, as a pure function of (seed, epoch, position).
+
+A sampler keeps no state that could be lost: any position can be asked for, in any order, on any rank or worker, so a
+resumed run and a run on several devices see exactly the same clips.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from distill.data.errors import UserError
+
+_BLOCK = 1 << 16  # positions computed at a time: fast, and small in memory
+
+
+class Order(ABC):
+    """An endless order of clips, in epochs of a fixed length.
+
+    Args:
+        epoch_length: Draws in an epoch.
+        seed: Another seed is another order.
+    """
+
+    def __init__(self, epoch_length: int, seed: int) -> None:
+        self.epoch_length, self.seed = epoch_length, seed
+
+    @abstractmethod
+    def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        """Clips at positions `start` to `stop` of an epoch. Shape (stop - start,)."""
+
+
+class UniformOrder(Order):
+    """Every clip once an epoch, in random order.
+
+    Args:
+        clips: How many there are.
+        seed: Another seed is another order.
+        epoch_length: Draws in an epoch, at most `clips`; None is all.
+    """
+
+    def __init__(self, clips: int, seed: int = 0, epoch_length: int | None = None) -> None:
+        super().__init__(min(epoch_length or clips, clips), seed)
+        self.clips = clips
+        self._epoch: int | None = None
+        self._permutation: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+    def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        """Clips at positions `start` to `stop` of an epoch's permutation."""
+        if epoch != self._epoch:  # a cache of the last epoch, not state
+            generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+            self._permutation = generator.permutation(self.clips)
+            self._epoch = epoch
+        return self._permutation[start:stop]
+
+
+class ClusterOrder(Order):
+    """Draw a cluster uniformly, then one of its clips uniformly, with replacement (S-SONDO, section 2.3).
+
+    A clip's probability is `cluster_weights`, exactly; but nothing of the size of the data set is summed or
+    searched, so 100 million clips cost 4 bytes each and a draw costs the same as with a hundred.
+
+    Args:
+        labels: Cluster of each clip, not negative. Shape (clips,).
+        seed: Another seed is another order.
+        epoch_length: Draws in an epoch; None is as many as there are clips.
+    """
+
+    def __init__(self, labels: NDArray[np.integer], seed: int = 0, epoch_length: int | None = None) -> None:
+        super().__init__(epoch_length or len(labels), seed)
+        sizes = np.bincount(labels)
+        ends = np.cumsum(sizes)
+        self._sizes = sizes[sizes > 0]
+        self._starts = (ends - sizes)[sizes > 0]
+        kind = np.int32 if len(labels) < 2**31 else np.int64
+        # Stable, so that the order does not depend on the platform's sort.
+        self._by_cluster = np.argsort(labels, kind="stable").astype(kind)
+
+    def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        """Clips drawn at positions `start` to `stop` of an epoch."""
+        positions = np.arange(start, stop, dtype=np.uint64)
+        cluster = (_uniform(self.seed, epoch, 0, positions) * len(self._sizes)).astype(np.int64)
+        item = (_uniform(self.seed, epoch, 1, positions) * self._sizes[cluster]).astype(np.int64)
+        return self._by_cluster[self._starts[cluster] + item].astype(np.int64)
+
+
+def cluster_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """S-SONDO's probability of each clip: 1 / (non-empty clusters * clips in its cluster). Sums to 1."""
+    sizes = np.bincount(labels)
+    return 1.0 / (np.count_nonzero(sizes) * sizes[labels].astype(np.float64))
+
+
+class BatchSampler(Sampler[list[int]]):
+    """Batches of an order from any position on; each rank takes its slice of every global batch.
+
+    Args:
+        order: What is drawn.
+        batch_size: Clips in a batch over all ranks together.
+        epochs: How many epochs there are; the last batch of one may be short.
+        rank: Which slice is ours.
+        world: How many slices there are.
+    """
+
+    def __init__(self, order: Order, batch_size: int, epochs: int, rank: int = 0, world: int = 1) -> None:
+        if batch_size < world:
+            raise UserError(f"--batch_size {batch_size}: at least one clip for each of {world} devices is wanted")
+        self.order, self.batch_size, self.rank, self.world = order, batch_size, rank, world
+        self.start = 0  # batches to leave out, for a resumed run
+        full, rest = divmod(order.epoch_length, batch_size)
+        # A last batch that leaves a rank without a clip would stop the others for ever.
+        self.batches_per_epoch = full + (rest >= world) if full else 1
+        self.batches = self.batches_per_epoch * epochs
+
+    def __len__(self) -> int:
+        return self.batches  # of the whole run, also when resumed: Lightning counts against it
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batch = self.start
+        while batch < self.batches:
+            epoch, first = divmod(batch, self.batches_per_epoch)
+            ahead = max(1, _BLOCK // self.batch_size)
+            last = min(first + ahead, self.batches_per_epoch)
+            stop = min(last * self.batch_size, self.order.epoch_length)
+            block = self.order.indices(epoch, first * self.batch_size, stop)
+            for place in range(0, len(block), self.batch_size):
+                yield block[place : place + self.batch_size][self.rank :: self.world].tolist()
+            batch += last - first
+
+
+def _uniform(seed: int, epoch: int, stream: int, positions: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Numbers in [0, 1) with 53 random bits, one for each position; a hash, so any position costs the same.
+
+    SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"), whose n-th output is a
+    function of n, keyed by another of its outputs.
+    """
+    key = _splitmix(_splitmix(_splitmix(np.uint64(seed)) ^ np.uint64(epoch)) ^ np.uint64(stream))
+    return (_splitmix(key + positions) >> np.uint64(11)) * 2.0**-53
+
+
+def _splitmix(value: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+    z = np.atleast_1d(value).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -1,0 +1,265 @@
+"""A store of clip embeddings: shards of rows, written once, resumable, read by clip id.
+
+On disk, below one folder:
+    plan.json           fingerprint, ids in order, rows per shard, dtype
+    00000.bin           embeddings of the shard's good rows, little-endian, row after row
+    00000.json          written after 00000.bin: its size and sha256, and the rows that were set aside with reasons
+A shard is done when its JSON is there. Every row of the plan ends embedded or set aside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.data.errors import StoreError
+from distill.data.files import file_digest, remove_temporaries, write_atomically, write_json
+from distill.data.fingerprint import digest, refuse_difference
+
+SCHEMA = 1
+ROWS_PER_SHARD = 4096
+MAX_MAGNITUDE = 1e6  # beyond this FAISS aborts the process, and a float16 is infinite long before
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A clip without an embedding, and why."""
+
+    id: str
+    reason: str
+    detail: str
+
+
+class StoreWriter:
+    """Writes a store shard by shard; a killed writer goes on at the first shard that is not done.
+
+    The caller holds `distill.data.files.lock` on the folder.
+
+    Args:
+        path: Folder, made if it is not there.
+        ids: All clips of the plan, in order.
+        dim: Size of an embedding.
+        fingerprint: JSON values: everything that shapes an embedding. The plan's digest is added.
+        dtype: "float16" or "float32", on disk.
+        rows_per_shard: Rows that a kill can cost.
+
+    Raises:
+        StoreError: the folder holds a store with another fingerprint or plan.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        ids: Sequence[str],
+        dim: int,
+        fingerprint: Mapping[str, Any],
+        dtype: str = "float16",
+        rows_per_shard: int = ROWS_PER_SHARD,
+    ) -> None:
+        self.path = Path(path)
+        self.ids, self.dim, self.dtype = list(ids), dim, np.dtype(dtype).newbyteorder("<")
+        shape = {"schema": SCHEMA, "dim": dim, "dtype": dtype, "plan": digest(self.ids)}
+        self.fingerprint = {**fingerprint, **shape}
+        self.rows_per_shard = rows_per_shard
+        self.path.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(self.path)
+        plan = self.path / "plan.json"
+        if plan.exists():
+            existing = _read_json(plan)
+            refuse_difference(self.path, existing["fingerprint"], self.fingerprint)
+            self.rows_per_shard = existing["rows_per_shard"]
+        else:
+            write_json(plan, {"fingerprint": self.fingerprint, "rows_per_shard": rows_per_shard, "ids": self.ids})
+
+    def missing_shards(self) -> list[int]:
+        """Shards that are not done, in order."""
+        return [shard for shard in range(self.shard_count) if not _shard_is_done(self.path, shard)]
+
+    @property
+    def shard_count(self) -> int:
+        """How many shards the plan has."""
+        return -(-len(self.ids) // self.rows_per_shard)
+
+    def rows(self, shard: int) -> range:
+        """Rows of the plan that a shard holds."""
+        return range(shard * self.rows_per_shard, min((shard + 1) * self.rows_per_shard, len(self.ids)))
+
+    def write(self, shard: int, embeddings: Mapping[str, NDArray[Any]], set_aside: Iterable[SetAside] = ()) -> None:
+        """Commit one shard.
+
+        Args:
+            shard: Its number.
+            embeddings: Vector (dim,) by id. One that is not finite, or too large for the dtype, is set aside.
+            set_aside: Clips that could not be embedded.
+
+        Raises:
+            StoreError: a row of the shard is in neither, or a vector has another size.
+        """
+        aside = {clip.id: clip for clip in set_aside}
+        rows: list[NDArray[Any]] = []
+        kept: list[str] = []
+        for row in self.rows(shard):
+            clip_id = self.ids[row]
+            if clip_id in aside:
+                continue
+            if clip_id not in embeddings:
+                raise StoreError(f"shard {shard}: {clip_id!r} was neither embedded nor set aside")
+            vector = np.asarray(embeddings[clip_id])
+            if vector.shape != (self.dim,):
+                raise StoreError(f"shard {shard}: {clip_id!r} has shape {vector.shape}, not ({self.dim},)")
+            if reason := _unusable(vector, self.dtype):
+                aside[clip_id] = SetAside(clip_id, *reason)
+                continue
+            rows.append(vector)
+            kept.append(clip_id)
+        data = np.asarray(rows, dtype=self.dtype).reshape(len(rows), self.dim)
+        sha256 = write_atomically(self.path / f"{shard:05d}.bin", lambda file: file.write(data.tobytes()) and None)
+        write_json(
+            self.path / f"{shard:05d}.json",
+            {
+                "rows": len(kept),
+                "bytes": data.nbytes,
+                "sha256": sha256,
+                "set_aside": [[clip.id, clip.reason, clip.detail] for clip in aside.values()],
+            },
+        )
+
+
+class EmbeddingStore:
+    """Reads a store by clip id or as a whole.
+
+    Rows are read from files, not memory-mapped: a mapped file that shrinks kills the process without a word.
+
+    Args:
+        path: Folder written by `distill embed`.
+        partial: Accept a store whose writing has not ended.
+
+    Raises:
+        StoreError: no store there, one that is not complete, or a shard of another size than was written.
+    """
+
+    def __init__(self, path: str | Path, partial: bool = False) -> None:
+        self.path = Path(path)
+        if not (self.path / "plan.json").is_file():
+            raise StoreError(f"{self.path} is no store of embeddings; `distill embed --out {self.path}` writes one")
+        plan = _read_json(self.path / "plan.json")
+        self.fingerprint: dict[str, Any] = plan["fingerprint"]
+        if self.fingerprint.get("schema") != SCHEMA:
+            raise StoreError(f"{self.path} has format {self.fingerprint.get('schema')}; this version reads {SCHEMA}")
+        self.dim = int(self.fingerprint["dim"])
+        self._dtype = np.dtype(self.fingerprint["dtype"]).newbyteorder("<")
+        self._row_bytes = self.dim * self._dtype.itemsize
+        self.ids: list[str] = []
+        self.set_aside: list[SetAside] = []
+        self._starts: list[int] = []  # first row of each done shard
+        self._shards: list[tuple[int, Mapping[str, Any]]] = []
+        count = -(-len(plan["ids"]) // plan["rows_per_shard"])
+        for shard in range(count):
+            planned = plan["ids"][shard * plan["rows_per_shard"] : (shard + 1) * plan["rows_per_shard"]]
+            self._add(shard, planned)
+        if not partial and len(self._shards) < count:
+            raise StoreError(
+                f"{self.path} is not complete ({len(self._shards)} of {count} shards); "
+                f"run the `distill embed` that began it again"
+            )
+
+    def _add(self, shard: int, planned: Sequence[str]) -> None:
+        if not _shard_is_done(self.path, shard):
+            return
+        sidecar = _read_json(self.path / f"{shard:05d}.json")
+        aside = [SetAside(*clip) for clip in sidecar["set_aside"]]
+        gone = {clip.id for clip in aside}
+        self._starts.append(len(self.ids))
+        self._shards.append((shard, sidecar))
+        self.ids.extend(clip_id for clip_id in planned if clip_id not in gone)
+        self.set_aside.extend(aside)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {clip_id: row for row, clip_id in enumerate(self.ids)}
+
+    @cached_property
+    def _files(self) -> list[int]:
+        return [os.open(self.path / f"{shard:05d}.bin", os.O_RDONLY | os.O_CLOEXEC) for shard, _ in self._shards]
+
+    def __contains__(self, clip_id: str) -> bool:
+        return clip_id in self._row_of
+
+    def __getitem__(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """Embeddings of the named clips, float32. Shape (len(ids), dim). StoreError names what is not there."""
+        try:
+            rows = np.array([self._row_of[clip_id] for clip_id in ids], dtype=np.int64)
+        except KeyError as error:
+            raise StoreError(f"{self.path} has no embedding of {error.args[0]!r}; embed this data into it") from None
+        return self.read_rows(rows)
+
+    def read_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Embeddings by row, in the order asked for, float32. Shape (len(rows), dim)."""
+        result = np.empty((len(rows), self.dim), dtype=self._dtype)
+        buffer = memoryview(result).cast("B")
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        offsets = (rows - np.asarray(self._starts, dtype=np.int64)[shards]) * self._row_bytes
+        for target, (shard, offset) in enumerate(zip(shards.tolist(), offsets.tolist(), strict=True)):
+            place = target * self._row_bytes
+            read = os.preadv(self._files[shard], [buffer[place : place + self._row_bytes]], offset)
+            if read != self._row_bytes:
+                raise StoreError(f"{self.path}: shard {self._shards[shard][0]} has shrunk while it was read")
+        return result.astype(np.float32)
+
+    def read_all(self) -> NDArray[np.float32]:
+        """All embeddings, float32. Shape (rows, dim)."""
+        parts = [np.fromfile(self.path / f"{shard:05d}.bin", dtype=self._dtype) for shard, _ in self._shards]
+        return np.concatenate(parts).reshape(-1, self.dim).astype(np.float32)
+
+    def verify(self) -> None:
+        """Compare the sha256 of every shard with the one it was written with. Raises StoreError."""
+        for shard, sidecar in self._shards:
+            if file_digest(self.path / f"{shard:05d}.bin") != sidecar["sha256"]:
+                raise StoreError(f"{self.path / f'{shard:05d}.bin'} is damaged; delete it and embed again")
+
+    @property
+    def digest(self) -> str:
+        """Sha256 over the fingerprint and the contents of all shards."""
+        return digest([self.fingerprint, [sidecar["sha256"] for _, sidecar in self._shards]])
+
+
+def forecast_bytes(clips: int, dim: int, dtype: str = "float16") -> int:
+    """Disk that a store will take."""
+    return clips * dim * np.dtype(dtype).itemsize
+
+
+def _shard_is_done(path: Path, shard: int) -> bool:
+    """Whether the sidecar is there and the data has the size that it says."""
+    try:
+        sidecar = json.loads((path / f"{shard:05d}.json").read_text())
+        return bool((path / f"{shard:05d}.bin").stat().st_size == sidecar["bytes"])
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return False
+
+
+def _unusable(vector: NDArray[Any], dtype: np.dtype[Any]) -> tuple[str, str] | None:
+    """Reason and detail where a vector cannot be stored and learned from; None where it can."""
+    if not np.isfinite(vector).all():
+        return "teacher_non_finite", "the encoder gave NaN or infinity"
+    largest = float(np.abs(vector).max(initial=0.0))
+    if largest > min(MAX_MAGNITUDE, float(np.finfo(dtype).max)):
+        return "teacher_out_of_range", f"an element is {largest:g}, too large for {dtype.name}"
+    return None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise StoreError(f"{path} is damaged ({error.msg}); delete the store and embed again") from error

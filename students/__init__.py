@@ -1,0 +1,12 @@
+"""Trainable encoders, one file or folder each, and their names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distill.data.registry import Registry
+
+if TYPE_CHECKING:
+    from distill.students.student import Student
+
+STUDENTS: Registry[Student] = Registry("student", {"mobilenet_v3": "distill.students.mobilenet_v3:MobileNetV3"})

@@ -1,0 +1,16 @@
+"""What a student is: an encoder that learns."""
+
+from __future__ import annotations
+
+from distill.data.encoder import Encoder
+
+
+class Student(Encoder):
+    """A trainable encoder with its own front-end. Subclass it, set `sample_rate`, and write `encode`.
+
+    Its constructor takes plain values (numbers, strings, lists), because they are saved beside the weights and build
+    the same network again.
+    """
+
+    licence = "that of the teacher and the data it was trained with"
+    source = "trained with `distill fit`"
