@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 
 from distill.data.errors import UserError
 
-_BLOCK = 1 << 16  # positions computed at a time: fast, and small in memory
+_BLOCK = 1 << 14  # positions computed at a time: fast, and small in memory
 
 
 class Order(ABC):
@@ -82,10 +82,14 @@ class ClusterOrder(Order):
 
     def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """Clips drawn at positions `start` to `stop` of an epoch."""
-        positions = np.arange(start, stop, dtype=np.uint64)
-        cluster = (_uniform(self.seed, epoch, 0, positions) * len(self._sizes)).astype(np.int64)
-        item = (_uniform(self.seed, epoch, 1, positions) * self._sizes[cluster]).astype(np.int64)
-        return self._by_cluster[self._starts[cluster] + item].astype(np.int64)
+        draw = _uniform(self.seed, epoch, start, stop)
+        draw *= len(self._sizes)
+        cluster = draw.astype(np.int64)
+        draw -= cluster  # what is left is uniform again, with 53 - log2(clusters) bits
+        draw *= self._sizes[cluster]
+        place = draw.astype(np.int64)
+        place += self._starts[cluster]
+        return self._by_cluster[place].astype(np.int64)
 
 
 def cluster_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -126,23 +130,31 @@ class BatchSampler(Sampler[list[int]]):
             last = min(first + ahead, self.batches_per_epoch)
             stop = min(last * self.batch_size, self.order.epoch_length)
             block = self.order.indices(epoch, first * self.batch_size, stop)
-            for place in range(0, len(block), self.batch_size):
-                yield block[place : place + self.batch_size][self.rank :: self.world].tolist()
+            drawn = block.tolist()
+            for place in range(0, len(drawn), self.batch_size):
+                yield drawn[place : place + self.batch_size][self.rank :: self.world]
             batch += last - first
 
 
-def _uniform(seed: int, epoch: int, stream: int, positions: NDArray[np.uint64]) -> NDArray[np.float64]:
+def _uniform(seed: int, epoch: int, start: int, stop: int) -> NDArray[np.float64]:
     """Numbers in [0, 1) with 53 random bits, one for each position; a hash, so any position costs the same.
 
     SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"), whose n-th output is a
     function of n, keyed by another of its outputs.
     """
-    key = _splitmix(_splitmix(_splitmix(np.uint64(seed)) ^ np.uint64(epoch)) ^ np.uint64(stream))
-    return (_splitmix(key + positions) >> np.uint64(11)) * 2.0**-53
+    key = _splitmix(_splitmix(np.array([seed], dtype=np.uint64)) ^ np.uint64(epoch))
+    bits = _splitmix(np.arange(start, stop, dtype=np.uint64) + key)
+    bits >>= np.uint64(11)
+    return bits * 2.0**-53
 
 
-def _splitmix(value: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
-    z = np.atleast_1d(value).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+def _splitmix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Hash every element; the argument's memory is used for the result."""
+    z *= np.uint64(0x9E3779B97F4A7C15)
+    z += np.uint64(0x9E3779B97F4A7C15)
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return z

@@ -153,9 +153,8 @@ class _SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         if valid is None:
-            mean = x.mean((2, 3))
-        else:
-            mean = _mask(x, valid).sum((2, 3)) / (valid.view(-1, 1) * x.shape[2])
+            return x * self.conc_se_layers[0](x.mean((2, 3)))[..., None, None]
+        mean = _mask(x, valid).sum((2, 3)) / (valid.view(-1, 1) * x.shape[2])
         return x * self.conc_se_layers[0](mean)[..., None, None]
 
 

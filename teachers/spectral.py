@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -70,7 +72,7 @@ def _modulation(envelope: Tensor, count: Tensor) -> Tensor:
     power = torch.fft.rfft(grouped, n=points, dim=1).abs().square() / count / 100.0
     octaves = [
         (power * ((hertz >= low) & (hertz < high)).view(1, -1, 1)).sum(1) / ((hertz >= low) & (hertz < high)).sum()
-        for low, high in zip(_MODULATION_HZ[:-1], _MODULATION_HZ[1:], strict=True)
+        for low, high in pairwise(_MODULATION_HZ)
     ]
     return _contrast(torch.stack(octaves, dim=2).flatten(1))
 
