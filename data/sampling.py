@@ -77,8 +77,9 @@ class ClusterOrder(Order):
         self._sizes = sizes[sizes > 0]
         self._starts = (ends - sizes)[sizes > 0]
         kind = np.int32 if len(labels) < 2**31 else np.int64
-        # Stable, so that the order does not depend on the platform's sort.
-        self._by_cluster = np.argsort(labels, kind="stable").astype(kind)
+        # Stable, so that the order does not depend on the platform's sort; short integers are sorted by radix.
+        short = labels.astype(np.uint16) if len(sizes) <= 1 << 16 else labels
+        self._by_cluster = np.argsort(short, kind="stable").astype(kind)
 
     def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """Clips drawn at positions `start` to `stop` of an epoch."""
@@ -98,8 +99,10 @@ def cluster_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     return 1.0 / (np.count_nonzero(sizes) * sizes[labels].astype(np.float64))
 
 
-class BatchSampler(Sampler[list[int]]):
-    """Batches of an order from any position on; each rank takes its slice of every global batch.
+class BatchSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of (clip, draw) of an order from any batch on; each rank takes its slice of every global batch.
+
+    The draw counts all draws of the run; whatever is random about a clip is a function of it.
 
     Args:
         order: What is drawn.
@@ -122,7 +125,7 @@ class BatchSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         return self.batches  # of the whole run, also when resumed: Lightning counts against it
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         batch = self.start
         while batch < self.batches:
             epoch, first = divmod(batch, self.batches_per_epoch)
@@ -130,7 +133,8 @@ class BatchSampler(Sampler[list[int]]):
             last = min(first + ahead, self.batches_per_epoch)
             stop = min(last * self.batch_size, self.order.epoch_length)
             block = self.order.indices(epoch, first * self.batch_size, stop)
-            drawn = block.tolist()
+            draw = epoch * self.order.epoch_length + first * self.batch_size
+            drawn = list(zip(block.tolist(), range(draw, draw + len(block)), strict=True))
             for place in range(0, len(drawn), self.batch_size):
                 yield drawn[place : place + self.batch_size][self.rank :: self.world]
             batch += last - first

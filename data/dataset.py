@@ -1,0 +1,121 @@
+"""Clips of a manifest, decoded, cropped and at one sample rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from distill.data.audio import CHANNEL_POLICY, duration, read
+from distill.data.batch import AudioBatch, collate
+from distill.data.errors import AudioError
+from distill.data.manifest import Manifest, Row
+from distill.data.resample import RESAMPLER, resample
+from distill.data.store import SetAside
+
+CROPS = ("start", "centre", "random")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Which part of a clip is used.
+
+    Args:
+        seconds: At most so much of each clip; 0 uses clips whole.
+        position: "start", "centre", or "random": another part in each epoch.
+    """
+
+    seconds: float = 10.0
+    position: str = "centre"
+
+    def __post_init__(self) -> None:
+        if self.position not in CROPS:
+            raise ValueError(f"crop.position {self.position!r}: one of {', '.join(CROPS)} is wanted")
+        if not self.seconds >= 0:
+            raise ValueError(f"crop.seconds {self.seconds}: 0 or more is wanted")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A batch, or None where no clip of it could be used; and the clips that were set aside."""
+
+    batch: AudioBatch | None
+    set_aside: tuple[SetAside, ...]
+
+
+class ClipDataset(Dataset[Loaded]):
+    """Batches of a manifest: index it with a batch of (row, draw), as a loader with a batch sampler does.
+
+    The draw is the clip's position in the whole run; random crops are a function of it, so that a resumed run hears
+    the same.
+
+    Args:
+        manifest: The clips.
+        sample_rate: Of the batches, in Hz; every clip is resampled from its own rate once.
+        crop: Part of each clip that is used.
+        classes: Order of the labels.
+        seed: Of random crops.
+    """
+
+    def __init__(
+        self, manifest: Manifest, sample_rate: int, crop: Crop, classes: tuple[str, ...] = (), seed: int = 0
+    ) -> None:
+        self.manifest, self.sample_rate, self.crop, self.seed = manifest, sample_rate, crop, seed
+        self._class_index = {name: index for index, name in enumerate(classes)}
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitems__(self, draws: list[tuple[int, int]]) -> Loaded:
+        """What a loader calls: decode the (row, draw) of one batch; broken clips are set aside."""
+        clips, aside = [], []
+        for row, draw in draws:
+            clip = self.manifest.rows[row]
+            try:
+                clips.append((clip.id, self.waveform(clip, draw), self.labels(clip)))
+            except AudioError as error:
+                aside.append(SetAside(clip.id, error.reason, error.detail))
+        return Loaded(collate(clips, self.sample_rate) if clips else None, tuple(aside))
+
+    def __getitem__(self, row: int) -> Loaded:
+        return self.__getitems__([(row, 0)])
+
+    def waveform(self, clip: Row, draw: int = 0) -> Tensor:
+        """Samples (samples,) of one clip, cropped and resampled. Raises AudioError."""
+        start, length = self._window(clip, draw)
+        samples, sample_rate = read(clip.path, start, length)
+        return resample(torch.from_numpy(samples), sample_rate, self.sample_rate)
+
+    def labels(self, clip: Row) -> Tensor:
+        """Multi-hot labels (classes,) of one clip."""
+        target = torch.zeros(len(self._class_index))
+        for label in clip.labels:
+            target[self._class_index[label]] = 1.0
+        return target
+
+    def _window(self, clip: Row, draw: int) -> tuple[float, float | None]:
+        """Start and length in seconds; a length of None is the rest of the file."""
+        if not self.crop.seconds:
+            return clip.start, clip.duration
+        if self.crop.position == "start":
+            return clip.start, min(self.crop.seconds, clip.duration or self.crop.seconds)
+        available = clip.duration if clip.duration is not None else duration(clip.path) - clip.start
+        spare = available - self.crop.seconds
+        if spare <= 0:
+            return clip.start, clip.duration
+        share = float(np.random.default_rng([self.seed, draw]).random()) if self.crop.position == "random" else 0.5
+        return clip.start + share * spare, self.crop.seconds
+
+
+def input_fingerprint(sample_rate: int, crop: Crop) -> dict[str, object]:
+    """What shapes the audio that an encoder gets, for the fingerprint of a store."""
+    return {
+        "sample_rate": sample_rate,
+        "resampler": RESAMPLER,
+        "channels": CHANNEL_POLICY,
+        "crop_seconds": crop.seconds,
+        "crop_position": crop.position,
+    }

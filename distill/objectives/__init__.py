@@ -1,0 +1,14 @@
+"""What is learned: the one thing that differs from paper to paper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distill.data.registry import Registry
+
+if TYPE_CHECKING:
+    from distill.objectives.objective import Objective
+
+OBJECTIVES: Registry[Objective] = Registry(
+    "objective", {"embedding": "distill.objectives.embedding:EmbeddingDistillation"}
+)
