@@ -1,0 +1,54 @@
+"""From what a user wrote — a name, a mapping, an object — to a component, and back to something that can be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+
+from distill.data.errors import UserError
+from distill.data.registry import Registry
+
+T = TypeVar("T")
+Spec = str | Mapping[str, Any]  # a name, or {"class_path": name, "init_args": {...}} as in YAML
+
+
+def normalise(spec: Any, registry: Registry[Any]) -> dict[str, Any]:
+    """The mapping that names a component: {"class_path": name, "init_args": options}.
+
+    Raises:
+        UserError: the mapping has other keys.
+    """
+    if isinstance(spec, str):
+        return {"class_path": spec, "init_args": {}}
+    if isinstance(spec, Mapping):
+        if not {"class_path"} <= spec.keys() <= {"class_path", "init_args"}:
+            raise UserError(
+                f"{registry.kind}: a name or {{class_path: NAME, init_args: ...}} is wanted, got {dict(spec)}"
+            )
+        component = registry.find(spec["class_path"])
+        name = registry.name_of(component) if isinstance(component, type) else spec["class_path"]
+        return {"class_path": name, "init_args": dict(spec.get("init_args") or {})}
+    return {"class_path": registry.name_of(type(spec)), "init_args": plain(getattr(spec, "options", {}))}
+
+
+def build(spec: Spec | T, registry: Registry[T], **given: Any) -> T:
+    """The component itself; an object is taken as it is. `given` are arguments that no user writes."""
+    if not isinstance(spec, str | Mapping):
+        return spec
+    named = normalise(spec, registry)
+    return registry.create(named["class_path"], **given, **named["init_args"])
+
+
+def plain(value: Any) -> Any:
+    """A JSON value that stands for `value`: numbers, strings, lists and mappings as they are, the rest as text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(item) for item in value]
+    if isinstance(value, torch.nn.Module):
+        return type(value).__name__
+    return str(value)

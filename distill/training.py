@@ -1,0 +1,301 @@
+"""The one training loop: a LightningModule for every objective, and what keeps a run alive and honest."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
+from tqdm import tqdm
+
+from distill.data.dataset import Loaded
+from distill.data.errors import UserError
+from distill.data.files import write_atomically, write_text
+from distill.data.module import AudioData
+from distill.data.store import SetAside
+from distill.objectives.objective import Objective
+
+SCHEDULES = ("cosine", "linear", "constant")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW with warm-up.
+
+    Args:
+        learning_rate: At its highest.
+        weight_decay: On matrices and kernels; biases and norms have none.
+        warmup: Share of all steps in which the rate rises from 0.
+        schedule: "cosine", "linear" (both down to 0) or "constant" after warm-up.
+        clip_norm: Largest norm of all gradients together; 0 does not clip.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    schedule: str = "cosine"
+    clip_norm: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"optimizer.schedule {self.schedule!r}: one of {', '.join(SCHEDULES)} is wanted")
+        if not self.learning_rate > 0 or not 0 <= self.warmup < 1:
+            raise ValueError("optimizer: learning_rate must be above 0, and warmup in [0, 1)")
+
+    def factor(self, step: int, steps: int) -> float:
+        """Learning rate at a step, as a share of the highest."""
+        warmup = math.ceil(self.warmup * steps)
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        done = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[self.schedule]
+
+
+class Distiller(L.LightningModule):
+    """Minimises an objective.
+
+    Args:
+        objective: What is learned, student included.
+        optimizer: How.
+        steps: Length of the schedule, in optimizer steps.
+    """
+
+    def __init__(self, objective: Objective, optimizer: Optimizer, steps: int) -> None:
+        super().__init__()
+        self.objective, self.optimizer, self.steps = objective, optimizer, steps
+        self.set_aside: dict[str, SetAside] = {}
+        self.latest: dict[str, float] = {}
+
+    def training_step(self, loaded: Loaded, batch_index: int) -> Tensor | None:
+        """Loss of one batch; a batch without a usable clip is left out."""
+        self._note(loaded)
+        if loaded.batch is None:
+            return None
+        losses = self.objective(loaded.batch)
+        total = self.objective.total(losses)
+        self.latest = {name: float(loss.detach()) for name, loss in losses.items()} | {"loss": float(total.detach())}
+        if not math.isfinite(self.latest["loss"]):
+            raise UserError(
+                f"the loss is {self.latest['loss']} at step {self.global_step}; the last checkpoint is untouched. "
+                f"Try a lower --optimizer.learning_rate. Clips of this batch: {', '.join(loaded.batch.ids[:8])} ..."
+            )
+        return total
+
+    def validation_step(self, loaded: Loaded, batch_index: int) -> None:
+        """Log the mean loss over the validation clips."""
+        self._note(loaded)
+        if loaded.batch is not None:
+            total = self.objective.total(self.objective(loaded.batch))
+            self.log("validation_loss", total, batch_size=len(loaded.batch), sync_dist=True)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        """Moving averages, temperatures; and count the batch, before any callback saves."""
+        self.objective.after_step(self.global_step)
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip by the norm; a norm that is not finite stops the run before it reaches the weights."""
+        limit = self.optimizer.clip_norm or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters(), limit))
+        if not math.isfinite(norm) and self.trainer.precision != "16-mixed":
+            raise UserError(f"the gradient is not finite at step {self.global_step}; the last checkpoint is untouched")
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, with weight decay on what has more than one dimension."""
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trainable if p.dim() > 1], "weight_decay": self.optimizer.weight_decay},
+            {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.optimizer.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optimizer.factor(step, self.steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _note(self, loaded: Loaded) -> None:
+        self.set_aside.update({clip.id: clip for clip in loaded.set_aside})
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or absent, with their sha256 beside them.
+
+    Lightning's own save passes through the system's temporary folder; where that is another file system, a kill
+    leaves an empty file in the place of the good one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write beside, flush to disk, rename."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest = write_atomically(target, lambda file: torch.save(checkpoint, file))
+        write_text(target.with_suffix(".sha256"), digest + "\n")
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Tensors and plain values only."""
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+
+class KeepAlive(L.Callback):
+    """Saves at the end of every epoch, every few minutes, and when asked to stop; remembers the random state.
+
+    Args:
+        folder: Of the checkpoints; the newest two are kept.
+        data: The run's data, whose position is saved with it.
+        minutes: Between two checkpoints at the most.
+    """
+
+    def __init__(self, folder: Path, data: AudioData, minutes: float = 10.0) -> None:
+        self.folder, self.data, self.minutes = folder, data, minutes
+        self.stopped_by: int | None = None
+        self._saved_at = time.monotonic()
+        self._random_state: Tensor | None = None
+        self._previous: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Take over the signals (Lightning would end with exit code 0 and save nothing), restore the random state."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self._previous[number] = signal.signal(number, self._ask_to_stop)
+            except ValueError:  # not in the main thread: the caller's signals are the caller's
+                break
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        """Count the batch; save if it is time."""
+        self.data.batches_done += 1
+        at_epoch_end = self.data.batches_done % self.data.sampler().batches_per_epoch == 0
+        if self.stopped_by or at_epoch_end or time.monotonic() - self._saved_at > 60 * self.minutes:
+            self.save(trainer)
+        if self.stopped_by:
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Write a checkpoint, then delete all but the newest two."""
+        trainer.save_checkpoint(self.folder / f"step_{self.data.batches_done:09d}.ckpt")
+        self._saved_at = time.monotonic()
+        if trainer.is_global_zero:
+            for old in sorted(self.folder.glob("step_*.ckpt"))[:-2]:
+                old.unlink()
+                old.with_suffix(".sha256").unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of torch's generator, which Lightning does not save."""
+        return {"random_state": torch.get_rng_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Keep the generator's state until training starts."""
+        self._random_state = state["random_state"]
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        if self.stopped_by == signal.SIGINT == number:
+            raise KeyboardInterrupt  # asked twice
+        self.stopped_by = number
+        os.write(2, b"\nstopping after this batch and saving a checkpoint ...\n")
+
+
+class Progress(L.Callback):
+    """A bar with rate, time left, loss and share of time spent waiting for data; and rows of metrics.csv.
+
+    Args:
+        metrics: File; rows after the step that is resumed from are dropped.
+        data: The run's data.
+        every: Batches between two rows.
+    """
+
+    columns = ("batch", "epoch", "loss", "validation_loss", "learning_rate", "clips_per_second", "data_wait")
+
+    def __init__(self, metrics: Path, data: AudioData, every: int = 20) -> None:
+        self.metrics, self.data, self.every = metrics, data, every
+        self._bar: tqdm[Any] | None = None
+        self._waited = self._clips = 0.0
+        self._losses: list[float] = []
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Open the bar where the run goes on."""
+        done, total = self.data.batches_done, len(self.data.sampler())
+        self._keep_rows(done)
+        interval = 0.5 if os.isatty(2) else 30.0
+        self._bar = tqdm(total=total, initial=done, desc="fit", unit="batch", mininterval=interval, dynamic_ncols=True)
+        self._since = self._last_end = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_index: int) -> None:
+        """The time since the last batch was spent waiting for data."""
+        self._waited += time.perf_counter() - self._last_end
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Loaded, batch_index: int
+    ) -> None:
+        """Move the bar; write a row now and then."""
+        assert isinstance(module, Distiller)
+        if batch.batch is not None:
+            self._losses.append(module.latest["loss"])
+            self._clips += len(batch.batch)
+        if self._bar is not None:
+            self._bar.update()
+        if self.data.batches_done % self.every == 0 or self.data.batches_done == len(self.data.sampler()):
+            self._row(trainer)
+        self._last_end = time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """A row with the validation loss; validating is no waiting."""
+        if not trainer.sanity_checking and (loss := trainer.callback_metrics.get("validation_loss")) is not None:
+            self._write({"validation_loss": f"{float(loss):.6g}"})
+        self._last_end = time.perf_counter()
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _row(self, trainer: L.Trainer) -> None:
+        elapsed = max(time.perf_counter() - self._since, 1e-9)
+        loss = sum(self._losses) / len(self._losses) if self._losses else math.nan
+        wait = min(1.0, self._waited / elapsed)
+        self._write(
+            {
+                "loss": f"{loss:.6g}",
+                "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
+                "clips_per_second": f"{self._clips / elapsed:.4g}",
+                "data_wait": f"{wait:.3f}",
+            }
+        )
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{loss:.4f}", wait=f"{wait:.0%}", refresh=False)
+        self._since, self._waited, self._clips, self._losses = time.perf_counter(), 0.0, 0.0, []
+
+    def _write(self, values: Mapping[str, str]) -> None:
+        done = self.data.batches_done
+        row = {"batch": done, "epoch": f"{done / self.data.sampler().batches_per_epoch:.3f}", **values}
+        new = not self.metrics.exists()
+        with open(self.metrics, "a", newline="") as file:
+            writer = csv.DictWriter(file, self.columns, restval="")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def _keep_rows(self, done: int) -> None:
+        """A resumed run writes the rows after its checkpoint again."""
+        if self.metrics.exists():
+            with open(self.metrics, newline="") as file:
+                lines = [line for line in csv.reader(file) if line]
+            kept = [line for line in lines[1:] if len(line) == len(self.columns) and int(line[0]) <= done]
+            write_text(self.metrics, "".join(",".join(line) + "\n" for line in [list(self.columns), *kept]))
