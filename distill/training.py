@@ -99,9 +99,10 @@ class Distiller(L.LightningModule):
             total = self.objective.total(self.objective(loaded.batch))
             self.log("validation_loss", total, batch_size=len(loaded.batch), sync_dist=True)
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        """Moving averages, temperatures; and count the batch, before any callback saves."""
-        self.objective.after_step(self.global_step)
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step; then moving averages and temperatures, before any callback saves."""
+        super().optimizer_step(*args, **kwargs)
+        self.objective.after_step(self.global_step + 1)
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None

@@ -1,0 +1,1 @@
+"""The commands, each a function; its signature is its options."""

@@ -1,0 +1,203 @@
+"""`distill embed`: run a teacher or a trained student over audio, into a store that survives a kill."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from distill.components import Spec, build, normalise, plain
+from distill.data.audio import as_text
+from distill.data.dataset import ClipDataset, Crop, Loaded, input_fingerprint
+from distill.data.encoder import Encoder
+from distill.data.errors import UserError
+from distill.data.files import lock, write_text
+from distill.data.fingerprint import weights_digest
+from distill.data.manifest import Manifest, read_manifest
+from distill.data.module import loader
+from distill.data.store import EmbeddingStore, SetAside, StoreWriter, forecast_bytes
+from distill.runs import load_student
+from distill.teachers import TEACHERS
+from distill.teachers.teacher import Teacher
+
+
+def embed(
+    data: str,
+    out: str,
+    teacher: Spec | Teacher | None = None,
+    model: str | None = None,
+    crop: Crop | None = None,
+    batch_size: int = 16,
+    dtype: str = "float16",
+    workers: int = 1,
+    device: str = "auto",
+    allow_import: str | None = None,
+) -> EmbeddingStore:
+    """Embed every clip of a data set into a store.
+
+    Run it again after a kill: it goes on where it was, and the result is the same.
+
+    Args:
+        data: Folder of audio, table of clips, or a folder in the ESC-50 layout.
+        out: Folder of the store.
+        teacher: Encoder, where it is a teacher.
+        model: Encoder, where it is a trained student: a run folder, a student folder or a hub id.
+        crop: Part of each clip that is embedded; it cannot be random.
+        batch_size: Clips in a batch; it does not change the embeddings.
+        dtype: Of the stored embeddings, float16 or float32.
+        workers: Processes that decode audio; 0 decodes between the batches.
+        device: "cpu", "cuda", or "auto": a GPU where there is one.
+        allow_import: Package of a model's own class that may be imported.
+
+    Returns:
+        The store, opened.
+
+    Raises:
+        UserError: nothing to embed, or the folder holds another store.
+    """
+    encoder = encoder_of(teacher, model, allow_import)
+    manifest = read_manifest(data)
+    with lock(Path(out), "distill embed"):
+        store = fill_store(encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device)
+    print(f"{len(store)} embeddings of {store.dim} numbers in {out}")
+    report_set_aside(store.set_aside, manifest, Path(out) / "set_aside.csv")
+    return store
+
+
+def encoder_of(teacher: Spec | Teacher | None, model: str | None, allow_import: str | None = None) -> Encoder:
+    """The encoder that exactly one of the two names."""
+    if (teacher is None) == (model is None):
+        raise UserError("say what shall embed: either --teacher NAME or --model RUN")
+    return load_student(model, allow_import) if model is not None else build(teacher, TEACHERS)  # type: ignore[arg-type]
+
+
+def choose_device(device: str) -> torch.device:
+    """The device that "auto" means here, or the one named."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {device}: no CUDA device here")
+    return torch.device(device)
+
+
+def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
+    """What shapes an embedding on the encoder's side: class, options and weights, but not where a file lies."""
+    named = normalise(encoder, TEACHERS)
+    network = encoder.network if isinstance(encoder, Teacher) else encoder
+    options = {key: value for key, value in plain(encoder.options).items() if key not in ("checkpoint", "revision")}
+    return {"encoder": named["class_path"], "options": options, "weights": weights_digest(network)}
+
+
+def fill_store(
+    encoder: Encoder,
+    manifest: Manifest,
+    path: Path,
+    crop: Crop,
+    batch_size: int = 16,
+    dtype: str = "float16",
+    workers: int = 1,
+    device: str = "auto",
+) -> EmbeddingStore:
+    """Embed what the store does not hold yet. The caller holds the lock on `path`.
+
+    Raises:
+        UserError: another store lies there, the crop is random, or no clip could be read.
+    """
+    if crop.position == "random" and crop.seconds:
+        raise UserError(
+            "a store holds one embedding a clip, so --crop.position cannot be random (with fit: --live true)"
+        )
+    if dtype not in ("float16", "float32"):
+        raise UserError(f"--dtype {dtype}: float16 or float32 is wanted")
+    fingerprint = {
+        **encoder_fingerprint(encoder),
+        **input_fingerprint(encoder.sample_rate, crop),
+        "windows": manifest.digest,
+        "precision": "float32",
+    }
+    ids = [row.id for row in manifest.rows]
+    writer = StoreWriter(path, ids, encoder.clip_dim, fingerprint, dtype)
+    if missing := writer.missing_shards():
+        encoder = encoder.to(choose_device(device))
+        clips = ClipDataset(manifest, encoder.sample_rate, crop)
+        _embed_shards(encoder, clips, writer, missing, batch_size, workers)
+    return EmbeddingStore(path)
+
+
+def _embed_shards(
+    encoder: Encoder, clips: ClipDataset, writer: StoreWriter, missing: list[int], batch_size: int, workers: int
+) -> None:
+    batches = [
+        [(row, row) for row in rows[first : first + batch_size]]
+        for rows in map(writer.rows, missing)
+        for first in range(0, len(rows), batch_size)
+    ]
+    loaded = iter(loader(clips, batches, workers))
+    total = sum(len(batch) for batch in batches)
+    encoder.eval()
+    with tqdm(total=total, desc="embed", unit="clip", mininterval=0.5, dynamic_ncols=True) as bar:
+        for shard in missing:
+            embeddings: dict[str, np.ndarray[Any, Any]] = {}
+            aside: list[SetAside] = []
+            for _ in range(-(-len(writer.rows(shard)) // batch_size)):
+                batch = next(loaded)
+                aside.extend(batch.set_aside)
+                embeddings.update(_embed_batch(encoder, batch))
+                bar.update(len(batch.set_aside) + (len(batch.batch) if batch.batch else 0))
+            if not embeddings:
+                first = aside[0]
+                raise UserError(
+                    f"not one of {len(aside)} clips could be read; the first: {as_text(first.id)} "
+                    f"({first.reason}: {first.detail})"
+                )
+            writer.write(shard, embeddings, aside)
+
+
+@torch.inference_mode()
+def _embed_batch(encoder: Encoder, loaded: Loaded) -> dict[str, np.ndarray[Any, Any]]:
+    if loaded.batch is None:
+        return {}
+    vectors = encoder(loaded.batch.to(encoder.device)).clip.float().cpu().numpy()
+    return dict(zip(loaded.batch.ids, vectors, strict=True))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast an encoder was on one batch, and what a whole data set would take."""
+
+    clips_per_second: float
+    seconds: float
+    bytes: int
+
+
+def forecast(encoder: Encoder, loaded: Loaded, clips: int) -> Rate:
+    """Time one batch; extrapolate."""
+    _embed_batch(encoder, loaded)
+    begin = time.perf_counter()
+    _embed_batch(encoder, loaded)
+    rate = len(loaded.batch or ()) / (time.perf_counter() - begin)
+    return Rate(rate, clips / rate, forecast_bytes(clips, encoder.clip_dim))
+
+
+def report_set_aside(clips: Iterable[SetAside], manifest: Manifest, path: Path) -> None:
+    """Print how many clips could not be used, and list them in a CSV file; nothing where all could."""
+    paths = {row.id: row.path for row in manifest.rows}
+    clips = list(clips)
+    if not clips:
+        return
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(["id", "path", "reason", "detail"])
+    rows.writerows([as_text(c.id), as_text(paths.get(c.id, c.id)), c.reason, as_text(c.detail)] for c in clips)
+    write_text(path, text.getvalue())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(clip.reason for clip in clips).most_common())
+    print(f"{len(clips)} of {len(manifest)} clips could not be used ({reasons}); they are listed in {path}")

@@ -1,0 +1,70 @@
+"""Pictures of a run: losses, cluster sizes, a table of scores. Files only; no window and no server."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from distill.data.clusters import Clustering
+from distill.data.files import write_atomically
+
+matplotlib.use("agg")
+from matplotlib.figure import Figure  # noqa: E402
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120, bbox_inches="tight"))
+
+
+def draw_losses(metrics: Path, path: Path) -> None:
+    """Training and validation loss against epochs, from metrics.csv."""
+    with open(metrics, newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(6, 3.6))
+    axes = figure.subplots()
+    for column, label, style in (("loss", "training", "-"), ("validation_loss", "validation", "o-")):
+        points = [(float(row["epoch"]), float(row[column])) for row in rows if row[column]]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=label, markersize=3, linewidth=1.2)
+    axes.set(xlabel="epoch", ylabel="loss", title="Distance of the projected student from its teacher")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, path)
+
+
+def draw_clusters(clustering: Clustering, path: Path) -> None:
+    """Sizes of the clusters, largest first."""
+    sizes = np.sort(clustering.sizes)[::-1]
+    report = clustering.report()
+    figure = Figure(figsize=(6, 3.6))
+    axes = figure.subplots()
+    axes.bar(np.arange(len(sizes)), sizes, width=1.0, edgecolor="white", linewidth=0.3)
+    axes.axhline(sizes.mean(), color="black", linewidth=0.8, linestyle="--", label="if all were equal")
+    axes.set(
+        xlabel="cluster, by size",
+        ylabel="clips",
+        title=f"{len(sizes)} clusters, as even as {report['effective_clusters']:.1f} equal ones",
+    )
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, path)
+
+
+def draw_scores(scores: Mapping[str, Sequence[float]], title: str, xlabel: str, path: Path) -> None:
+    """A horizontal bar for each name: mean of its scores, with every score as a dot."""
+    figure = Figure(figsize=(6.4, 0.5 * len(scores) + 1.2))
+    axes = figure.subplots()
+    for place, (name, values) in enumerate(reversed(scores.items())):
+        axes.barh(place, np.mean(values), color="tab:blue" if "distilled" in name else "lightgrey")
+        axes.plot(values, [place] * len(values), "k.", markersize=4)
+        axes.text(max(values) + 0.01, place, f"{np.mean(values):.3f}", va="center")
+    axes.set_yticks(range(len(scores)), list(reversed(scores)))
+    axes.set(xlim=(0, 1.08), xlabel=xlabel, title=title)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, path)
