@@ -13,7 +13,7 @@ from distill.data.clusters import Clustering
 from distill.data.files import write_atomically
 
 matplotlib.use("agg")
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.figure import Figure
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -1,0 +1,52 @@
+"""Distil any audio teacher into any small student.
+
+    distill.fit(teacher="ast", student="mobilenet_v3", data="my_sounds/", out="runs/first")
+    student = distill.load("runs/first")
+    student.embed(waveform, sample_rate=44_100).clip
+
+Names are imported when they are used, so that `import distill` and `distill --help` cost nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "fit": "distill.commands.fit",
+    "embed": "distill.commands.embed",
+    "cluster": "distill.commands.cluster",
+    "probe": "distill.commands.probe",
+    "load": "distill.api",
+    "create_teacher": "distill.api",
+    "create_student": "distill.api",
+    "list_teachers": "distill.api",
+    "list_students": "distill.api",
+    "register_teacher": "distill.api",
+    "register_student": "distill.api",
+    "register_objective": "distill.api",
+    "register_loss": "distill.api",
+    "AudioBatch": "distill.data.batch",
+    "Embeddings": "distill.data.batch",
+    "Crop": "distill.data.dataset",
+    "Sampling": "distill.job",
+    "Engine": "distill.job",
+    "Optimizer": "distill.training",
+    "UserError": "distill.data.errors",
+    "Teacher": "distill.teachers.teacher",
+    "Student": "distill.students.student",
+    "Objective": "distill.objectives.objective",
+    "Frozen": "distill.frozen",
+    "Precomputed": "distill.teachers.precomputed",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'distill' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
