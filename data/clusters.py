@@ -86,10 +86,11 @@ def cluster(
         max_points_per_centroid=_POINTS_PER_CENTROID + 1,
     )
     kmeans.train(sample)
+    centroids = np.asarray(kmeans.centroids, dtype=np.float32)
     distances, labels = kmeans.index.search(points, 1)
     if len(np.unique(labels)) < clusters / 2:
         warnings.warn(f"{clusters - len(np.unique(labels))} of {clusters} clusters are empty", stacklevel=2)
-    return labels[:, 0].astype(np.int32), kmeans.centroids, float(distances.sum(dtype=np.float64))
+    return labels[:, 0].astype(np.int32), centroids, float(distances.sum(dtype=np.float64))
 
 
 def cluster_store(store: EmbeddingStore, clusters: int, *, normalise: bool = False, seed: int = 0) -> Clustering:

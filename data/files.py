@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from distill.data.errors import UserError
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> str:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> str:
     """Write a file beside `path` and rename it, so that a kill at any moment leaves the old file or the new one.
 
     The temporary file lies in the same folder, because a rename across file systems is a copy.
@@ -42,7 +42,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """`write_atomically` for a text in UTF-8."""
-    write_atomically(path, lambda file: file.write(text.encode()) and None)
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def write_json(path: Path, value: Any) -> None:

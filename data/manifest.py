@@ -200,6 +200,6 @@ def _seconds(record: Mapping[str, Any], column: str) -> float | None:
     if value in (None, ""):
         return None
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{column} is {value!r}, not a number of seconds") from None

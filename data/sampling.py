@@ -149,7 +149,7 @@ def _uniform(seed: int, epoch: int, start: int, stop: int) -> NDArray[np.float64
     key = _splitmix(_splitmix(np.array([seed], dtype=np.uint64)) ^ np.uint64(epoch))
     bits = _splitmix(np.arange(start, stop, dtype=np.uint64) + key)
     bits >>= np.uint64(11)
-    return bits * 2.0**-53
+    return np.multiply(bits, 2.0**-53, dtype=np.float64)
 
 
 def _splitmix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

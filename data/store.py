@@ -121,7 +121,7 @@ class StoreWriter:
             rows.append(vector)
             kept.append(clip_id)
         data = np.asarray(rows, dtype=self.dtype).reshape(len(rows), self.dim)
-        sha256 = write_atomically(self.path / f"{shard:05d}.bin", lambda file: file.write(data.tobytes()) and None)
+        sha256 = write_atomically(self.path / f"{shard:05d}.bin", lambda file: file.write(data.tobytes()))
         write_json(
             self.path / f"{shard:05d}.json",
             {
@@ -207,7 +207,7 @@ class EmbeddingStore:
     def read_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Embeddings by row, in the order asked for, float32. Shape (len(rows), dim)."""
         result = np.empty((len(rows), self.dim), dtype=self._dtype)
-        buffer = memoryview(result).cast("B")
+        buffer = result.reshape(-1).view(np.uint8).data
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         offsets = (rows - np.asarray(self._starts, dtype=np.int64)[shards]) * self._row_bytes
         for target, (shard, offset) in enumerate(zip(shards.tolist(), offsets.tolist(), strict=True)):

@@ -23,7 +23,7 @@ def model_card(
         "tags": ["audio", "knowledge-distillation", config["teacher"]["class_path"], config["student"]["class_path"]],
     }
     rows = (
-        "".join(f"| {name} | {value} |\n" for name, value in results.items()) or "| – | none measured in this run |\n"
+        "".join(f"| {name} | {value} |\n" for name, value in results.items()) or "| none | this run measured none |\n"
     )
     return f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
@@ -32,8 +32,8 @@ def model_card(
 
 | | |
 |---|---|
-| student | {config["student"]["class_path"]} {config["student"]["init_args"]}, {student.parameter_count():,} parameters |
-| teacher | {config["teacher"]["class_path"]} {config["teacher"]["init_args"]}, {teacher.parameter_count():,} parameters |
+| student | {_named(config["student"])}, {student.parameter_count():,} parameters |
+| teacher | {_named(config["teacher"])}, {teacher.parameter_count():,} parameters |
 | licence of the teacher's weights | {teacher.licence} |
 | where the teacher comes from | {teacher.source} |
 | data | {config["data"]}, {clips:,} clips; its licence is that of whoever made it |
@@ -62,3 +62,7 @@ embeddings.clip, embeddings.frames, embeddings.frame_times
 ```yaml
 {yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)}```
 """
+
+
+def _named(component: Mapping[str, Any]) -> str:
+    return f"{component['class_path']} {component['init_args'] or ''}".strip()

@@ -33,7 +33,7 @@ def normalise(spec: Any, registry: Registry[Any]) -> dict[str, Any]:
     return {"class_path": registry.name_of(type(spec)), "init_args": plain(getattr(spec, "options", {}))}
 
 
-def build(spec: Spec | T, registry: Registry[T], **given: Any) -> T:
+def build(spec: Any, registry: Registry[T], **given: Any) -> T:
     """The component itself; an object is taken as it is. `given` are arguments that no user writes."""
     if not isinstance(spec, str | Mapping):
         return spec

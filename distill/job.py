@@ -127,8 +127,8 @@ class Job:
             self._take_weights(settings["init_from"])
         self._objective = normalise(settings["objective"], OBJECTIVES)
         self.objective(self.teacher)  # a mistake in its options shows now, and not after the embedding
-        self.config = {
-            **{name: asdict(value) if is_dataclass(value) else value for name, value in settings.items()},  # type: ignore[arg-type]
+        self.config: dict[str, Any] = {
+            **{name: asdict(v) if is_dataclass(v) else v for name, v in settings.items()},
             "teacher": normalise(self.teacher, TEACHERS),
             "student": normalise(self.student, STUDENTS),
             "objective": self._objective,
@@ -287,14 +287,11 @@ class Job:
                 f"{role}: {named['class_path']}, {encoder.parameter_count():,} parameters, {encoder.sample_rate} Hz, "
                 f"clip {encoder.clip_dim}, frame {encoder.frame_dim} every {encoder.frame_hop:.3f} s, {encoder.licence}"
             )
-        print(
-            f"data: {len(self.manifest):,} clips, {len(self.manifest.classes)} classes; decoding {clips / decoding:.1f} clips/s"
-        )
+        classes = len(self.manifest.classes)
+        print(f"data: {len(self.manifest):,} clips, {classes} classes; decoding {clips / decoding:.1f} clips/s")
         print(f"teacher forward {teacher.clips_per_second:.1f} clips/s; training step {clips / step:.1f} clips/s")
         print(f"memory now {memory:.2f} GiB; embeddings {teacher.bytes / 2**20:.1f} MiB on disk")
-        print(
-            f"about {total / 60:.1f} minutes for {steps:,} steps in {self.epochs} epochs on this device; nothing was written"
-        )
+        print(f"about {total / 60:.1f} minutes for {steps:,} steps in {self.epochs} epochs here; nothing was written")
 
 
 def _step_seconds(objective: Objective, loaded: Any) -> float:

@@ -60,11 +60,11 @@ def draw_scores(scores: Mapping[str, Sequence[float]], title: str, xlabel: str, 
     """A horizontal bar for each name: mean of its scores, with every score as a dot."""
     figure = Figure(figsize=(6.4, 0.5 * len(scores) + 1.2))
     axes = figure.subplots()
-    for place, (name, values) in enumerate(reversed(scores.items())):
+    for place, (name, values) in enumerate(reversed(list(scores.items()))):
         axes.barh(place, np.mean(values), color="tab:blue" if "distilled" in name else "lightgrey")
         axes.plot(values, [place] * len(values), "k.", markersize=4)
         axes.text(max(values) + 0.01, place, f"{np.mean(values):.3f}", va="center")
-    axes.set_yticks(range(len(scores)), list(reversed(scores)))
+    axes.set_yticks(range(len(scores)), list(reversed(list(scores))))
     axes.set(xlim=(0, 1.08), xlabel=xlabel, title=title)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)

@@ -75,7 +75,7 @@ class Run:
 
     def newest_checkpoint(self) -> tuple[Path | None, list[Path]]:
         """The newest checkpoint whose sha256 is right, and the newer ones that are damaged."""
-        damaged = []
+        damaged: list[Path] = []
         for checkpoint in sorted(self.checkpoints.glob("step_*.ckpt"), reverse=True):
             sidecar = checkpoint.with_suffix(".sha256")
             if sidecar.is_file() and sidecar.read_text().strip() == file_digest(checkpoint):
@@ -100,7 +100,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
     except TypeError as error:
         raise UserError(f"{type(student).__name__}'s options must be plain values to be saved: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
-    digest = write_atomically(folder / "model.safetensors", lambda file: file.write(save(state)) and None)
+    digest = write_atomically(folder / "model.safetensors", lambda file: file.write(save(state)))
     write_json(
         folder / "config.json",
         {

@@ -104,7 +104,7 @@ class MobileNetV3(Student):
                 x, valid = block(x, valid)
             else:  # the first and the last convolution
                 x = block(x)
-                if block[0].stride[1] == 2 and valid is not None:
+                if block is self.features[0] and valid is not None:
                     valid = _halve(valid)
         frames = x.mean(2).transpose(1, 2)
         return frames, frames.new_full((len(x),), frames.shape[1]).long() if valid is None else valid

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from distill.data.store import EmbeddingStore
 
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.store import EmbeddingStore
 from distill.teachers.teacher import Teacher
 
 

@@ -77,7 +77,10 @@ def encoder_of(teacher: Spec | Teacher | None, model: str | None, allow_import: 
     """The encoder that exactly one of the two names."""
     if (teacher is None) == (model is None):
         raise UserError("say what shall embed: either --teacher NAME or --model RUN")
-    return load_student(model, allow_import) if model is not None else build(teacher, TEACHERS)  # type: ignore[arg-type]
+    if model is not None:
+        return load_student(model, allow_import)
+    assert teacher is not None
+    return build(teacher, TEACHERS)
 
 
 def choose_device(device: str) -> torch.device:
