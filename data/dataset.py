@@ -92,7 +92,7 @@ class ClipDataset(Dataset[Loaded]):
     def labels(self, clip: Row) -> Tensor:
         """Multi-hot labels (classes,) of one clip."""
         target = torch.zeros(len(self._class_index))
-        for label in clip.labels:
+        for label in clip.labels if self._class_index else ():
             target[self._class_index[label]] = 1.0
         return target
 

@@ -19,6 +19,12 @@ class _RemembersOptions(ABCMeta):
     They go into config.yaml, fingerprints and model cards, and build the same encoder again.
     """
 
+    def __init__(cls, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Python would show the signature of `__call__` below in the place of the constructor's.
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        cls.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         encoder = super().__call__(*args, **kwargs)
         signature = inspect.signature(cls)

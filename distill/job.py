@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -128,7 +128,8 @@ class Job:
         self._objective = normalise(settings["objective"], OBJECTIVES)
         self.objective(self.teacher)  # a mistake in its options shows now, and not after the embedding
         self.config: dict[str, Any] = {
-            **{name: asdict(v) if is_dataclass(v) else v for name, v in settings.items()},
+            **settings,
+            **{name: asdict(getattr(self, name)) for name in ("crop", "sampling", "optimizer", "engine")},
             "teacher": normalise(self.teacher, TEACHERS),
             "student": normalise(self.student, STUDENTS),
             "objective": self._objective,
@@ -299,7 +300,7 @@ def _step_seconds(objective: Objective, loaded: Any) -> float:
     seconds = 0.0
     for _ in range(2):
         begin = time.perf_counter()
-        objective.total(objective(loaded.batch)).backward()  # type: ignore[no-untyped-call]
+        objective.total(objective(loaded.batch)).backward()
         seconds = time.perf_counter() - begin
         objective.zero_grad()
     return seconds
