@@ -110,6 +110,8 @@ def _sound(file: BinaryIO) -> soundfile.SoundFile:
         raise AudioError("bad_sample_rate", f"{sound.samplerate} Hz")
     if sound.channels > MAX_CHANNELS:
         raise AudioError("too_many_channels", str(sound.channels))
+    if sound.frames == 0 and sound.format == "OGG":  # the length stands on the last page, which is not there
+        raise AudioError("malformed", "the last page is missing; is the file cut off?")
     if sound.frames >= _UNKNOWN_LENGTH:
         raise AudioError("unknown_length", "the header does not say how long it is; write it again with sox or ffmpeg")
     return sound

@@ -98,22 +98,18 @@ class KaldiFbank(nn.Module):
 def _kaldi_filters(bands: int) -> Tensor:
     """Triangles that are linear in mel, without area normalisation. Shape (257, bands); the Nyquist row is zero."""
 
-    def mel(hertz: Tensor) -> Tensor:
-        return 1127.0 * torch.log(1.0 + hertz / 700.0)
+    def mel(hertz: float) -> float:
+        return 1127.0 * math.log(1.0 + hertz / 700.0)
 
-    edges = mel(torch.tensor([20.0, 8000.0]))
-    step = (edges[1] - edges[0]) / (bands + 1)
-    left = edges[0] + torch.arange(bands) * step
-    bins = mel(torch.arange(256) * (16_000 / 512)).unsqueeze(1)
-    triangles = torch.minimum((bins - left) / step, (left + 2 * step - bins) / step).clamp(min=0)
+    # Rounded to float32 where Kaldi's code and torchaudio's round: narrow bands feel the last bits of a weight.
+    step = (mel(8000.0) - mel(20.0)) / (bands + 1)
+    band = torch.arange(bands)
+    left, centre, right = (mel(20.0) + (band + edge) * step for edge in (0.0, 1.0, 2.0))
+    bins = (1127.0 * (1.0 + torch.arange(256) * (16_000 / 512) / 700.0).log()).unsqueeze(1)
+    triangles = torch.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)).clamp(min=0)
     return F.pad(triangles, (0, 0, 0, 1))
 
 
 def frame_mask(valid: Tensor, frames: int) -> Tensor:
     """True at the first `valid` (batch,) of `frames` positions. Shape (batch, frames)."""
     return torch.arange(frames, device=valid.device) < valid.unsqueeze(1)
-
-
-def log_frequencies(low: float, high: float, count: int) -> Tensor:
-    """`count` frequencies from `low` to `high` Hz at equal ratios. Shape (count,)."""
-    return torch.logspace(math.log10(low), math.log10(high), count)

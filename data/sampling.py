@@ -107,7 +107,7 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
     Args:
         order: What is drawn.
         batch_size: Clips in a batch over all ranks together.
-        epochs: How many epochs there are; the last batch of one may be short.
+        epochs: How many epochs there are.
         rank: Which slice is ours.
         world: How many slices there are.
     """
@@ -117,9 +117,10 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
             raise UserError(f"--batch_size {batch_size}: at least one clip for each of {world} devices is wanted")
         self.order, self.batch_size, self.rank, self.world = order, batch_size, rank, world
         self.start = 0  # batches to leave out, for a resumed run
-        full, rest = divmod(order.epoch_length, batch_size)
-        # A last batch that leaves a rank without a clip would stop the others for ever.
-        self.batches_per_epoch = full + (rest >= world) if full else 1
+        full = order.epoch_length // batch_size
+        # A short last batch is left out: one clip is no statistic for a batch norm, and a rank without a clip stops
+        # the others for ever. Other clips are left out in the next epoch.
+        self.batches_per_epoch = max(1, full)
         self.batches = self.batches_per_epoch * epochs
 
     def __len__(self) -> int:

@@ -1,0 +1,167 @@
+"""Every kind of broken file gets its own reason, and no good one is refused."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from distill.data.audio import read
+from distill.data.errors import AudioError
+from tests.conftest import tone
+
+RATE = 16_000
+
+
+def wav(folder: Path, name: str = "a.wav", samples: object = None, **options: object) -> Path:
+    path = folder / name
+    soundfile.write(path, tone(440) if samples is None else samples, RATE, **options)
+    return path
+
+
+def cut(path: Path, share: float) -> Path:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+def with_header(path: Path, offset: int, form: str, value: int) -> Path:
+    content = bytearray(path.read_bytes())
+    struct.pack_into(form, content, offset, value)
+    path.write_bytes(content)
+    return path
+
+
+def fifo(folder: Path) -> Path:
+    os.mkfifo(folder / "pipe.wav")
+    return folder / "pipe.wav"
+
+
+def loop(folder: Path) -> Path:
+    (folder / "loop.wav").symlink_to(folder / "loop.wav")
+    return folder / "loop.wav"
+
+
+def written(folder: Path, content: bytes, name: str = "a.wav") -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def flac(folder: Path, name: str = "a.flac") -> Path:
+    return wav(folder, name)
+
+
+def flac_total(folder: Path, samples: int) -> Path:
+    path = flac(folder)
+    content = bytearray(path.read_bytes())
+    packed = int.from_bytes(content[18:26]) >> 36 << 36 | samples  # rate, channels and bits stay
+    content[18:26] = packed.to_bytes(8)
+    path.write_bytes(content)
+    return path
+
+
+NOISE = np.random.default_rng(0).bytes(5000)
+KIT: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "missing": ("missing", lambda f: f / "none.wav"),
+    "dangling link": ("missing", lambda f: (f / "l.wav").symlink_to(f / "none") or f / "l.wav"),
+    "link loop": ("symlink_loop", loop),
+    "folder": ("not_regular_file", lambda f: (f / "d.wav").mkdir() or f / "d.wav"),
+    "pipe": ("not_regular_file", fifo),
+    "device": ("not_regular_file", lambda f: Path("/dev/zero")),
+    "NUL in the name": ("bad_name", lambda f: f / "a\0b.wav"),
+    "name too long": ("bad_name", lambda f: f / ("x" * 300)),
+    "empty": ("empty_file", lambda f: written(f, b"")),
+    "random bytes": ("unrecognised_format", lambda f: written(f, NOISE)),
+    "random mp3": ("unrecognised_format", lambda f: written(f, NOISE, "a.mp3")),
+    "text": ("unrecognised_format", lambda f: written(f, b"<html>not found</html>")),
+    "picture": ("unrecognised_format", lambda f: written(f, b"\x89PNG\r\n\x1a\n" + NOISE)),
+    "header only": ("too_short", lambda f: wav(f, samples=np.zeros(0))),
+    "one sample": ("too_short", lambda f: wav(f, samples=np.zeros(1))),
+    "half a WAV": ("truncated", lambda f: cut(wav(f), 0.5)),
+    "half a FLAC": ("malformed", lambda f: cut(flac(f), 0.5)),
+    "half an OGG": ("malformed", lambda f: cut(wav(f, "a.ogg"), 0.5)),
+    "half an MP3": ("truncated", lambda f: cut(wav(f, "a.mp3", np.tile(tone(440), 5)), 0.4)),
+    "rate 0": ("unrecognised_format", lambda f: with_header(wav(f), 24, "<I", 0)),
+    "rate 1": ("bad_sample_rate", lambda f: with_header(wav(f), 24, "<I", 1)),
+    "NaN": ("non_finite_audio", lambda f: wav(f, samples=np.full(800, np.nan), subtype="FLOAT")),
+    "infinity": ("non_finite_audio", lambda f: wav(f, samples=np.full(800, np.inf), subtype="FLOAT")),
+    "huge": ("non_finite_audio", lambda f: wav(f, samples=np.full(800, 1e30), subtype="FLOAT")),
+    "unknown length": ("unknown_length", lambda f: flac_total(f, 0)),
+    "65 channels": ("too_many_channels", lambda f: wav(f, samples=np.zeros((800, 65)))),
+}
+
+
+@pytest.mark.parametrize("kind", KIT)
+def test_broken_audio_has_a_reason(kind: str, tmp_path: Path) -> None:
+    reason, make = KIT[kind]
+    with pytest.raises(AudioError) as caught:
+        read(make(tmp_path))
+    assert caught.value.reason == reason
+    assert caught.value.detail
+
+
+def test_a_header_that_claims_days_allocates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AudioError) as caught:
+        read(flac_total(tmp_path, 2**36 - 1))
+    assert caught.value.reason in ("malformed", "truncated")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.wav", {"subtype": "PCM_16"}),
+        ("a.wav", {"subtype": "PCM_24"}),
+        ("a.wav", {"subtype": "FLOAT"}),
+        ("a.wav", {"subtype": "ULAW"}),
+        ("a.flac", {}),
+        ("a.ogg", {}),
+        ("a.mp3", {}),
+        ("a.aiff", {}),
+    ],
+)
+def test_every_format_holds_the_same_sound(name: str, options: dict[str, str], tmp_path: Path) -> None:
+    samples, rate = read(wav(tmp_path, name, **options))
+    expected = tone(440)
+    assert rate == RATE
+    assert samples.dtype == np.float32
+    assert np.corrcoef(samples[: len(expected)], expected[: len(samples)])[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.wav", "%s{}.wav", "-leading.wav", "ümläut.wav", "new\nline.wav", "\udcff\udcfe.wav"]
+)
+def test_odd_names_are_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(wav(tmp_path).read_bytes())
+    assert len(read(tmp_path / name)[0]) == RATE
+
+
+@pytest.mark.parametrize("name", ["a.raw", "a.txt", "a"])
+def test_the_extension_does_not_matter(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(flac(tmp_path).read_bytes())
+    assert len(read(tmp_path / name)[0]) == RATE
+
+
+def test_a_window_is_that_part_of_the_whole(tmp_path: Path) -> None:
+    path = wav(tmp_path)
+    whole, _ = read(path)
+    part, _ = read(path, start=0.25, duration=0.5)
+    assert np.array_equal(part, whole[4000:12000])
+
+
+def test_a_window_past_the_end_is_cut(tmp_path: Path) -> None:
+    assert len(read(wav(tmp_path), start=0.75, duration=9)[0]) == 4000
+
+
+def test_a_window_that_begins_past_the_end_is_too_short(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="too_short"):
+        read(wav(tmp_path), start=2.0)
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    left, right = tone(440), tone(600)
+    samples, _ = read(wav(tmp_path, samples=np.stack([left, right], axis=1), subtype="FLOAT"))
+    assert np.allclose(samples, (left + right) / 2, atol=1e-6)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import torch
+
+from distill.data.batch import AudioBatch
+from distill.data.resample import resampled_length
+
+
+def test_resampling_a_padded_batch_equals_each_clip_alone() -> None:
+    waveform = torch.randn(3, 4410)
+    lengths = torch.tensor([4410, 3000, 777])
+    for row, length in enumerate(lengths):
+        waveform[row, length:] = 0
+    together = AudioBatch.of(waveform, 44_100, lengths).resample(16_000)
+    for row, length in enumerate(lengths.tolist()):
+        alone = AudioBatch.of(waveform[row, :length], 44_100).resample(16_000)
+        samples = resampled_length(length, 44_100, 16_000)
+        assert together.lengths[row] == alone.lengths[0] == alone.waveform.shape[1] == samples
+        torch.testing.assert_close(together.waveform[row, :samples], alone.waveform[0], atol=1e-6, rtol=0)
+        assert together.waveform[row, samples:].abs().sum() == 0
+
+
+def test_resampling_equals_golden(golden) -> None:
+    import numpy as np
+
+    stored = np.load(golden / "ssondo" / "frontend.npz")
+    batch = AudioBatch.of(torch.from_numpy(stored["resample_in_16k"]), 16_000).resample(32_000)
+    np.testing.assert_allclose(batch.waveform[0].numpy(), stored["resample_out_32k"], atol=1e-6)
+
+
+def test_a_batch_is_not_changed_by_resampling() -> None:
+    batch = AudioBatch.of(torch.randn(2, 1000), 16_000)
+    before = batch.waveform.clone(), batch.lengths.clone()
+    batch.resample(8_000)
+    assert batch.waveform.equal(before[0])
+    assert batch.lengths.equal(before[1])
