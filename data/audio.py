@@ -49,8 +49,6 @@ def read(
     with _open_regular_file(path) as file:
         promised_bytes = _riff_size(file)
         actual_bytes = os.fstat(file.fileno()).st_size
-        if actual_bytes == 0:
-            raise AudioError("empty_file", "0 bytes")
         samples, sample_rate, expected = _decode(file, start, duration)
     # libsndfile clamps a cut WAV to what is there and says nothing; the RIFF header still tells.
     if promised_bytes is not None and promised_bytes > actual_bytes and start == 0 and duration is None:
@@ -85,8 +83,11 @@ def _open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
         if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
             raise AudioError("bad_name", os.strerror(error.errno)) from error
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
         os.close(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            raise AudioError("empty_file", "0 bytes")
         raise AudioError("not_regular_file", "a folder, pipe or device")
     return os.fdopen(descriptor, "rb")
 

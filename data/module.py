@@ -51,10 +51,8 @@ class AudioData(L.LightningDataModule):
         """Batches of the whole run, over all epochs."""
         return self._loader(self.train_clips, self.sampler())
 
-    def val_dataloader(self) -> DataLoader[Loaded] | list[Any]:
+    def val_dataloader(self) -> DataLoader[Loaded]:
         """Validation clips in their order."""
-        if not len(self.validation_clips):
-            return []
         return self._loader(self.validation_clips, InOrder(len(self.validation_clips), self.batch_size))
 
     def state_dict(self) -> dict[str, int]:

@@ -234,7 +234,11 @@ def _parser(command: str) -> ArgumentParser:
             raise UserError(f"{_clear(message, self)} (distill {command} --help shows all options)")
 
     function = _function(command)
-    parser = Parser(prog=f"distill {command}", description=(function.__doc__ or "").partition("\n\n    Args:")[0])
+    parser = Parser(
+        prog=f"distill {command}",
+        allow_abbrev=False,
+        description=(function.__doc__ or "").partition("\n\n    Args:")[0],
+    )
     parser.add_argument("--config", action="config", help="YAML file with options; later options win")
     taken = set(function.__annotations__) & COMPONENTS.keys()
     bases: dict[str, type] = {"teacher": Teacher, "student": Student, "objective": Objective}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -31,6 +32,13 @@ def normalise(spec: Any, registry: Registry[Any]) -> dict[str, Any]:
         name = registry.name_of(component) if isinstance(component, type) else spec["class_path"]
         return {"class_path": name, "init_args": dict(spec.get("init_args") or {})}
     return {"class_path": registry.name_of(type(spec)), "init_args": plain(getattr(spec, "options", {}))}
+
+
+def complete(named: Mapping[str, Any], registry: Registry[Any], given: set[str]) -> dict[str, Any]:
+    """The same mapping with every option that was left to its default; `given` are no options."""
+    parameters = inspect.signature(registry.find(named["class_path"])).parameters
+    defaults = {name: p.default for name, p in parameters.items() if name not in given and p.default is not p.empty}
+    return {"class_path": named["class_path"], "init_args": plain({**defaults, **named["init_args"]})}
 
 
 def build(spec: Any, registry: Registry[T], **given: Any) -> T:

@@ -19,7 +19,7 @@ import torch
 from distill.card import model_card
 from distill.commands.cluster import clustering_of
 from distill.commands.embed import Rate, fill_store, forecast, report_set_aside
-from distill.components import build, normalise
+from distill.components import build, complete, normalise
 from distill.data.dataset import ClipDataset, Crop
 from distill.data.errors import UserError
 from distill.data.files import lock
@@ -125,7 +125,8 @@ class Job:
         self.student: Student = build(settings["student"], STUDENTS)
         if settings["init_from"]:
             self._take_weights(settings["init_from"])
-        self._objective = normalise(settings["objective"], OBJECTIVES)
+        named = normalise(settings["objective"], OBJECTIVES)
+        self._objective = complete(named, OBJECTIVES, given={"student", "teacher"})
         self.objective(self.teacher)  # a mistake in its options shows now, and not after the embedding
         self.config: dict[str, Any] = {
             **settings,
@@ -227,6 +228,7 @@ class Job:
             max_epochs=1,  # of Lightning: all of our epochs are one pass, so that a position is one number
             val_check_interval=data.sampler().batches_per_epoch,
             check_val_every_n_epoch=None,
+            limit_val_batches=1.0 if len(data.validation_clips) else 0,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # ours gives every rank its slice
             callbacks=callbacks,

@@ -229,12 +229,12 @@ def _load_official(features: nn.Sequential, checkpoint: Path) -> None:
         if match := re.fullmatch(r"(?:.*\.)?features\.(\d+\..+)", key):
             found[match[1]] = tensor
     wanted = features.state_dict()
+    for key in wanted.keys() & found.keys():  # first, since another width can have other keys too
+        if found[key].shape != wanted[key].shape:
+            shapes = f"{key} is {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"
+            raise UserError(f"--student.checkpoint {checkpoint}: another width ({shapes}); set --student.width")
     if missing := sorted(wanted.keys() - found.keys()):
         raise UserError(f"--student.checkpoint {checkpoint}: no MobileNetV3 ({missing[0]!r} is not in it)")
     if extra := sorted(found.keys() - wanted.keys()):
         raise UserError(f"--student.checkpoint {checkpoint}: another network ({extra[0]!r} has no place)")
-    for key, tensor in found.items():
-        if tensor.shape != wanted[key].shape:
-            shapes = f"{key} is {tuple(tensor.shape)}, not {tuple(wanted[key].shape)}"
-            raise UserError(f"--student.checkpoint {checkpoint}: another width ({shapes}); set --student.width")
     features.load_state_dict(found)

@@ -1,0 +1,170 @@
+"""The command line as a user meets it, and the commands beside fit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+import distill
+from distill.cli import main
+from distill.commands.probe import linear_accuracy
+from distill.data.errors import UserError
+from tests.conftest import GOLDEN, tone
+
+FIT = ["fit", "--teacher", "spectral", "--student", "mobilenet_v3", "--student.width", "0.1", "--epochs=1"]
+QUICK = ["--batch_size=4", "--engine.workers=0", "--engine.accelerator=cpu", "--validation=0"]
+
+
+def run(*words: object) -> None:
+    main([str(word) for word in words])
+
+
+def failure(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        run(*words)
+    lines = capsys.readouterr().err.strip().splitlines()
+    return int(str(ended.value.code)), lines[-1]
+
+
+def test_fit_embed_cluster_and_probe_from_the_command_line(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = sounds(20), tmp_path / "run"
+    run(*FIT, *QUICK, "--data", data, "--out", out)
+    run("embed", "--model", out, "--data", data, "--out", tmp_path / "store", "--workers=0")
+    run("cluster", "--store", tmp_path / "store", "--clusters=3")
+    run("probe", "--model", out, "--data", data, "--workers=0")
+    printed = capsys.readouterr().out
+    assert "20 embeddings of 96 numbers" in printed
+    assert "effective_clusters" in printed
+    assert "linear probe of" in printed
+    assert (out / "probe" / "sounds" / "result.json").exists()
+
+
+def test_a_saved_config_runs_again_and_the_command_line_wins(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    run(*FIT, *QUICK, "--data", sounds(8), "--out", tmp_path / "a")
+    run("fit", "--config", tmp_path / "a" / "config.yaml", "--out", tmp_path / "b", "--seed=3")
+    configs = [yaml.safe_load((tmp_path / name / "config.yaml").read_text()) for name in "ab"]
+    assert configs[0] | {"out": configs[1]["out"], "seed": 3} == configs[1]
+
+
+def test_resume_needs_only_the_folder(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*FIT, *QUICK, "--data", sounds(8), "--out", tmp_path / "a")
+    run("fit", "--resume", "--out", tmp_path / "a")
+    assert "has ended already" in capsys.readouterr().out
+
+
+def test_a_component_is_named_by_its_import_path(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    student = ["--student", "tests.own_parts.TinyConvolution", "--student.channels", "5"]
+    teacher = ["--teacher=tests.own_parts.Loudness", "--teacher.bands=2"]
+    run("fit", *teacher, *student, *QUICK, "--epochs=1", "--data", sounds(8), "--out", tmp_path / "a")
+    assert distill.load(str(tmp_path / "a")).clip_dim == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fit", "--teacher", "baets"], "unknown teacher 'baets'; did you mean"),
+        (["fti"], "unknown command 'fti'; did you mean 'fit'"),
+        ([*FIT, "--epoch", "3"], "did you mean --epochs"),
+        ([*FIT, "--student.widht", "3"], "widht"),
+        ([*FIT, "--epochs", "many"], "epochs"),
+        ([*FIT, "--data", "/nowhere", "--out", "x"], "/nowhere: no such file"),
+        (["fit", "--config", "/nowhere.yaml"], "/nowhere.yaml"),
+        (["fit", "--teacher", "no_such_package.Teacher"], "no_such_package"),
+        (["fit", "--out", "x"], "--teacher is wanted"),
+        (["embed", "--data", "x", "--out", "y"], "either --teacher NAME or --model RUN"),
+        (["probe", "--data", str(GOLDEN), "--model", "x", "--task", "esc50"], "esc50.csv is missing"),
+        (["list", "teacher"], "did you mean 'teachers'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, line = failure(capsys, *words)
+    assert code == 2
+    assert line.startswith("distill: error: ")
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_cannot_import_what_it_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "c.yaml").write_text("teacher: evil.Teacher\n")
+    code, line = failure(capsys, "fit", "--config", tmp_path / "c.yaml")
+    assert code == 2
+    assert "--allow_import evil" in line
+
+
+def test_a_yaml_bomb_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    levels = "\n".join(f"l{n}: &l{n} [{','.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 20))
+    (tmp_path / "c.yaml").write_text(f"l0: &l0 x\n{levels}\n")
+    assert "aliases" in failure(capsys, "fit", "--config", tmp_path / "c.yaml")[1]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["fit", "--teacher", "baets"]])
+def test_a_quick_answer_imports_nothing_heavy(words: list[str]) -> None:
+    script = (
+        "import sys\nfrom distill.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "print({'torch', 'numpy', 'lightning', 'jsonargparse', 'transformers', 'faiss'} & sys.modules.keys())"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "set()"
+
+
+def test_every_listed_teacher_has_a_licence_and_a_source(capsys: pytest.CaptureFixture[str]) -> None:
+    run("list", "teachers")
+    printed = capsys.readouterr().out
+    for name in distill.list_teachers():
+        assert f"  {name} " in printed
+    assert "not stated" not in printed
+    assert "M2D" in printed
+
+
+def test_embed_goes_on_and_refuses_another_encoder(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = str(sounds(6))
+    first = distill.embed(data, str(tmp_path / "s"), teacher="spectral", workers=0).read_all()
+    again = distill.embed(data, str(tmp_path / "s"), teacher="spectral", workers=0, batch_size=1).read_all()
+    assert np.array_equal(first, again)
+    ast = {"class_path": "ast", "init_args": {"checkpoint": str(GOLDEN / "ast" / "ast_tiny")}}
+    with pytest.raises(UserError, match="encoder is 'spectral', not 'ast'"):
+        distill.embed(data, str(tmp_path / "s"), teacher=ast, workers=0)
+    with pytest.raises(UserError, match=r"crop_seconds is 10\.0, not 0\.2"):
+        distill.embed(data, str(tmp_path / "s"), teacher="spectral", crop=distill.Crop(0.2), workers=0)
+
+
+def test_the_probe_reads_separable_classes_and_not_random_ones() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(200) % 4
+    features = np.eye(4)[labels] + 0.1 * random.standard_normal((200, 4))
+    assert linear_accuracy(features[:150], labels[:150], features[150:], labels[150:]) == 1.0
+    noise = random.standard_normal((200, 4))
+    assert linear_accuracy(noise[:150], labels[:150], noise[150:], labels[150:]) < 0.5
+
+
+def test_the_probe_uses_the_folds_of_esc50(tmp_path: Path) -> None:
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "audio").mkdir()
+    rows = ["filename,fold,target,category"]
+    for index in range(20):
+        name, label = f"{index % 5 + 1}-{index}-A-{index // 10}.wav", index // 10
+        soundfile.write(tmp_path / "audio" / name, tone(300 + 900 * label, 0.3, seed=index), 16_000)
+        rows.append(f"{name},{index % 5 + 1},{label},{'cat' if label else 'dog'}")
+    (tmp_path / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
+    result = distill.probe(str(tmp_path), teacher="spectral", task="esc50", out=str(tmp_path / "out"), workers=0)
+    assert set(result.folds) == {"1", "2", "3", "4", "5"}
+    assert result.accuracy == 1.0
+    assert result.protocol == "linear"

@@ -1,0 +1,291 @@
+"""The main job: any teacher into any student, and the same result whatever happens on the way."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import distill
+from distill.data.errors import UserError
+from distill.data.store import EmbeddingStore
+from distill.job import Job, Stopped
+from distill.runs import Run
+from distill.students import STUDENTS
+from distill.training import KeepAlive, Optimizer
+from tests.conftest import GOLDEN
+from tests.own_parts import Loudness, TinyConvolution
+
+AST = {"class_path": "ast", "init_args": {"checkpoint": str(GOLDEN / "ast" / "ast_tiny")}}
+ENGINE = {"workers": 0, "accelerator": "cpu"}
+
+
+def fit(data: Path, out: Path, **changes: Any) -> Any:
+    options: dict[str, Any] = {
+        "teacher": "spectral",
+        "student": "tests.own_parts.TinyConvolution",
+        "data": str(data),
+        "out": str(out),
+        "epochs": 3,
+        "batch_size": 4,
+        "validation": 0.2,
+        "engine": ENGINE,
+    }
+    return distill.fit(**{name: str(v) if isinstance(v, Path) else v for name, v in (options | changes).items()})
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "student" / "model.safetensors")
+
+
+def same(first: Path, second: Path) -> bool:
+    one, other = weights(first), weights(second)
+    return one.keys() == other.keys() and all(one[key].equal(other[key]) for key in one)
+
+
+def test_a_run_folder_is_complete_and_its_student_loads(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    student = fit(sounds(20), tmp_path / "run", student={"class_path": "mobilenet_v3", "init_args": {"width": 0.1}})
+    run = tmp_path / "run"
+    for name in ("config.yaml", "metrics.csv", "student/README.md", "report/losses.png"):
+        assert (run / name).stat().st_size > 0
+    loaded = distill.load(str(run))
+    waveform = torch.randn(2, 8000)
+    assert loaded.embed(waveform, 16_000).clip.equal(student.embed(waveform, 16_000).clip)
+    card = (run / "student" / "README.md").read_text()
+    assert "spectral" in card
+    assert yaml.safe_load(card.split("---")[1])["pipeline_tag"] == "feature-extraction"
+    assert not list(run.rglob(".*.tmp"))
+
+
+def test_the_loss_falls(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    fit(sounds(24), tmp_path / "run", epochs=30, optimizer=Optimizer(learning_rate=1e-2))
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("teacher", ["ast", "tests.own_parts.Loudness", "object"])
+def test_any_teacher(teacher: str, sounds: Callable[..., Path], tmp_path: Path) -> None:
+    specs: dict[str, Any] = {"ast": AST, "object": Loudness(bands=4)}
+    assert isinstance(fit(sounds(8), tmp_path / "run", teacher=specs.get(teacher, teacher), epochs=1), TinyConvolution)
+
+
+def test_a_registered_student_is_known_by_name(
+    sounds: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(STUDENTS, "_registered", {})
+    distill.register_student("tiny_convolution")(TinyConvolution)
+    fit(sounds(8), tmp_path / "run", student="tiny_convolution", epochs=1)
+    assert json.loads((tmp_path / "run/student/config.json").read_text())["student"] == "tiny_convolution"
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = sounds(12)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        fit(data, tmp_path / name, seed=seed)
+    assert same(tmp_path / "a", tmp_path / "b")
+    assert not same(tmp_path / "a", tmp_path / "c")
+
+
+def test_workers_change_nothing(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = sounds(12)
+    fit(data, tmp_path / "none")
+    fit(data, tmp_path / "two", engine=ENGINE | {"workers": 2})
+    assert same(tmp_path / "none", tmp_path / "two")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("batch", [1, 2, 4, 5])
+def test_a_stopped_run_goes_on_to_the_same_weights(
+    number: int, batch: int, sounds: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = sounds(12)
+    options: dict[str, Any] = {"live": True, "crop": distill.Crop(0.3, "random")}
+    fit(data, tmp_path / "whole", **options)
+    count = KeepAlive.on_train_batch_end
+
+    def stop(self: KeepAlive, *args: Any) -> None:
+        if self.data.batches_done + 1 == batch:
+            signal.raise_signal(number)
+        count(self, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeepAlive, "on_train_batch_end", stop)
+        with pytest.raises(Stopped, match=f"batch {batch} of 6") as stopped:
+            fit(data, tmp_path / "cut", **options)
+    assert stopped.value.exit_code == 128 + number
+    assert not (tmp_path / "cut" / "student").exists()
+    torch.rand(7)  # whatever the next process did with its random state
+    fit(data, tmp_path / "cut", resume=True, **options)
+    assert same(tmp_path / "whole", tmp_path / "cut")
+    with open(tmp_path / "cut" / "metrics.csv", newline="") as file:
+        assert [row["batch"] for row in csv.DictReader(file) if row["loss"]] == ["6"]
+
+
+def test_resume_passes_over_a_damaged_checkpoint(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = sounds(12)
+    fit(data, tmp_path / "run")
+    expected = weights(tmp_path / "run")
+    run = Run(tmp_path / "run")
+    newest = max(run.checkpoints.glob("*.ckpt"))
+    newest.write_bytes(newest.read_bytes()[:-10])
+    (run.student / "config.json").unlink()
+    distill.fit(out=str(run.path), resume=True)
+    assert "is damaged and left out" in capsys.readouterr().out
+    assert all(weights(run.path)[key].equal(value) for key, value in expected.items())
+
+
+def test_checkpoints_load_as_data_only_and_hold_no_teacher(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    fit(sounds(8), tmp_path / "run", teacher=AST, live=True)
+    checkpoints = sorted((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    assert len(checkpoints) == 2
+    state = torch.load(checkpoints[-1], weights_only=True)["state_dict"]
+    assert {key.split(".")[1] for key in state} == {"student", "projector"}
+
+
+def test_a_resumed_run_must_be_the_same_run(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = sounds(8)
+    fit(data, tmp_path / "run")
+    with pytest.raises(UserError, match="batch_size was 4, is 3"):
+        fit(data, tmp_path / "run", resume=True, batch_size=3)
+
+
+def test_a_folder_in_use_is_not_written_into(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = sounds(8)
+    fit(data, tmp_path / "run", epochs=1)
+    before = weights(tmp_path / "run")
+    with pytest.raises(UserError, match=r"--resume.*--overwrite.*--init_from"):
+        fit(data, tmp_path / "run")
+    fit(data, tmp_path / "run", overwrite=True, epochs=1, seed=5)
+    assert not before["convolution.weight"].equal(weights(tmp_path / "run")["convolution.weight"])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    with pytest.raises(UserError, match="other files"):
+        fit(data, tmp_path / "other", overwrite=True)
+
+
+def test_init_from_begins_with_another_runs_weights(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = sounds(8)
+    fit(data, tmp_path / "first", epochs=1)
+    optimizer = Optimizer(learning_rate=1e-12, weight_decay=0.0)
+    fit(data, tmp_path / "second", epochs=1, seed=9, init_from=str(tmp_path / "first"), optimizer=optimizer)
+    torch.testing.assert_close(weights(tmp_path / "second"), weights(tmp_path / "first"), atol=1e-9, rtol=0)
+
+
+def test_broken_audio_is_listed_and_the_run_goes_on(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = sounds(12)
+    (data / "empty.wav").touch()
+    (data / "text.wav").write_text("no audio")
+    for live in (False, True):
+        out = tmp_path / f"live_{live}"
+        fit(data, out, live=live, epochs=2, validation=0.0)
+        assert "2 of 14 clips could not be used" in capsys.readouterr().out
+        with open(out / "set_aside.csv", newline="") as file:
+            reasons = {row["id"]: row["reason"] for row in csv.DictReader(file)}
+        assert reasons == {"empty.wav": "empty_file", "text.wav": "unrecognised_format"}
+    store = EmbeddingStore(tmp_path / "live_False" / "embeddings")
+    assert len(store) + len(store.set_aside) == 14
+
+
+def test_nothing_readable_stops_the_run(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "data" / name).touch()
+    with pytest.raises(UserError, match="not one of 2 clips"):
+        fit(tmp_path / "data", tmp_path / "run")
+
+
+def test_cluster_sampling_clusters_the_store(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    fit(sounds(12), tmp_path / "run", sampling=distill.Sampling("cluster", clusters=2, draws=16))
+    clusters = tmp_path / "run" / "clusters"
+    report = json.loads((clusters / "clusters.json").read_text())["report"]
+    assert report["clips"] == 12
+    assert (clusters / "clusters.png").exists()
+
+
+class Explodes(TinyConvolution):
+    def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
+        embeddings = super().encode(batch)
+        return embeddings._replace(clip=embeddings.clip / 0.0) if self.training else embeddings
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the loss is nan at step 0"):
+        fit(sounds(8), tmp_path / "run", student=Explodes())
+    assert not (tmp_path / "run" / "student").exists()
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher": "baets"}, "did you mean"),
+        ({"student": "mobilenet"}, "did you mean 'mobilenet_v3'"),
+        ({"objective": "embeding"}, "did you mean 'embedding'"),
+        ({"objective": {"class_path": "embedding", "init_args": {"loss": "cosin"}}}, "did you mean 'cosine'"),
+        ({"student": {"class_path": "mobilenet_v3", "init_args": {"widht": 1}}}, "widht"),
+        ({"data": "/nowhere"}, "no such file"),
+        ({"epochs": 0}, "--epochs 0"),
+        ({"sampling": {"policy": "balanced"}}, "uniform, cluster"),
+        ({"crop": {"seconds": 1, "position": "random"}}, "--live"),
+        ({"out": ""}, "--out"),
+        ({"teacher": None}, "--teacher"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_writes_nothing(
+    changes: dict[str, Any], message: str, sounds: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        fit(**{"data": sounds(8), "out": tmp_path / "run"} | changes)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_says_what_it_would_take_and_writes_nothing(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(sounds(8), tmp_path / "run", dry_run=True)
+    printed = capsys.readouterr().out
+    for words in ("teacher: spectral, 0 parameters", "clip 280", "memory", "on disk", "minutes", "nothing was written"):
+        assert words in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_student_is_refused(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    fit(sounds(8), tmp_path / "run", epochs=1)
+    path = tmp_path / "run" / "student" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        distill.load(str(tmp_path / "run"))
+
+
+def test_a_student_folder_cannot_import_what_it_names(
+    sounds: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(sounds(8), tmp_path / "run", epochs=1)
+    (tmp_path / "evil.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "run" / "student" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"student": "evil.Student"}))
+    with pytest.raises(UserError, match="--allow_import evil"):
+        distill.load(str(tmp_path / "run"))
+
+
+def test_a_job_writes_its_config_so_that_it_builds_the_same(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    fit(sounds(8), tmp_path / "run", epochs=1)
+    run = Run(tmp_path / "run")
+    assert Job(run, run.config).config == run.config
