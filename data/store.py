@@ -104,33 +104,33 @@ class StoreWriter:
             StoreError: a row of the shard is in neither, or a vector has another size.
         """
         aside = {clip.id: clip for clip in set_aside}
-        rows: list[NDArray[Any]] = []
-        kept: list[str] = []
-        for row in self.rows(shard):
-            clip_id = self.ids[row]
-            if clip_id in aside:
-                continue
+        ids = [self.ids[row] for row in self.rows(shard) if self.ids[row] not in aside]
+        for clip_id in ids:
             if clip_id not in embeddings:
                 raise StoreError(f"shard {shard}: {clip_id!r} was neither embedded nor set aside")
-            vector = np.asarray(embeddings[clip_id])
-            if vector.shape != (self.dim,):
-                raise StoreError(f"shard {shard}: {clip_id!r} has shape {vector.shape}, not ({self.dim},)")
-            if reason := _unusable(vector, self.dtype):
-                aside[clip_id] = SetAside(clip_id, *reason)
-                continue
-            rows.append(vector)
-            kept.append(clip_id)
-        data = np.asarray(rows, dtype=self.dtype).reshape(len(rows), self.dim)
+            if np.shape(embeddings[clip_id]) != (self.dim,):
+                shape = np.shape(embeddings[clip_id])
+                raise StoreError(f"shard {shard}: {clip_id!r} has shape {shape}, not ({self.dim},)")
+        vectors = np.array([embeddings[clip_id] for clip_id in ids], dtype=np.float32).reshape(len(ids), self.dim)
+        usable = self._usable(vectors)
+        for row in np.flatnonzero(~usable).tolist():
+            aside[ids[row]] = SetAside(ids[row], *_why_unusable(vectors[row], self.dtype))
+        data = vectors[usable].astype(self.dtype)
         sha256 = write_atomically(self.path / f"{shard:05d}.bin", lambda file: file.write(data.tobytes()))
         write_json(
             self.path / f"{shard:05d}.json",
             {
-                "rows": len(kept),
+                "rows": len(data),
                 "bytes": data.nbytes,
                 "sha256": sha256,
                 "set_aside": [[clip.id, clip.reason, clip.detail] for clip in aside.values()],
             },
         )
+
+    def _usable(self, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which rows are finite and fit the dtype. Shape (rows,)."""
+        limit = min(MAX_MAGNITUDE, float(np.finfo(self.dtype).max))
+        return np.abs(vectors).max(axis=1, initial=0.0) <= limit  # false for NaN too
 
 
 class EmbeddingStore:
@@ -248,14 +248,11 @@ def _shard_is_done(path: Path, shard: int) -> bool:
         return False
 
 
-def _unusable(vector: NDArray[Any], dtype: np.dtype[Any]) -> tuple[str, str] | None:
-    """Reason and detail where a vector cannot be stored and learned from; None where it can."""
+def _why_unusable(vector: NDArray[np.float32], dtype: np.dtype[Any]) -> tuple[str, str]:
+    """Reason and detail of a vector that is not stored."""
     if not np.isfinite(vector).all():
         return "teacher_non_finite", "the encoder gave NaN or infinity"
-    largest = float(np.abs(vector).max(initial=0.0))
-    if largest > min(MAX_MAGNITUDE, float(np.finfo(dtype).max)):
-        return "teacher_out_of_range", f"an element is {largest:g}, too large for {dtype.name}"
-    return None
+    return "teacher_out_of_range", f"an element is {np.abs(vector).max():g}, too large for {dtype.name}"
 
 
 def _read_json(path: Path) -> Any:
