@@ -278,6 +278,8 @@ class Job:
         objective = self.objective(self.teacher)
         forward = forecast(self.teacher, loaded, len(self.manifest))
         seconds = _step_seconds(objective, loaded)
+        if not self.live:  # the run reads what the teacher has said
+            seconds = max(seconds - len(loaded.batch) / forward.clips_per_second, 1e-6)
         self._print_forecast(forward, decoding, seconds, len(loaded.batch))
 
     def _print_forecast(self, teacher: Rate, decoding: float, step: float, clips: int) -> None:

@@ -206,7 +206,8 @@ def main() -> None:
         "# Benchmarks",
         "",
         "Written by `make benchmarks`. A ratio is the rival's time divided by ours, in the same run; medians of three,",
-        f"on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__}.",
+        f"on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
+        f"torch {torch.__version__}.",
         "",
         "| what | ours | rival | ratio | wanted |",
         "|---|---|---|---|---|",
