@@ -55,7 +55,7 @@ class Clustering:
 
 
 def cluster(
-    embeddings: NDArray[np.float32], clusters: int, *, iterations: int = 25, repeats: int = 1, seed: int = 0
+    embeddings: NDArray[np.float32], clusters: int, *, iterations: int = 25, repeats: int = 5, seed: int = 0
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
     """K-means of (points, dim), on at most 256 points a cluster drawn with `seed`; then all points are assigned.
 

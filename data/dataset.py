@@ -14,6 +14,7 @@ from distill.data.batch import AudioBatch, collate
 from distill.data.errors import AudioError
 from distill.data.manifest import Manifest, Row
 from distill.data.resample import RESAMPLER, resample
+from distill.data.sampling import Draws
 from distill.data.store import SetAside
 
 CROPS = ("start", "centre", "random")
@@ -47,10 +48,9 @@ class Loaded:
 
 
 class ClipDataset(Dataset[Loaded]):
-    """Batches of a manifest: index it with a batch of (row, draw), as a loader with a batch sampler does.
+    """Batches of a manifest: index it with `Draws`, as a loader with a batch sampler does.
 
-    The draw is the clip's position in the whole run; random crops are a function of it, so that a resumed run hears
-    the same.
+    Random crops are a function of the draw, so that a resumed run hears the same.
 
     Args:
         manifest: The clips.
@@ -69,10 +69,10 @@ class ClipDataset(Dataset[Loaded]):
     def __len__(self) -> int:
         return len(self.manifest)
 
-    def __getitems__(self, draws: list[tuple[int, int]]) -> Loaded:
-        """What a loader calls: decode the (row, draw) of one batch; broken clips are set aside."""
+    def __getitems__(self, batch: Draws) -> Loaded:
+        """What a loader calls: decode the clips of one batch; broken ones are set aside."""
         clips, aside = [], []
-        for row, draw in draws:
+        for row, draw in zip(batch.rows, batch.draws, strict=True):
             clip = self.manifest.rows[row]
             try:
                 clips.append((clip.id, self.waveform(clip, draw), self.labels(clip)))
@@ -81,7 +81,7 @@ class ClipDataset(Dataset[Loaded]):
         return Loaded(collate(clips, self.sample_rate) if clips else None, tuple(aside))
 
     def __getitem__(self, row: int) -> Loaded:
-        return self.__getitems__([(row, 0)])
+        return self.__getitems__(Draws([row], [0]))
 
     def waveform(self, clip: Row, draw: int = 0) -> Tensor:
         """Samples (samples,) of one clip, cropped and resampled. Raises AudioError."""

@@ -15,13 +15,10 @@ from typing import Any, BinaryIO
 from distill.data.errors import UserError
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> str:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file beside `path` and rename it, so that a kill at any moment leaves the old file or the new one.
 
     The temporary file lies in the same folder, because a rename across file systems is a copy.
-
-    Returns:
-        The sha256 of what was written, in hexadecimal.
 
     Raises:
         OSError: the disk is full, or not to be written; the temporary file is gone and `path` is as it was.
@@ -32,12 +29,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> str:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        digest = file_digest(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
-    return digest
 
 
 def write_text(path: Path, text: str) -> None:

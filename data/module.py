@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from distill.data.dataset import ClipDataset, Loaded
-from distill.data.sampling import BatchSampler, Order
+from distill.data.sampling import BatchSampler, Draws, Order
 
 
 class AudioData(L.LightningDataModule):
@@ -71,18 +71,19 @@ class AudioData(L.LightningDataModule):
         return Loaded(None if batch.batch is None else batch.batch.to(device), batch.set_aside)
 
 
-class InOrder(torch.utils.data.Sampler[list[tuple[int, int]]]):
+class InOrder(torch.utils.data.Sampler[Draws]):
     """Batches of clips as they come in the manifest."""
 
-    def __init__(self, clips: int, batch_size: int, start: int = 0) -> None:
-        self.clips, self.batch_size, self.start = clips, batch_size, start
+    def __init__(self, clips: int, batch_size: int) -> None:
+        self.clips, self.batch_size = clips, batch_size
 
     def __len__(self) -> int:
-        return -(-(self.clips - self.start) // self.batch_size)
+        return -(-self.clips // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for first in range(self.start, self.clips, self.batch_size):
-            yield [(row, row) for row in range(first, min(first + self.batch_size, self.clips))]
+    def __iter__(self) -> Iterator[Draws]:
+        for first in range(0, self.clips, self.batch_size):
+            rows = range(first, min(first + self.batch_size, self.clips))
+            yield Draws(rows, rows)
 
 
 def loader(clips: ClipDataset, sampler: Any, workers: int) -> DataLoader[Loaded]:

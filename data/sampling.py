@@ -7,7 +7,8 @@ resumed run and a run on several devices see exactly the same clips.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,10 +100,20 @@ def cluster_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     return 1.0 / (np.count_nonzero(sizes) * sizes[labels].astype(np.float64))
 
 
-class BatchSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of (clip, draw) of an order from any batch on; each rank takes its slice of every global batch.
+class Draws(NamedTuple):
+    """One batch of clips.
 
-    The draw counts all draws of the run; whatever is random about a clip is a function of it.
+    Args:
+        rows: Which clips.
+        draws: Which draw of the whole run each is; whatever is random about a clip is a function of it.
+    """
+
+    rows: Sequence[int]
+    draws: Sequence[int]
+
+
+class BatchSampler(Sampler[Draws]):
+    """Batches of an order from any batch on; each rank takes its slice of every global batch.
 
     Args:
         order: What is drawn.
@@ -126,7 +137,7 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
     def __len__(self) -> int:
         return self.batches  # of the whole run, also when resumed: Lightning counts against it
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[Draws]:
         batch = self.start
         while batch < self.batches:
             epoch, first = divmod(batch, self.batches_per_epoch)
@@ -135,9 +146,11 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
             stop = min(last * self.batch_size, self.order.epoch_length)
             block = self.order.indices(epoch, first * self.batch_size, stop)
             draw = epoch * self.order.epoch_length + first * self.batch_size
-            drawn = list(zip(block.tolist(), range(draw, draw + len(block)), strict=True))
+            drawn = block.tolist()
             for place in range(0, len(drawn), self.batch_size):
-                yield drawn[place : place + self.batch_size][self.rank :: self.world]
+                rows = drawn[place : place + self.batch_size]
+                draws = range(draw + place, draw + place + len(rows))
+                yield Draws(rows[self.rank :: self.world], draws[self.rank :: self.world])
             batch += last - first
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 done, 2 a mistake of the user, 74 the disk, 128 + n stopped by signal n."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
+    warnings.showwarning = _warn
     try:
         _run([word for word in words if word != "--debug"])
     except UserError as error:
@@ -59,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise
         _fail(error, 74, debug)
+
+
+def _warn(message: Warning | str, *where: Any, **more: Any) -> None:
+    print(f"distill: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _fail(error: BaseException, code: int, debug: bool) -> None:

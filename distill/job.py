@@ -25,7 +25,7 @@ from distill.data.errors import UserError
 from distill.data.files import lock
 from distill.data.manifest import Manifest, read_manifest
 from distill.data.module import AudioData
-from distill.data.sampling import ClusterOrder, Order, UniformOrder
+from distill.data.sampling import ClusterOrder, Draws, Order, UniformOrder
 from distill.data.store import EmbeddingStore
 from distill.objectives import OBJECTIVES
 from distill.objectives.objective import Objective
@@ -270,8 +270,9 @@ class Job:
         """One batch through everything, and what the run would take. Writes nothing."""
         rate = max(self.student.sample_rate, self.teacher.sample_rate)
         clips = ClipDataset(self.manifest, rate, self.crop, self.manifest.classes, self.seed)
+        first = range(min(self.batch_size, len(clips)))
         begin = time.perf_counter()
-        loaded = clips.__getitems__([(row, row) for row in range(min(self.batch_size, len(clips)))])
+        loaded = clips.__getitems__(Draws(first, first))
         decoding = time.perf_counter() - begin
         if loaded.batch is None:
             raise UserError(f"no clip of the first batch could be read; the first: {loaded.set_aside[0].reason}")

@@ -100,7 +100,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
     except TypeError as error:
         raise UserError(f"{type(student).__name__}'s options must be plain values to be saved: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
-    digest = write_atomically(folder / "model.safetensors", lambda file: file.write(save(state)))
+    write_atomically(folder / "model.safetensors", lambda file: file.write(save(state)))
     write_json(
         folder / "config.json",
         {
@@ -111,7 +111,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
             "frame_dim": student.frame_dim,
             "frame_hop": student.frame_hop,
             "parameters": student.parameter_count(),
-            "sha256": digest,
+            "sha256": file_digest(folder / "model.safetensors"),
             "audio_distill": version("audio-distill"),
         },
     )

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from distill.data.dataset import Loaded
 from distill.data.errors import UserError
-from distill.data.files import write_atomically, write_text
+from distill.data.files import file_digest, write_atomically, write_text
 from distill.data.module import AudioData
 from distill.data.store import SetAside
 from distill.objectives.objective import Objective
@@ -139,8 +139,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Write beside, flush to disk, rename."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        digest = write_atomically(target, lambda file: torch.save(checkpoint, file))
-        write_text(target.with_suffix(".sha256"), digest + "\n")
+        write_atomically(target, lambda file: torch.save(checkpoint, file))
+        write_text(target.with_suffix(".sha256"), file_digest(target) + "\n")
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Tensors and plain values only."""

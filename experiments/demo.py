@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of sounds, runs and picture")
     parser.add_argument("--clips", type=int, default=90, help="clips of each of the 12 classes")
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--width", type=float, default=0.3, help="of the student, mobilenet_v3")
     options = parser.parse_args()

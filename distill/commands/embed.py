@@ -24,6 +24,7 @@ from distill.data.files import lock, write_text
 from distill.data.fingerprint import weights_digest
 from distill.data.manifest import Manifest, read_manifest
 from distill.data.module import loader
+from distill.data.sampling import Draws
 from distill.data.store import EmbeddingStore, SetAside, StoreWriter, forecast_bytes
 from distill.runs import load_student
 from distill.teachers import TEACHERS
@@ -140,12 +141,12 @@ def _embed_shards(
     encoder: Encoder, clips: ClipDataset, writer: StoreWriter, missing: list[int], batch_size: int, workers: int
 ) -> None:
     batches = [
-        [(row, row) for row in rows[first : first + batch_size]]
+        Draws(rows[first : first + batch_size], rows[first : first + batch_size])
         for rows in map(writer.rows, missing)
         for first in range(0, len(rows), batch_size)
     ]
     loaded = iter(loader(clips, batches, workers))
-    total = sum(len(batch) for batch in batches)
+    total = sum(len(batch.rows) for batch in batches)
     encoder.eval()
     with tqdm(total=total, desc="embed", unit="clip", mininterval=0.5, dynamic_ncols=True) as bar:
         for shard in missing:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from distill.commands.embed import encoder_of, fill_store, report_set_aside
-from distill.components import Spec
+from distill.components import Spec, normalise
 from distill.data.dataset import Crop
 from distill.data.errors import UserError
 from distill.data.files import lock, write_json
 from distill.data.manifest import Manifest, read_manifest
 from distill.data.store import EmbeddingStore
+from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 
 PROTOCOL = "linear"
@@ -96,7 +97,8 @@ def probe(
         result = probe_store(store, manifest, task)
         write_json(folder / "result.json", asdict(result))
     folds = ", ".join(f"{name}: {score:.4f}" for name, score in result.folds.items())
-    print(f"{PROTOCOL} probe of {model or teacher} on {data}: accuracy {result.accuracy:.4f} +- {result.spread:.4f}")
+    name = model or normalise(encoder, TEACHERS)["class_path"]
+    print(f"{PROTOCOL} probe of {name} on {data}: accuracy {result.accuracy:.4f} +- {result.spread:.4f}")
     print(f"  folds {folds} ({result.clips} clips, {result.classes} classes); written to {folder / 'result.json'}")
     return result
 

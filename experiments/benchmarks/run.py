@@ -53,7 +53,7 @@ def store(folder: Path) -> list[Row]:
     runs = iter(range(100))
 
     def write_ours() -> None:
-        writer = StoreWriter(folder / f"store{next(runs)}", ids, dim, {}, "float32")
+        writer = StoreWriter(folder / f"store{next(runs)}", ids, dim, {})
         for shard in writer.missing_shards():
             writer.write(shard, by_id)
 
@@ -76,7 +76,13 @@ def store(folder: Path) -> list[Row]:
 
     read_ours, read_theirs = median(lambda: [opened[batch] for batch in batches]), median(read_rival)
     return [
-        compare("store: write 20,000 x 768, with fsync and sha256", ours, rival, 20, "one .npz per clip, no fsync"),
+        compare(
+            "store: write 20,000 x 768 as float16, with fsync and sha256",
+            ours,
+            rival,
+            20,
+            "one .npz per clip, no fsync",
+        ),
         compare("store: 100 random reads of 64 rows", read_ours, read_theirs, 15, "one .npz per clip"),
     ]
 

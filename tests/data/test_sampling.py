@@ -45,7 +45,8 @@ def test_an_epoch_holds_every_clip_once() -> None:
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_ranks_share_the_same_global_batches(clips: int, world: int) -> None:
     def batches(rank: int, of: int) -> list[list[tuple[int, int]]]:
-        return list(BatchSampler(UniformOrder(clips, seed=1), 8, epochs=2, rank=rank, world=of))
+        sampler = BatchSampler(UniformOrder(clips, seed=1), 8, epochs=2, rank=rank, world=of)
+        return [list(zip(*batch, strict=True)) for batch in sampler]
 
     ranks = [batches(rank, world) for rank in range(world)]
     assert len({len(rank) for rank in ranks}) == 1
@@ -67,7 +68,24 @@ def test_a_resumed_run_draws_what_was_left(start: int) -> None:
 
 def test_draws_are_numbered_through_the_run() -> None:
     batches = list(BatchSampler(UniformOrder(10), 4, epochs=2))
-    assert [draw for batch in batches for _, draw in batch] == [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17]
+    assert [draw for batch in batches for draw in batch.draws] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        10,
+        11,
+        12,
+        13,
+        14,
+        15,
+        16,
+        17,
+    ]
 
 
 def test_more_clips_than_torch_can_weigh() -> None:
