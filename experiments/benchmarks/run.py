@@ -161,10 +161,10 @@ def extraction(folder: Path) -> list[Row]:
     ASTForAudioClassification(config).save_pretrained(folder / "ast")
     sounds, random = folder / "sounds", np.random.default_rng(0)
     sounds.mkdir()
-    for clip in range(24):
+    for clip in range(64):
         soundfile.write(sounds / f"{clip:03d}.flac", random.standard_normal(441_000) * 0.1, 44_100)
     teacher, manifest = AST(str(folder / "ast")), read_manifest(sounds)
-    batches = [AudioBatch.of(torch.randn(8, 160_000) * 0.1, 16_000) for _ in range(3)]
+    batches = [AudioBatch.of(torch.randn(8, 160_000) * 0.1, 16_000) for _ in range(8)]
     runs = iter(range(100))
 
     def ours() -> None:
@@ -178,7 +178,7 @@ def extraction(folder: Path) -> list[Row]:
                 teacher(batch)
 
     rival()
-    pairs = [(median(ours, 1), median(rival, 1)) for _ in range(3)]
+    pairs = [(median(ours, 1), median(rival, 1)) for _ in range(8)]
     seconds, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
     return [
         compare(
