@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -39,7 +40,7 @@ def embed(
     crop: Crop | None = None,
     batch_size: int = 16,
     dtype: str = "float16",
-    workers: int = 1,
+    workers: int = -1,
     device: str = "auto",
     allow_import: str | None = None,
 ) -> EmbeddingStore:
@@ -55,7 +56,8 @@ def embed(
         crop: Part of each clip that is embedded; it cannot be random.
         batch_size: Clips in a batch; it does not change the embeddings.
         dtype: Of the stored embeddings, float16 or float32.
-        workers: Processes that decode audio; 0 decodes between the batches.
+        workers: Processes that decode audio; 0 decodes between the batches, and -1 does that where the encoder itself
+            keeps the cores busy, and uses up to 8 processes beside a GPU.
         device: "cpu", "cuda", or "auto": a GPU where there is one.
         allow_import: Package of a model's own class that may be imported.
 
@@ -108,7 +110,7 @@ def fill_store(
     crop: Crop,
     batch_size: int = 16,
     dtype: str = "float16",
-    workers: int = 1,
+    workers: int = -1,
     device: str = "auto",
 ) -> EmbeddingStore:
     """Embed what the store does not hold yet. The caller holds the lock on `path`.
@@ -132,6 +134,8 @@ def fill_store(
     writer = StoreWriter(path, ids, encoder.clip_dim, fingerprint, dtype)
     if missing := writer.missing_shards():
         encoder = encoder.to(choose_device(device))
+        if workers < 0:
+            workers = 0 if encoder.device.type == "cpu" else min(8, os.cpu_count() or 1)
         clips = ClipDataset(manifest, encoder.sample_rate, crop)
         _embed_shards(encoder, clips, writer, missing, batch_size, workers)
     return EmbeddingStore(path)

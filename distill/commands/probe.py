@@ -58,7 +58,7 @@ def probe(
     out: str = "",
     crop: Crop | None = None,
     batch_size: int = 16,
-    workers: int = 1,
+    workers: int = -1,
     device: str = "auto",
     allow_import: str | None = None,
 ) -> ProbeResult:
@@ -76,7 +76,7 @@ def probe(
         out: Folder of the embeddings and the result; by default `probe/NAME-OF-DATA` in the run.
         crop: Part of each clip that is embedded.
         batch_size: Clips in a batch.
-        workers: Processes that decode audio.
+        workers: Processes that decode audio; -1 chooses as `distill embed` does.
         device: "cpu", "cuda" or "auto".
         allow_import: Package of a model's own class that may be imported.
 
