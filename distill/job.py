@@ -191,7 +191,6 @@ class Job:
                 self.store_path,
                 self.crop,
                 min(self.batch_size, 16),
-                workers=self.engine.workers,
             )
 
     def data(self, manifest: Manifest, sample_rate: int | None = None) -> AudioData:
