@@ -161,10 +161,10 @@ def extraction(folder: Path) -> list[Row]:
     ASTForAudioClassification(config).save_pretrained(folder / "ast")
     sounds, random = folder / "sounds", np.random.default_rng(0)
     sounds.mkdir()
-    for clip in range(64):
+    for clip in range(32):
         soundfile.write(sounds / f"{clip:03d}.flac", random.standard_normal(441_000) * 0.1, 44_100)
     teacher, manifest = AST(str(folder / "ast")), read_manifest(sounds)
-    batches = [AudioBatch.of(torch.randn(8, 160_000) * 0.1, 16_000) for _ in range(8)]
+    batches = [AudioBatch.of(torch.randn(8, 160_000) * 0.1, 16_000) for _ in range(4)]
     runs = iter(range(100))
 
     def ours() -> None:
@@ -178,11 +178,11 @@ def extraction(folder: Path) -> list[Row]:
                 teacher(batch)
 
     rival()
-    pairs = [(median(ours, 1), median(rival, 1)) for _ in range(8)]
+    pairs = [(median(ours, 1), median(rival, 1)) for _ in range(4)]
     seconds, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
     return [
         compare(
-            "distill embed: AST of 6 layers, 64 clips of 10 s, 44.1 kHz FLAC",
+            "distill embed: AST of 6 layers, 32 clips of 10 s, 44.1 kHz FLAC",
             seconds,
             theirs,
             0.95,
