@@ -32,10 +32,22 @@ class AudioBatch:
 
     @classmethod
     def of(cls, waveform: Tensor, sample_rate: int, lengths: Tensor | None = None) -> AudioBatch:
-        """A batch without names or labels, from (samples,) or (batch, samples); `lengths` defaults to all samples."""
-        waveform = torch.atleast_2d(torch.as_tensor(waveform, dtype=torch.float32))
+        """A batch without names or labels, from (samples,) or (batch, samples); `lengths` defaults to all samples.
+
+        Raises:
+            ValueError: integers, another number of dimensions, or an impossible sample rate.
+        """
+        waveform = torch.atleast_2d(torch.as_tensor(waveform))
+        if not waveform.is_floating_point():
+            largest = torch.iinfo(waveform.dtype).max + 1 if waveform.dtype != torch.bool else 1
+            raise ValueError(f"waveform holds {waveform.dtype}, and samples in [-1, 1] are wanted: divide by {largest}")
+        if not isinstance(sample_rate, int) or sample_rate < 1:
+            raise ValueError(f"sample_rate {sample_rate!r}: a whole number of Hz is wanted")
+        waveform = waveform.float()
         if waveform.dim() != 2:
-            raise ValueError(f"waveform has shape {tuple(waveform.shape)}; wanted (samples,) or (batch, samples)")
+            raise ValueError(
+                f"waveform has shape {tuple(waveform.shape)}; wanted: (samples,) or (batch, samples), one channel a clip"
+            )
         clips, samples = waveform.shape
         if lengths is None:
             lengths = torch.full((clips,), samples, device=waveform.device)

@@ -2,18 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill.data.errors import UserError
+from distill.data.files import file_digest
 
 
-def read_state_dict(path: str | Path, option: str) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Provenance:
+    """Where weights came from: what the terminal, the log and the model card say of them.
+
+    Args:
+        file: The file, or the hub id.
+        sha256: Of the file, in hexadecimal; empty where it is not known.
+        dropped: Keys in the file that were not used.
+    """
+
+    file: str
+    sha256: str
+    dropped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        first = f" ({', '.join(self.dropped[:3])}{', ...' if len(self.dropped) > 3 else ''})" if self.dropped else ""
+        return f"{self.file}, sha256 {self.sha256[:16] or 'unknown'}, {len(self.dropped)} keys left out{first}"
+
+
+def provenance(path: str | Path, dropped: Sequence[str] = ()) -> Provenance:
+    """Provenance of weights read from a file."""
+    return Provenance(str(path), file_digest(Path(path)), tuple(sorted(dropped)))
+
+
+def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str, ignore: Sequence[str] = ()) -> list[str]:
+    """Copy weights into a network, all of them or none.
+
+    Args:
+        network: Every parameter and saved buffer of it must be in `state`.
+        state: Tensors by key.
+        where: What the user gave, for messages.
+        ignore: Globs of keys of the network that the file may lack.
+
+    Returns:
+        Keys of `state` that the network has not.
+
+    Raises:
+        UserError: a key is missing, or has another shape.
+    """
+    wanted = network.state_dict()
+    missing = [key for key in wanted if key not in state and not any(fnmatch(key, glob) for glob in ignore)]
+    if missing:
+        raise UserError(f"{where}: {len(missing)} of {len(wanted)} weights are missing, {missing[0]!r} first")
+    for key in wanted.keys() & state.keys():
+        if state[key].shape != wanted[key].shape:
+            shapes = f"{tuple(state[key].shape)}, not {tuple(wanted[key].shape)}"
+            raise UserError(f"{where}: {key!r} has shape {shapes}")
+    network.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
+    return sorted(state.keys() - wanted.keys())
+
+
+class Checkpoint(NamedTuple):
+    """What a file holds.
+
+    Args:
+        state: Tensors by key.
+        extras: What lies beside them, such as a configuration or labels.
+    """
+
+    state: dict[str, Tensor]
+    extras: dict[str, Any]
+
+
+def read_checkpoint(path: str | Path, option: str) -> Checkpoint:
     """Tensors by key, from a safetensors file or a PyTorch one (bare, or under "state_dict" or "model").
 
     Args:
@@ -25,19 +92,43 @@ def read_state_dict(path: str | Path, option: str) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{option} {path}: no such file")
+        raise UserError(
+            f"{option} {path}: no such file" if not path.is_dir() else f"{option} {path}: a folder, no file"
+        )
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            return Checkpoint(load_file(path), {})
         except (SafetensorError, OSError) as error:
             raise UserError(f"{option} {path}: damaged or cut off ({_first_line(error)})") from error
     content = read_pickle(path, option)
+    extras: dict[str, Any] = {}
     for nested in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(nested), dict):
+        if isinstance(content, Mapping) and isinstance(content.get(nested), Mapping):
+            extras |= {key: value for key, value in content.items() if key != nested}
             content = content[nested]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{option} {path}: no state dict in it")
-    return content
+    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    return Checkpoint(state, extras | {key: value for key, value in content.items() if key not in state})
+
+
+def read_state_dict(path: str | Path, option: str) -> dict[str, Tensor]:
+    """Tensors by key, as `read_checkpoint` finds them. Raises UserError."""
+    return read_checkpoint(path, option).state
+
+
+def without_prefix(state: Mapping[str, Tensor], landmark: str) -> dict[str, Tensor]:
+    """The same tensors with keys as the network's author wrote them, whatever a wrapper (DataParallel, ESPnet,
+    speechbrain) has put before them; keys without that prefix keep theirs.
+
+    Args:
+        state: Tensors by key.
+        landmark: A key of the network, by which the prefix is found.
+    """
+    prefixes = sorted((key.removesuffix(landmark) for key in state if key.endswith(landmark)), key=len)
+    if not prefixes or not prefixes[0]:
+        return dict(state)
+    return {key.removeprefix(prefixes[0]): tensor for key, tensor in state.items()}
 
 
 def read_pickle(path: Path, option: str) -> Any:

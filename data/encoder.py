@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.checkpoint import Provenance
+from distill.data.windows import Windows, encode_in_windows
 
 
 class _RemembersOptions(ABCMeta):
@@ -50,36 +52,46 @@ class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
         licence: Of the weights, as an SPDX name or in words.
         source: Where the weights come from and how to get them.
         options: Arguments that the encoder was built with.
+        windows: How long clips are cut; by default the network sees clips whole.
+        labels: What each column of the logits means; AudioSet's as its `mid`s, sorted.
+        provenance: The file that the weights were read from, where there is one.
     """
 
     sample_rate: int
     licence: str = "not stated"
     source: str = "not stated"
     options: dict[str, Any]
+    windows: Windows = Windows(seconds=0)
+    labels: tuple[str, ...] = ()
+    provenance: Provenance | None = None
 
     @abstractmethod
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch given at `self.sample_rate`."""
 
     def forward(self, batch: AudioBatch) -> Embeddings:
-        """Embed a batch given at any sample rate."""
-        return self.encode(batch.resample(self.sample_rate))
+        """Embed a batch given at any sample rate, in windows where it is long."""
+        return encode_in_windows(self.encode, batch.resample(self.sample_rate), self.windows)
 
     @torch.inference_mode()
     def embed(self, waveform: Tensor, sample_rate: int, lengths: Tensor | None = None) -> Embeddings:
         """Embed waveforms, for people: evaluation mode, no gradient, on the encoder's device.
 
         Args:
-            waveform: Samples in [-1, 1]. Shape (samples,) or (batch, samples); a NumPy array will do.
+            waveform: Samples in [-1, 1], one channel a clip. Shape (samples,) or (batch, samples); a NumPy array will
+                do.
             sample_rate: In Hz, any.
             lengths: Valid samples of each clip, where shorter ones are padded. Shape (batch,).
 
         Raises:
-            ValueError: the waveform has another number of dimensions, or no samples.
+            ValueError: the waveform has another number of dimensions, integers, no samples, or samples that are not
+                finite; or the sample rate is no whole number of Hz.
         """
         batch = AudioBatch.of(torch.as_tensor(waveform), sample_rate, lengths)
         if batch.waveform.shape[1] == 0:
             raise ValueError("the waveform has no samples")
+        if not batch.waveform.isfinite().all():
+            raise ValueError("the waveform has samples that are NaN or infinite")
         training = self.training
         self.eval()
         try:

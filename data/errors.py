@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class UserError(Exception):
     """A mistake of the user: one line that says what was wrong, where, and what to do.
@@ -30,3 +32,9 @@ class AudioError(UserError):
 
 class StoreError(UserError):
     """A store of embeddings that does not hold what is asked of it."""
+
+
+def require_one_of(option: str, value: str, known: Collection[str]) -> None:
+    """Raise UserError where an option's value is none of those known."""
+    if value not in known:
+        raise UserError(f"{option} {value!r}: one of {', '.join(known)} is wanted")

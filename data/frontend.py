@@ -10,13 +10,51 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchaudio.functional import melscale_fbanks
 
 
-class LogMel(nn.Module):
-    """Mel spectrogram of a power STFT without centring, in natural logarithm: ln(mel + offset).
+class _Mel(nn.Module):
+    """Energies of mel bands of a power STFT.
 
-    Frame t covers samples [t * hop, t * hop + window); Slaney's mel scale and area normalisation, periodic Hann.
+    Args:
+        sample_rate: In Hz.
+        window: Window function. Shape (window,); zero-padded on both sides to the transform.
+        points: Samples of the transform.
+        hop: Samples between frames.
+        filters: Weight of each frequency in each band. Shape (points // 2 + 1, bands).
+        centred: Whether frame t is centred on sample t * hop, with the clip mirrored at its ends, or begins there.
+    """
+
+    window_function: Tensor
+    filters: Tensor
+
+    def __init__(
+        self, sample_rate: int, window: Tensor, points: int, hop: int, filters: Tensor, centred: bool = False
+    ) -> None:
+        super().__init__()
+        self.sample_rate, self.window, self.points, self.hop = sample_rate, len(window), points, hop
+        self.bands, self.centred = filters.shape[1], centred
+        self.register_buffer("window_function", window, persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def frames(self, samples: Tensor) -> Tensor:
+        """How many frames clips of so many samples have, int64; at least one."""
+        outside = 0 if self.centred else self.points
+        return ((samples - outside) // self.hop + 1).clamp(min=1)
+
+    def energies(self, waveform: Tensor) -> Tensor:
+        """(batch, samples) float32 -> (batch, bands, time); a clip shorter than the transform is zero-padded to it."""
+        waveform = F.pad(waveform, (0, max(0, self.points - waveform.shape[1])))
+        spectrum = torch.stft(
+            waveform, self.points, self.hop, self.window, self.window_function,
+            center=self.centred, pad_mode="reflect", return_complex=True,
+        )  # fmt: skip
+        return self.filters.T @ (spectrum.real.square() + spectrum.imag.square())
+
+
+class LogMel(_Mel):
+    """Slaney's mel spectrogram in natural logarithm: ln(mel + offset).
+
+    Slaney's mel scale and area normalisation, periodic Hann. S-SONDO and EfficientAT, MATPAC, `spectral`.
 
     Args:
         sample_rate: In Hz.
@@ -28,31 +66,71 @@ class LogMel(nn.Module):
         offset: Added before the logarithm; sets the floor.
     """
 
-    window_function: Tensor
-    filters: Tensor
-
     def __init__(
         self, sample_rate: int, window: int, hop: int, bands: int, low: float, high: float, offset: float
     ) -> None:
-        super().__init__()
-        self.sample_rate, self.window, self.hop, self.bands, self.offset = sample_rate, window, hop, bands, offset
-        filters = melscale_fbanks(window // 2 + 1, low, high, bands, sample_rate, norm="slaney", mel_scale="slaney")
-        self.register_buffer("window_function", torch.hann_window(window), persistent=False)
-        self.register_buffer("filters", filters, persistent=False)
-
-    def frames(self, samples: Tensor) -> Tensor:
-        """How many frames lie inside clips of so many samples, int64; at least one."""
-        return ((samples - self.window) // self.hop + 1).clamp(min=1)
+        filters = _mel_filters(bands, window, sample_rate, low, high, slaney=True)
+        super().__init__(sample_rate, torch.hann_window(window), window, hop, filters)
+        self.offset = offset
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """(batch, samples) in [-1, 1] -> (batch, bands, time); a clip shorter than a window is zero-padded to one."""
+        """(batch, samples) in [-1, 1] -> (batch, bands, time)."""
         with torch.autocast(waveform.device.type, enabled=False):
-            waveform = F.pad(waveform.float(), (0, max(0, self.window - waveform.shape[1])))
-            spectrum = torch.stft(
-                waveform, self.window, self.hop, window=self.window_function, center=False, return_complex=True
-            )
-            power = spectrum.real.square() + spectrum.imag.square()
-            return torch.log(self.filters.T @ power + self.offset)
+            return torch.log(self.energies(waveform.float()) + self.offset)
+
+
+class ClapMel(_Mel):
+    """CLAP's mel spectrogram in decibels: 10 log10(max(mel, 1e-10)), 100 frames a second at 48 kHz.
+
+    Args:
+        bands: Number of mel bands.
+        low: Lower edge of the first band, in Hz.
+        high: Upper edge of the last band, in Hz.
+        slaney: Slaney's scale and area normalisation (unfused checkpoints) or HTK's scale and none (fused ones).
+        points: Samples of the window and of the transform.
+        hop: Samples between frames.
+        sample_rate: In Hz.
+    """
+
+    def __init__(
+        self,
+        bands: int = 64,
+        low: float = 50.0,
+        high: float = 14_000.0,
+        slaney: bool = True,
+        points: int = 1024,
+        hop: int = 480,
+        sample_rate: int = 48_000,
+    ) -> None:
+        filters = _mel_filters(bands, points, sample_rate, low, high, slaney)
+        super().__init__(sample_rate, torch.hann_window(points), points, hop, filters, centred=True)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(batch, samples) in [-1, 1] -> (batch, bands, time)."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            return 10.0 * self.energies(waveform.float()).clamp(min=1e-10).log10()
+
+
+class PasstMel(_Mel):
+    """PaSST's mel spectrogram: pre-emphasis over the whole clip, Kaldi's bands to 15 kHz, ln(mel + 1e-5), at 32 kHz.
+
+    Pre-emphasis uses up a sample, so that 10 s give 1,000 frames.
+    """
+
+    def __init__(self, bands: int = 128) -> None:
+        window = torch.hann_window(800, periodic=False)
+        filters = _kaldi_filters(bands, points=1024, sample_rate=32_000, low=0.0, high=15_000.0)
+        super().__init__(32_000, window, points=1024, hop=320, filters=filters, centred=True)
+
+    def frames(self, samples: Tensor) -> Tensor:
+        """How many frames clips of so many samples have, int64; at least one."""
+        return super().frames(samples - 1)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(batch, samples) in [-1, 1] -> (batch, bands, time)."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            waveform = waveform.float()
+            return torch.log(self.energies(waveform[:, 1:] - 0.97 * waveform[:, :-1]) + 1e-5)
 
 
 class KaldiFbank(nn.Module):
@@ -76,7 +154,7 @@ class KaldiFbank(nn.Module):
         super().__init__()
         hann = torch.hann_window(self.window_samples, periodic=False)
         self.register_buffer("window_function", hann if window == "hanning" else hann**0.85, persistent=False)
-        self.register_buffer("filters", _kaldi_filters(bands), persistent=False)
+        self.register_buffer("filters", _kaldi_filters(bands, points=512), persistent=False)
 
     def frames(self, samples: Tensor) -> Tensor:
         """How many frames lie inside clips of so many samples, int64; at least one."""
@@ -95,17 +173,41 @@ class KaldiFbank(nn.Module):
             return (power @ self.filters).clamp(min=torch.finfo(torch.float32).eps).log()
 
 
-def _kaldi_filters(bands: int) -> Tensor:
-    """Triangles that are linear in mel, without area normalisation. Shape (257, bands); the Nyquist row is zero."""
+def _mel_filters(bands: int, points: int, sample_rate: int, low: float, high: float, slaney: bool) -> Tensor:
+    """Triangles that are linear in Hz, in Slaney's scale with unit area or in HTK's. Shape (points // 2 + 1, bands)."""
+    # In double precision: the rounding of single weights is heard in the quiet bands beside a loud tone.
+    # Slaney's scale is linear to 1 kHz (15 mel) and logarithmic above.
+    knee, step = 15.0, math.log(6.4) / 27.0
+
+    def mel(hertz: float) -> float:
+        if not slaney:
+            return 2595.0 * math.log10(1.0 + hertz / 700.0)
+        return hertz * 3.0 / 200.0 if hertz < 1000.0 else knee + math.log(hertz / 1000.0) / step
+
+    mels = torch.linspace(mel(low), mel(high), bands + 2, dtype=torch.float64)
+    if slaney:
+        edges = torch.where(mels < knee, mels * 200.0 / 3.0, 1000.0 * torch.exp(step * (mels - knee)))
+    else:
+        edges = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+    hertz = torch.linspace(0, sample_rate / 2, points // 2 + 1, dtype=torch.float64).unsqueeze(1)
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    triangles = torch.minimum((hertz - left) / (centre - left), (right - hertz) / (right - centre)).clamp(min=0)
+    return (triangles * 2.0 / (right - left) if slaney else triangles).float()
+
+
+def _kaldi_filters(
+    bands: int, points: int, sample_rate: int = 16_000, low: float = 20.0, high: float = 8_000.0
+) -> Tensor:
+    """Triangles that are linear in mel, without area normalisation. Shape (points // 2 + 1, bands); Nyquist is zero."""
 
     def mel(hertz: float) -> float:
         return 1127.0 * math.log(1.0 + hertz / 700.0)
 
     # Rounded to float32 where Kaldi's code and torchaudio's round: narrow bands feel the last bits of a weight.
-    step = (mel(8000.0) - mel(20.0)) / (bands + 1)
+    step = (mel(high) - mel(low)) / (bands + 1)
     band = torch.arange(bands)
-    left, centre, right = (mel(20.0) + (band + edge) * step for edge in (0.0, 1.0, 2.0))
-    bins = (1127.0 * (1.0 + torch.arange(256) * (16_000 / 512) / 700.0).log()).unsqueeze(1)
+    left, centre, right = (mel(low) + (band + edge) * step for edge in (0.0, 1.0, 2.0))
+    bins = (1127.0 * (1.0 + torch.arange(points // 2) * (sample_rate / points) / 700.0).log()).unsqueeze(1)
     triangles = torch.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)).clamp(min=0)
     return F.pad(triangles, (0, 0, 0, 1))
 

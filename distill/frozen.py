@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.windows import Windows
+from distill.runs import load_student
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
 
 class Frozen(Teacher):
-    """A trained student that learns no more (born-again distillation, tokenizers).
+    """A trained student of yours that learns no more (born-again distillation, tokenizers).
 
     Args:
-        student: The student, with its weights. In Python only; on the command line name its run folder.
+        student: A run folder, a student folder or a hub id; in Python the student itself too.
+        allow_import: Package of the student's own class that may be imported.
+        windows: How longer clips are cut.
+
+    Raises:
+        UserError: no student is there.
     """
 
     licence = "that of the student"
-    source = "`distill fit`"
+    source = "`distill fit`: --teacher.student RUN"
 
-    def __init__(self, student: Student) -> None:
-        super().__init__()
-        self.student = student
+    def __init__(
+        self, student: str | Student, allow_import: str | None = None, windows: Windows = Windows(seconds=0)
+    ) -> None:
+        super().__init__(windows)
+        self.student = student if isinstance(student, Student) else load_student(student, allow_import)
+        student = self.student
         self.sample_rate = student.sample_rate
 
     def encode(self, batch: AudioBatch) -> Embeddings:

@@ -13,7 +13,14 @@ TEACHERS: Registry[Teacher] = Registry(
     "teacher",
     {
         "ast": "distill.teachers.ast:AST",
+        "beats": "distill.teachers.beats:BEATs",
+        "clap": "distill.teachers.clap:CLAP",
+        "matpac": "distill.teachers.matpac:MATPAC",
+        "passt": "distill.teachers.passt:PaSST",
+        "ssast": "distill.teachers.ssast:SSAST",
+        "transformers": "distill.teachers.hub:HubModel",
         "spectral": "distill.teachers.spectral:Spectral",
         "precomputed": "distill.teachers.precomputed:Precomputed",
+        "frozen": "distill.frozen:Frozen",  # a name only: what it loads is to the right of this folder
     },
 )

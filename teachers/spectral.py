@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.frontend import LogMel, frame_mask
+from distill.data.windows import Windows
 from distill.teachers.teacher import Teacher
 
 _MODULATION_HZ = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 50.0)
@@ -22,14 +23,17 @@ class Spectral(Teacher):
     The default where no checkpoint can be had: it works offline on any sound, and is not a substitute for a trained
     teacher. It does not change with the level of a recording. Each of the five groups of features has unit length
     within the clip embedding, so that none drowns another. Frames are the level-free spectral shape of 0.1 s.
+
+    Args:
+        windows: How longer clips are cut; by default not at all.
     """
 
     sample_rate = 16_000
     licence = "MIT (no weights)"
     source = "built in"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, windows: Windows = Windows(seconds=0)) -> None:
+        super().__init__(windows)
         self.mel = LogMel(self.sample_rate, window=400, hop=160, bands=64, low=50.0, high=8_000.0, offset=1e-6)
 
     def encode(self, batch: AudioBatch) -> Embeddings:

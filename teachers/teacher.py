@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoder import Encoder
+from distill.data.errors import UserError
+from distill.data.windows import Windows
 
 
 class Teacher(Encoder):
@@ -17,11 +19,18 @@ class Teacher(Encoder):
 
     Every network that is assigned to a teacher is frozen, put into evaluation mode, and kept where no optimiser,
     checkpoint, DDP wrapper or `train()` call looks; only moves to a device or dtype reach it.
+
+    Args:
+        windows: How clips are cut that are longer than the network should see at once.
+
+    Raises:
+        UserError: the windows cannot be used.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, windows: Windows = Windows()) -> None:
         super().__init__()
         self.__dict__["_networks"] = {}
+        self.windows = _windows(windows)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, nn.Module):
@@ -34,6 +43,17 @@ class Teacher(Encoder):
     def __getattr__(self, name: str) -> Any:
         networks = self.__dict__.get("_networks", {})
         return networks[name] if name in networks else super().__getattr__(name)
+
+    def limit_windows(self, longest: float) -> None:
+        """Refuse windows that the network would cut without a word: it sees `longest` seconds at once.
+
+        Raises:
+            UserError: the windows are longer.
+        """
+        if self.windows.seconds > longest:
+            raise UserError(
+                f"--teacher.windows.seconds {self.windows.seconds:g}: the network sees {longest:g} s at once"
+            )
 
     @property
     def network(self) -> nn.ModuleDict:
@@ -60,3 +80,13 @@ class Teacher(Encoder):
     def forward(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch given at any sample rate, without gradient."""
         return super().forward(batch)
+
+
+def _windows(value: Windows | Mapping[str, Any]) -> Windows:
+    """Windows from themselves or from what config.yaml holds of them."""
+    if isinstance(value, Windows):
+        return value
+    try:
+        return Windows(**value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--teacher.windows: {error}") from error

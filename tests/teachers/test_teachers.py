@@ -3,87 +3,168 @@
 from __future__ import annotations
 
 import copy
-import json
-import pickle
-import shutil
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 import distill
 from distill.data.batch import AudioBatch
-from distill.data.errors import UserError
 from distill.data.store import StoreWriter
-from distill.teachers.ast import AST
+from distill.data.windows import Windows
 from distill.teachers.teacher import Teacher
-from tests.conftest import GOLDEN
+from tests.teachers.conftest import Options
 
-AST_FOLDER = str(GOLDEN / "ast" / "ast_tiny")
-OPTIONS: dict[str, dict[str, str]] = {"ast": {"checkpoint": AST_FOLDER}, "spectral": {}}
-
-
-@pytest.fixture(params=OPTIONS)
-def teacher(request: pytest.FixtureRequest) -> Teacher:
-    return distill.create_teacher(request.param, **OPTIONS[request.param])
+NAMES = ("ast", "beats", "clap", "frozen", "matpac", "passt", "spectral", "ssast", "transformers")
 
 
-def padded_batch() -> AudioBatch:
-    waveform = torch.randn(3, 32_000) * 0.1
-    lengths = torch.tensor([32_000, 17_321, 5_000])
+@pytest.fixture(params=NAMES)
+def teacher(request: pytest.FixtureRequest, options: Options) -> Teacher:
+    return distill.create_teacher(request.param, **options[request.param])
+
+
+def padded_batch(teacher: Teacher) -> AudioBatch:
+    lengths = torch.tensor([int(teacher.sample_rate * seconds) for seconds in (2.0, 1.0826, 0.3125)])
+    waveform = torch.randn(3, int(lengths.max())) * 0.1
     for row, length in enumerate(lengths):
         waveform[row, length:] = 0
-    return AudioBatch.of(waveform, 16_000, lengths)
+    return AudioBatch.of(waveform, teacher.sample_rate, lengths)
 
 
 def test_every_teacher_is_in_the_contract() -> None:
-    assert {*OPTIONS, "precomputed"} == set(distill.list_teachers())
+    assert {*NAMES, "precomputed"} == set(distill.list_teachers())
 
 
-def test_shapes_and_sizes_agree(teacher: Teacher) -> None:
-    embeddings = teacher(padded_batch())
-    assert embeddings.clip.shape == (3, teacher.clip_dim)
-    assert embeddings.frames.shape == (3, len(embeddings.frame_times), teacher.frame_dim)
-    assert embeddings.frame_mask.shape == embeddings.frames.shape[:2]
-    assert embeddings.frame_mask.any(1).all()
-    steps = embeddings.frame_times.diff()
-    torch.testing.assert_close(steps, torch.full_like(steps, teacher.frame_hop), atol=1e-4, rtol=0)
+class TestEveryTeacher:
+    def test_shapes_and_sizes_agree(self, teacher: Teacher) -> None:
+        embeddings = teacher(padded_batch(teacher))
+        assert embeddings.clip.shape == (3, teacher.clip_dim)
+        assert embeddings.frames.shape == (3, len(embeddings.frame_times), teacher.frame_dim)
+        assert embeddings.frame_mask.shape == embeddings.frames.shape[:2]
+        assert embeddings.frame_mask.any(1).all()
+        assert embeddings.logits.shape == (3, len(teacher.labels))
+        steps = embeddings.frame_times.diff()
+        torch.testing.assert_close(steps, torch.full_like(steps, teacher.frame_hop), atol=1e-4, rtol=0)
+
+    def test_a_padded_batch_gives_what_each_clip_alone_gives(self, teacher: Teacher) -> None:
+        batch = padded_batch(teacher)
+        together = teacher(batch)
+        for row, length in enumerate(batch.lengths.tolist()):
+            alone = teacher(AudioBatch.of(batch.waveform[row, :length], teacher.sample_rate))
+            inside = together.frame_mask[row]
+            assert int(inside.sum()) == int(alone.frame_mask[0].sum())
+            frames = alone.frames[0, alone.frame_mask[0]]
+            torch.testing.assert_close(together.clip[row], alone.clip[0], atol=1e-4, rtol=0)
+            torch.testing.assert_close(together.logits[row], alone.logits[0], atol=1e-4, rtol=0)
+            torch.testing.assert_close(together.frames[row, inside], frames, atol=1e-4, rtol=0)
+
+    def test_long_clips_are_the_mean_of_their_windows(self, teacher: Teacher) -> None:
+        teacher.windows = Windows(seconds=1.0)
+        waveform = torch.randn(1, int(2.5 * teacher.sample_rate)) * 0.1
+        whole = teacher.embed(waveform, teacher.sample_rate)
+        parts = [teacher.embed(part, teacher.sample_rate) for part in waveform.split(teacher.sample_rate, dim=1)]
+        expected = (parts[0].clip + parts[1].clip + 0.5 * parts[2].clip) / 2.5
+        torch.testing.assert_close(whole.clip, expected, atol=1e-4, rtol=0)
+        frames = torch.cat([part.frames[0, part.frame_mask[0] & (part.frame_times < 1.0)] for part in parts])
+        torch.testing.assert_close(whole.frames[0, whole.frame_mask[0]], frames, atol=1e-4, rtol=0)
+        assert (whole.frame_times.diff() > 0).all()
+
+    def test_nothing_to_train_save_or_switch(self, teacher: Teacher) -> None:
+        holder = nn.ModuleDict({"teacher": teacher, "head": nn.Linear(2, 2)}).train()
+        assert [name for name, _ in holder.named_parameters()] == ["head.weight", "head.bias"]
+        assert set(holder.state_dict()) == {"head.weight", "head.bias"}
+        assert not any(module.training for module in teacher.network.children())
+        assert not teacher(padded_batch(teacher)).clip.requires_grad
+
+    def test_two_passes_are_equal_after_a_parents_train(self, teacher: Teacher) -> None:
+        batch = padded_batch(teacher)
+        first = teacher(batch).clip
+        nn.ModuleDict({"teacher": teacher}).train()
+        assert teacher(batch).clip.equal(first)
+
+    def test_says_what_it_is(self, teacher: Teacher) -> None:
+        assert teacher.licence != "not stated"
+        assert teacher.source != "not stated"
+        if "checkpoint" in teacher.options:
+            assert teacher.provenance is not None
+            assert re.fullmatch(r"[0-9a-f]{64}", teacher.provenance.sha256)
+
+    def test_input_that_is_short_silent_long_or_at_another_rate(self, teacher: Teacher) -> None:
+        rate = teacher.sample_rate
+        for waveform, sample_rate in (
+            (torch.randn(rate // 100), rate),
+            (torch.randn(1), rate),
+            (torch.zeros(rate // 2), rate),
+            (torch.randn(2, rate), rate),  # two clips
+            (torch.randn(4_000), 8_000),
+            (np.random.default_rng(0).standard_normal(11_025), 22_050),
+        ):
+            assert teacher.embed(waveform, sample_rate).clip.isfinite().all()
+        teacher.windows = Windows(seconds=2.0, hop=1800.0)  # one look every half hour
+        three_hours = teacher.embed(torch.zeros(3 * 3600 * rate), rate)
+        assert three_hours.clip.isfinite().all()
+        assert three_hours.frame_times[-1] > 2.5 * 3600
+
+    @pytest.mark.parametrize(
+        ("waveform", "sample_rate", "message"),
+        [
+            (torch.zeros(0), 16_000, "no samples"),
+            (torch.tensor([0.1, torch.nan] * 8000), 16_000, "NaN"),
+            (torch.ones(16_000, dtype=torch.int16), 16_000, "divide by 32768"),
+            (torch.zeros(1, 2, 16_000), 16_000, "one channel"),
+            (torch.zeros(16_000), 0, "sample_rate 0"),
+            (torch.zeros(16_000), 44_100.5, "sample_rate 44100.5"),
+        ],
+    )
+    def test_input_that_has_no_answer(
+        self, teacher: Teacher, waveform: torch.Tensor, sample_rate: int, message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=message):
+            teacher.embed(waveform, sample_rate)
 
 
-def test_a_padded_batch_gives_what_each_clip_alone_gives(teacher: Teacher) -> None:
-    batch = padded_batch()
-    together = teacher(batch)
-    for row, length in enumerate(batch.lengths.tolist()):
-        alone = teacher(AudioBatch.of(batch.waveform[row, :length], 16_000))
-        torch.testing.assert_close(together.clip[row], alone.clip[0], atol=1e-4, rtol=0)
-        inside = together.frame_mask[row]
-        assert int(inside.sum()) == int(alone.frame_mask[0].sum())
-        torch.testing.assert_close(
-            together.frames[row, inside], alone.frames[0, alone.frame_mask[0]], atol=1e-4, rtol=0
-        )
+# Seconds of audio that one frame sees, and how far a front-end or interpolation blurs an event.
+SPANS = {
+    "ast": (0.175, 0.002),
+    "beats": (0.175, 0.002),
+    "clap": (0.3128, 0.040),
+    "matpac": (0.175, 0.002),
+    "passt": (0.175, 0.014),
+    "spectral": (0.115, 0.002),
+    "ssast": (0.035, 0.002),
+    "transformers": (0.025, 0.010),  # whose times are right to half a frame
+}
 
 
-def test_nothing_to_train_save_or_switch(teacher: Teacher) -> None:
-    holder = nn.ModuleDict({"teacher": teacher, "head": nn.Linear(2, 2)}).train()
-    assert [name for name, _ in holder.named_parameters()] == ["head.weight", "head.bias"]
-    assert set(holder.state_dict()) == {"head.weight", "head.bias"}
-    assert not any(module.training for module in teacher.network.children())
-    embeddings = teacher(padded_batch())
-    assert not embeddings.clip.requires_grad
+@pytest.mark.parametrize("name", SPANS)
+@pytest.mark.parametrize("time", [0.0531, 0.7402, 1.3333, 1.6])
+def test_an_event_lands_in_the_frames_whose_span_holds_it(name: str, time: float, options: Options) -> None:
+    teacher = distill.create_teacher(name, **options[name] | ({"padding": "zero"} if name == "clap" else {}))
+    with torch.no_grad():
+        for key, parameter in teacher.network.named_parameters():
+            if re.search(r"(attn\.proj|out_proj|o_proj|attention\.output\.dense|pos_conv(?!.*original1))", key):
+                parameter.zero_()  # without attention a frame knows of its own span only
+    rate = teacher.sample_rate
+    waveform = torch.randn(2, 2 * rate)[:1].repeat(2, 1) * 1e-3
+    waveform[1, round(time * rate)] += 1.0
+    embeddings = teacher.embed(waveform, rate)
+    change = (embeddings.frames[1] - embeddings.frames[0]).norm(dim=1)
+    if name == "spectral":  # it takes the clip's level away, which every frame feels
+        change = (change - change.median()).clamp(min=0)
+    touched = change > 1e-3 * change.max()
+    span, blur = SPANS[name]
+    distance = (embeddings.frame_times - time).abs()
+    inside = embeddings.frame_mask[0]
+    assert touched[inside & (distance < span / 2 - blur)].all()
+    assert not touched[inside & (distance > span / 2 + blur)].any()
+    assert touched.any()
 
 
-def test_two_passes_are_equal_after_a_parents_train(teacher: Teacher) -> None:
-    batch = padded_batch()
-    first = teacher(batch).clip
-    nn.ModuleDict({"teacher": teacher}).train()
-    assert teacher(batch).clip.equal(first)
-
-
-def test_dtype_moves_reach_the_weights_and_copies_are_whole() -> None:
-    teacher = distill.create_teacher("ast", checkpoint=AST_FOLDER)
+def test_dtype_moves_reach_the_weights_and_copies_are_whole(options: Options) -> None:
+    teacher = distill.create_teacher("ast", **options["ast"])
     clone = copy.deepcopy(teacher)
     assert clone.parameter_count() == teacher.parameter_count() > 0
     nn.ModuleDict({"teacher": clone}).double()
@@ -94,10 +175,6 @@ def test_dtype_moves_reach_the_weights_and_copies_are_whole() -> None:
 def test_a_bare_parameter_is_refused() -> None:
     with pytest.raises(TypeError, match=r"nn\.Module"):
         distill.create_teacher("spectral").weight = nn.Parameter(torch.zeros(1))
-
-
-def test_silence_has_a_finite_embedding(teacher: Teacher) -> None:
-    assert teacher.embed(torch.zeros(8_000), 16_000).clip.isfinite().all()
 
 
 def test_spectral_does_not_hear_the_level() -> None:
@@ -114,85 +191,18 @@ def test_precomputed_finds_clips_by_id(tmp_path: Path) -> None:
     assert teacher(batch).clip.tolist() == [[0.0] * 4, [1.0] * 4]
 
 
-class TestASTEqualsTransformers:
-    @pytest.fixture
-    def outputs(self) -> dict[str, torch.Tensor]:
-        return load_file(GOLDEN / "ast" / "outputs.safetensors")
+def test_a_fixed_length_model_of_transformers_is_timed(tmp_path: Path) -> None:
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
-    @pytest.fixture
-    def inputs(self) -> dict[str, torch.Tensor]:
-        stored = load_file(GOLDEN / "ast" / "inputs.safetensors")
-        return {name: tensor.float() / 32768 for name, tensor in stored.items()}
-
-    def test_front_end(self, inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]) -> None:
-        teacher = AST(AST_FOLDER)
-        long = teacher.spectrogram(AudioBatch.of(inputs["wav_10s_i16"], 16_000))[0]
-        torch.testing.assert_close(long[:64], outputs["input_10s_head"], atol=1e-4, rtol=0)
-        torch.testing.assert_close(long[496:530], outputs["input_10s_gap"], atol=1e-4, rtol=0)
-        torch.testing.assert_close(long[990:], outputs["input_10s_tail"], atol=1e-4, rtol=0)
-        short = teacher.spectrogram(AudioBatch.of(inputs["wav_batch_i16"], 16_000))
-        torch.testing.assert_close(short[:, :300], outputs["input_batch_head"], atol=1e-4, rtol=0)
-
-    @pytest.mark.parametrize(("clip", "name"), [("wav_10s_i16", "10s"), ("wav_batch_i16", "batch")])
-    def test_clip_and_logits(
-        self, clip: str, name: str, inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]
-    ) -> None:
-        embeddings = AST(AST_FOLDER).embed(inputs[clip], 16_000)
-        torch.testing.assert_close(embeddings.clip, outputs[f"pooler_{name}"], atol=1e-4, rtol=0)
-        torch.testing.assert_close(embeddings.logits, outputs[f"logits_{name}"], atol=1e-4, rtol=0)
-
-    def test_frames(self, inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]) -> None:
-        embeddings = AST(AST_FOLDER).embed(inputs["wav_10s_i16"], 16_000)
-        torch.testing.assert_close(embeddings.frames, outputs["frames_10s_mean"], atol=1e-4, rtol=0)
-        assert embeddings.frame_times[0].item() == pytest.approx(0.0875)
-        assert int(embeddings.frame_mask.sum()) == 99
-
-
-class RunsCode:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return Path.touch, (Path("RAN"),)  # type: ignore[return-value]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(AST_FOLDER, tmp_path / "ast"))
-
-
-def test_a_missing_folder_and_an_unknown_hub_id_are_told(tmp_path: Path) -> None:
-    for checkpoint in (str(tmp_path / "none"), "nobody/nothing"):
-        with pytest.raises(UserError, match="checkpoint"):
-            AST(checkpoint)
-
-
-def test_a_checkpoint_of_another_model_is_refused(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "clap"}))
-    with pytest.raises(UserError, match="'clap'"):
-        AST(str(folder))
-
-
-def test_a_truncated_checkpoint_is_refused(folder: Path) -> None:
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(UserError, match="cannot be read"):
-        AST(str(folder))
-
-
-def test_a_pickle_with_code_is_refused_and_not_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
-    (folder / "model.safetensors").unlink()
-    with open(folder / "pytorch_model.bin", "wb") as file:
-        pickle.dump({"layernorm.weight": RunsCode()}, file)
-    with pytest.raises(UserError, match="cannot be read"):
-        AST(str(folder))
-    assert not (folder / "RAN").exists()
-
-
-def test_weights_that_are_missing_are_refused(folder: Path) -> None:
-    from safetensors.torch import save_file
-
-    state = load_file(folder / "model.safetensors")
-    del state[next(key for key in state if "layer.1" in key)]
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match="missing"):
-        AST(str(folder))
+    config = WhisperConfig(
+        vocab_size=99, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, pad_token_id=0, bos_token_id=0,
+        eos_token_id=0, decoder_start_token_id=0,
+    )  # fmt: skip
+    WhisperModel(config).save_pretrained(tmp_path)
+    WhisperFeatureExtractor().save_pretrained(tmp_path)
+    teacher = distill.create_teacher("transformers", checkpoint=str(tmp_path))
+    embeddings = teacher.embed(torch.randn(32_000), 16_000)
+    assert teacher.frame_hop == pytest.approx(0.02, abs=1e-4)
+    assert embeddings.frames.shape == (1, 1500, 32)
+    assert int(embeddings.frame_mask.sum()) == 100

@@ -1,0 +1,36 @@
+"""AudioSet's 527 classes (Gemmeke et al. 2017; the list is CC BY 4.0), and the one order that logits are given in."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+@cache
+def classes() -> dict[str, str]:
+    """Display name of each class by its `mid`, in the order of class_labels_indices.csv."""
+    with open(Path(__file__).with_name("audioset_classes.csv"), newline="", encoding="utf-8") as file:
+        return {row["mid"]: row["display_name"] for row in csv.DictReader(file)}
+
+
+def in_mid_order(labels: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
+    """Labels in ascending order of `mid`, and the columns of the logits that give them that order.
+
+    Checkpoints use three orders (the csv's, the sorted one, BEATs' own), so that averaging two teachers' logits by
+    column would be nonsense. Labels that are no mids keep their order.
+
+    Args:
+        labels: What each column of a checkpoint's logits means: mids, or anything else.
+
+    Returns:
+        The labels, and an index (classes,) int64 such that `logits[:, index]` matches them.
+    """
+    order = list(range(len(labels)))
+    if all(label.startswith(("/m/", "/t/", "/g/")) for label in labels):
+        order.sort(key=lambda column: labels[column])
+    return tuple(labels[column] for column in order), torch.tensor(order, dtype=torch.long)

@@ -1,0 +1,266 @@
+"""BEATs (Chen et al. 2023, arXiv 2212.09058), written from the formulas of microsoft/unilm `beats/`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distill.data.audioset import in_mid_order
+from distill.data.batch import AudioBatch, Embeddings
+from distill.data.checkpoint import load_weights, provenance, read_checkpoint, without_prefix
+from distill.data.errors import UserError, require_one_of
+from distill.data.frontend import KaldiFbank, frame_mask
+from distill.data.windows import Windows
+from distill.teachers.teacher import Teacher
+from distill.teachers.transformer import flatten, frames_of
+
+_PATCH = 16  # fbank frames and mel bands
+_ROWS = 8  # patches of one step of time, low frequencies first
+_MEAN, _STD = 15.41663, 6.55582
+_SHORTEST = (_PATCH - 1) * KaldiFbank.hop + KaldiFbank.window_samples  # samples of one patch
+MASKS = ("exact", "official")
+
+
+class BEATs(Teacher):
+    """BEATs from an official file, pretrained or fine-tuned: Kaldi fbank, 16 x 16 patches, 6.25 frames a second.
+
+    A frame is the mean of the 8 patches of its 160 ms; a clip embedding is the mean over the valid patches. A
+    fine-tuned file gives logits too. The OneDrive links of the official page are dead.
+
+    Args:
+        checkpoint: The file, such as BEATs_iter3_plus_AS2M.pt; OpenBEATs' and ESPnet's files of the same network too.
+        mask: Which patches of a padded clip count: "exact" gives what the clip alone gives; "official" counts as the
+            published code does, which lets parts of the padding in.
+        windows: How longer clips are cut; attention costs the square of a window's length.
+
+    Raises:
+        UserError: the file is not a BEATs model (its tokenizers are refused), or is damaged.
+    """
+
+    sample_rate = 16_000
+    licence = "MIT"
+    source = (
+        "the official OneDrive links are dead (microsoft/unilm#1671); copies of BEATs_iter3_plus_AS2M.pt lie on model "
+        "hubs, compare the sha256 that is printed: --teacher.checkpoint FILE"
+    )
+
+    def __init__(self, checkpoint: str, mask: str = "exact", windows: Windows = Windows()) -> None:
+        super().__init__(windows)
+        require_one_of("--teacher.mask", mask, MASKS)
+        self.mask = mask
+        where = f"--teacher.checkpoint {checkpoint}"
+        state, extras = read_checkpoint(checkpoint, "--teacher.checkpoint")
+        state = without_prefix(state, "patch_embedding.weight")
+        _check(state, extras.get("cfg") or {}, where)
+        state = _folded(state)
+        model = Network(state, (extras.get("cfg") or {}).get("max_distance", 800))
+        dropped = load_weights(model, state, where)
+        self.fbank = KaldiFbank(128, "povey")
+        self.model = model
+        self.provenance = provenance(checkpoint, dropped)
+        if model.predictor is not None:
+            names = extras.get("label_dict") or {}
+            labels = [str(names.get(column, column)) for column in range(model.predictor.out_features)]
+            self.labels, self._columns = in_mid_order(labels)
+
+    def encode(self, batch: AudioBatch) -> Embeddings:
+        """Embed a batch at 16 kHz."""
+        tokens = self.model.tokens(self.spectrogram(batch))
+        columns = tokens.shape[1] // _ROWS
+        valid = (self.fbank.frames(batch.lengths) // _PATCH).clamp(min=1)
+        inside = frame_mask(valid, columns).repeat_interleave(_ROWS, dim=1)
+        if self.mask == "official":
+            inside = official_token_mask(batch, self.fbank.frames(torch.tensor(batch.waveform.shape[1])))
+        features = self.model(tokens, inside)
+        frames = frames_of(features.unflatten(1, (columns, _ROWS)).transpose(1, 2).flatten(1, 2), _ROWS)
+        times = 0.0875 + 0.160 * torch.arange(columns, device=frames.device)
+        clip = _mean(features, inside)
+        whole = inside.unflatten(1, (columns, _ROWS)).all(2)
+        embeddings = Embeddings.of_frames(frames, times, whole, clip=clip)
+        if self.model.predictor is None:
+            return embeddings
+        logits = _mean(self.model.predictor(features), inside)
+        return embeddings._replace(logits=logits[:, self._columns.to(logits.device)])
+
+    def spectrogram(self, batch: AudioBatch) -> Tensor:
+        """Normalised fbank; a clip shorter than a patch is zero-padded to one. Shape (batch, time, 128)."""
+        waveform = F.pad(batch.waveform, (0, max(0, _SHORTEST - batch.waveform.shape[1])))
+        return (self.fbank(waveform * 2**15) - _MEAN) / (2 * _STD)
+
+
+def official_token_mask(batch: AudioBatch, frames: Tensor) -> Tensor:
+    """Valid tokens (batch, tokens) by the published arithmetic (`forward_padding_mask`), which is late and ragged.
+
+    It divides the samples into as many equal parts as there are frames, and the frames into as many as there are
+    tokens, so that of the patches at the end of a clip only some rows of frequency are masked.
+    """
+    padded = torch.arange(batch.waveform.shape[1], device=batch.lengths.device) >= batch.lengths.unsqueeze(1)
+    for parts in (int(frames), int(frames) // _PATCH * _ROWS):
+        whole = padded.shape[1] // parts * parts
+        padded = padded[:, :whole].unflatten(1, (parts, -1)).all(2)
+    return ~padded
+
+
+def _mean(tokens: Tensor, inside: Tensor) -> Tensor:
+    """Mean of (batch, tokens, dim) over the tokens that are inside."""
+    weights = inside.unsqueeze(2).to(tokens.dtype)
+    return (tokens * weights).sum(1) / weights.sum(1)
+
+
+class Network(nn.Module):
+    """Patch embedding, convolutional positions, post-norm blocks; sizes are those of the tensors.
+
+    Args:
+        state: Tensors by the official keys, with the weight norm folded.
+        max_distance: Tokens beyond which all distances are one.
+    """
+
+    predictor: nn.Linear | None
+
+    def __init__(self, state: Mapping[str, Tensor], max_distance: int) -> None:
+        super().__init__()
+        patch_dim = state["patch_embedding.weight"].shape[0]
+        hidden, dim = state["encoder.layers.0.fc1.weight"].shape
+        heads = state["encoder.layers.0.self_attn.grep_a"].shape[1]
+        buckets = state["encoder.relative_attention_bias.weight"].shape[0]
+        depth = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("encoder.layers."))
+        self.patch_embedding = nn.Conv2d(1, patch_dim, _PATCH, _PATCH, bias="patch_embedding.bias" in state)
+        self.layer_norm = nn.LayerNorm(patch_dim)
+        self.post_extract_proj = nn.Linear(patch_dim, dim) if "post_extract_proj.weight" in state else nn.Identity()
+        self.encoder = Encoder(
+            _positions(dim, state["encoder.pos_conv.0.weight"]),
+            [Block(dim, heads, hidden, depth) for _ in range(depth)],
+            nn.Embedding(buckets, heads),
+            max_distance,
+        )
+        classes = state["predictor.weight"].shape[0] if "predictor.weight" in state else 0
+        self.predictor = nn.Linear(dim, classes) if classes else None
+
+    def tokens(self, spectrogram: Tensor) -> Tensor:
+        """(batch, time, bands) -> (batch, tokens, dim), time-major: token = step * 8 + row."""
+        patches = self.patch_embedding(spectrogram.unsqueeze(1))
+        return self.post_extract_proj(self.layer_norm(flatten(patches)))
+
+    def forward(self, tokens: Tensor, inside: Tensor) -> Tensor:
+        """Features of tokens (batch, tokens, dim), of which only those `inside` (batch, tokens) are heard."""
+        return self.encoder(tokens, inside)
+
+
+class Encoder(nn.Module):
+    """Positions from a convolution, then blocks that share one table of relative positions."""
+
+    def __init__(self, positions: nn.Conv1d, layers: list[Block], table: nn.Embedding, max_distance: int) -> None:
+        super().__init__()
+        self.pos_conv = nn.ModuleList([positions])
+        self.layer_norm = nn.LayerNorm(positions.in_channels)
+        self.layers = nn.ModuleList(layers)
+        self.relative_attention_bias = table
+        self.max_distance = max_distance
+
+    def forward(self, tokens: Tensor, inside: Tensor) -> Tensor:
+        """Features of tokens (batch, tokens, dim), of which only those `inside` (batch, tokens) are heard."""
+        tokens = tokens * inside.unsqueeze(2)
+        positions = self.pos_conv[0](tokens.transpose(1, 2))[..., : tokens.shape[1]]
+        tokens = self.layer_norm(tokens + F.gelu(positions).transpose(1, 2))
+        bias = self.bias(tokens.shape[1])
+        unheard = None if bool(inside.all()) else ~inside[:, None, None, :]
+        for layer in self.layers:
+            tokens = layer(tokens, bias, unheard)
+        return tokens
+
+    def bias(self, tokens: int) -> Tensor:
+        """What the distance from query to key adds to a score, before the gate. Shape (heads, tokens, tokens)."""
+        table = self.relative_attention_bias.weight
+        place = torch.arange(tokens, device=table.device)
+        return table[relative_bucket(place - place.unsqueeze(1), len(table), self.max_distance)].permute(2, 0, 1)
+
+
+class Block(nn.Module):
+    """Post-norm block with DeepNorm's residual scale."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, depth: int) -> None:
+        super().__init__()
+        self.self_attn = GatedAttention(dim, heads)
+        self.self_attn_layer_norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+        self.final_layer_norm = nn.LayerNorm(dim)
+        self.alpha = (2 * depth) ** 0.25
+
+    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None) -> Tensor:
+        """(batch, tokens, dim), same shape out; `bias` (heads, tokens, tokens)."""
+        tokens = self.self_attn_layer_norm(self.alpha * tokens + self.self_attn(tokens, bias, unheard))
+        return self.final_layer_norm(self.alpha * tokens + self.fc2(F.gelu(self.fc1(tokens))))
+
+
+class GatedAttention(nn.Module):
+    """Self-attention whose relative position bias is gated by the query (WavLM's gru_rel_pos)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj, self.v_proj = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
+        self.grep_linear = nn.Linear(dim // heads, 8)
+        self.grep_a = nn.Parameter(torch.ones(1, heads, 1, 1))
+
+    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None) -> Tensor:
+        """(batch, tokens, dim), same shape out."""
+        query, key, value = (
+            projection(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        update, reset = self.grep_linear(query).unflatten(3, (2, 4)).sum(4).sigmoid().split(1, dim=3)
+        gated = (update * (reset * self.grep_a - 1.0) + 2.0) * bias
+        if unheard is not None:
+            gated = gated.masked_fill(unheard, -torch.inf)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=gated.to(query.dtype))
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+def relative_bucket(distance: Tensor, buckets: int, max_distance: int) -> Tensor:
+    """Bucket of key position minus query position, int64: one each when near, logarithmic when far, signs apart."""
+    half = buckets // 2
+    near = half // 2
+    size = distance.abs()
+    far = near + (size.clamp(min=1) / near).log() / math.log(max_distance / near) * (half - near)
+    return half * (distance > 0) + torch.where(size < near, size, far.long().clamp(max=half - 1))
+
+
+def _positions(dim: int, weight: Tensor) -> nn.Conv1d:
+    """Grouped convolution over time that makes positions. Its last output is not used, as the kernel is even."""
+    return nn.Conv1d(dim, dim, weight.shape[2], padding=weight.shape[2] // 2, groups=dim // weight.shape[1])
+
+
+def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state with the weight norm of the convolution multiplied out, and the one bias table kept once."""
+    folded, stem = dict(state), "encoder.pos_conv.0."
+    for names in (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1")):
+        if stem + names[0] in folded:
+            gain, direction = (folded.pop(stem + name) for name in names)
+            folded[stem + "weight"] = gain * direction / direction.norm(dim=(0, 1), keepdim=True)
+    tables = sorted(key for key in folded if key.endswith("self_attn.relative_attention_bias.weight"))
+    for key in tables:  # the same table under every layer, or under the first alone
+        folded["encoder.relative_attention_bias.weight"] = folded.pop(key)
+    return folded
+
+
+def _check(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> None:
+    """Refuse what is not a BEATs encoder of the published kind."""
+    if any("quantize" in key for key in state) or "quant_n" in config:
+        raise UserError(f"{where}: a BEATs tokenizer; the model is wanted, such as BEATs_iter3_plus_AS2M.pt")
+    marks = (
+        "patch_embedding.weight",
+        "encoder.layers.0.self_attn.relative_attention_bias.weight",
+        "encoder.layers.0.fc1.weight",
+    )
+    if missing := [key for key in marks if key not in state]:
+        raise UserError(f"{where}: no BEATs model, it has no {missing[0]!r} (its first key: {next(iter(state))!r})")
+    published = {"layer_norm_first": False, "deep_norm": True, "gru_rel_pos": True, "input_patch_size": _PATCH}
+    if strange := {key: config[key] for key, value in published.items() if config.get(key, value) != value}:
+        raise UserError(f"{where}: a BEATs with {strange}, which no published file has")

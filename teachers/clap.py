@@ -1,0 +1,130 @@
+"""CLAP (LAION, Wu et al. 2023, arXiv 2211.06687): the audio tower, through transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distill.data.batch import AudioBatch, Embeddings
+from distill.data.errors import UserError, require_one_of
+from distill.data.frontend import ClapMel
+from distill.data.windows import Windows
+from distill.teachers.pretrained import load_pretrained
+from distill.teachers.teacher import Teacher
+
+EMBEDDINGS = ("projected", "pooled")
+PADDINGS = ("repeat", "zero")
+_COLUMNS = 32  # of the last feature map, over 10 s
+
+
+class CLAP(Teacher):
+    """CLAP's audio tower from a transformers folder or hub id: 48 kHz, HTSAT (Swin), 3.2 frames a second.
+
+    The network always sees 10 s; shorter clips are repeated and then zero-padded, as in training. The official
+    extractor crops longer clips at random and, in fused models, marks a random clip as long; here equal input gives
+    equal output.
+
+    Args:
+        checkpoint: Folder with config.json and model.safetensors, or a hub id.
+        revision: Commit of the hub id, so that the weights cannot change under the name.
+        embedding: Of a clip: "projected" (512, beside CLAP's text) or "pooled" (768 or 1024, before the projection).
+        padding: Of clips under 10 s: "repeat" or "zero"; it changes their embeddings a lot.
+        official: Use the official extractor: slow, and random for clips over 10 s and for fused models.
+        windows: How longer clips are cut. With 0 seconds a fused model sees the whole clip shrunk and its beginning,
+            middle and end; any other sees its beginning.
+
+    Raises:
+        UserError: there is no CLAP, it is damaged, or the windows are longer than 10 s.
+    """
+
+    sample_rate = 48_000
+    licence = "Apache-2.0"
+    source = "hub: laion/clap-htsat-unfused, or a folder of it: --teacher.checkpoint DIR"
+
+    def __init__(
+        self,
+        checkpoint: str = "laion/clap-htsat-unfused",
+        revision: str | None = None,
+        embedding: str = "projected",
+        padding: str = "repeat",
+        official: bool = False,
+        windows: Windows = Windows(),
+    ) -> None:
+        super().__init__(windows)
+        require_one_of("--teacher.embedding", embedding, EMBEDDINGS)
+        require_one_of("--teacher.padding", padding, PADDINGS)
+        from transformers import ClapAudioModelWithProjection, ClapFeatureExtractor
+
+        loaded = load_pretrained(
+            ClapAudioModelWithProjection, str(checkpoint), revision, ("clap", "clap_audio_model"), part="audio_config"
+        )
+        extractor: Any = loaded.extractor
+        if not isinstance(extractor, ClapFeatureExtractor):
+            raise UserError(f"--teacher.checkpoint {checkpoint}: it has no preprocessor_config.json of CLAP")
+        self.provenance = loaded.provenance
+        self.embedding, self.padding, self.official, self._extractor = embedding, padding, official, extractor
+        self._samples = int(extractor.nb_max_samples)
+        self.limit_windows(self._samples / self.sample_rate)
+        self.fused = bool(loaded.model.config.enable_fusion)
+        self.mel = ClapMel(
+            extractor.feature_size,
+            extractor.frequency_min,
+            extractor.frequency_max,
+            slaney=extractor.truncation != "fusion",
+        )
+        self.model = loaded.model
+
+    def encode(self, batch: AudioBatch) -> Embeddings:
+        """Embed a batch at 48 kHz."""
+        features, longer = self._official_features(batch) if self.official else self.features(batch)
+        outputs = self.model.audio_model(input_features=features, is_longer=longer)
+        clip = outputs.pooler_output
+        if self.embedding == "projected":
+            clip = self.model.audio_projection(clip)
+        # The feature map folds time: (batch, channels, 2 rows of frequency, 32 steps of time).
+        frames = outputs.last_hidden_state.mean(2).transpose(1, 2)
+        seconds_per_mel = 1000 / 1023 * 0.010  # 1001 mel frames are stretched to 1024
+        times = (_COLUMNS * torch.arange(frames.shape[1], device=frames.device) + 15.5) * seconds_per_mel
+        seconds = batch.lengths.unsqueeze(1) / self.sample_rate
+        mask = (times < seconds) | (times == times[0])  # of a repeated clip, the first time only
+        return Embeddings.of_frames(frames, times, mask, clip=clip)
+
+    def features(self, batch: AudioBatch) -> tuple[Tensor, Tensor]:
+        """Mel input (batch, 1, 1001, 64), or (batch, 4, 1001, 64) for fused models, and which clips are long."""
+        waveform = self._filled(batch)
+        mel = self.mel(waveform).transpose(1, 2).unsqueeze(1)
+        longer = batch.lengths.unsqueeze(1) > self._samples
+        if not self.fused:
+            return mel, longer
+        mel = mel.repeat(1, 4, 1, 1)
+        for row in longer.flatten().nonzero().flatten().tolist():
+            mel[row] = self._fusion(batch.waveform[row : row + 1, : int(batch.lengths[row])])
+        return mel, longer
+
+    def _filled(self, batch: AudioBatch) -> Tensor:
+        """The first 10 s, with whole repetitions of shorter clips and then zeros. Shape (batch, samples)."""
+        lengths = batch.lengths.clamp(min=1, max=self._samples).unsqueeze(1)
+        place = torch.arange(self._samples, device=lengths.device).expand(len(lengths), -1)
+        repetitions = self._samples // lengths if self.padding == "repeat" else torch.ones_like(lengths)
+        waveform = F.pad(batch.waveform, (0, max(0, self._samples - batch.waveform.shape[1])))
+        return waveform.gather(1, place % lengths).masked_fill(place >= repetitions * lengths, 0.0)
+
+    def _fusion(self, waveform: Tensor) -> Tensor:
+        """A long clip (1, samples) shrunk, and its beginning, middle and end. Shape (4, 1001, 64)."""
+        mel = self.mel(waveform).transpose(1, 2)  # (1, time, bands)
+        length = self._samples // self.mel.hop + 1
+        shrunk = F.interpolate(mel.unsqueeze(1), (length, mel.shape[2]), mode="bilinear", align_corners=False)[0]
+        spare = mel.shape[1] - length
+        return torch.cat([shrunk, *(mel[:, start : start + length] for start in (0, spare // 2, spare))])
+
+    def _official_features(self, batch: AudioBatch) -> tuple[Tensor, Tensor]:
+        """What transformers' extractor makes of the clips, drawing from NumPy's global random state."""
+        clips = [
+            waveform[:length].cpu().numpy() for waveform, length in zip(batch.waveform, batch.lengths, strict=True)
+        ]
+        inputs = self._extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")
+        device = batch.waveform.device
+        return inputs["input_features"].float().to(device), inputs["is_longer"].to(device)

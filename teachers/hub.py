@@ -1,0 +1,95 @@
+"""Any audio encoder of transformers, by folder or hub id: wav2vec2, HuBERT, WavLM, Whisper's encoder, and the like."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distill.data.batch import AudioBatch, Embeddings
+from distill.data.errors import UserError
+from distill.data.frontend import frame_mask
+from distill.data.windows import Windows, by_length
+from distill.teachers.pretrained import load_pretrained
+from distill.teachers.teacher import Teacher
+
+_HAVE_THEIR_OWN = {"audio-spectrogram-transformer": "ast", "clap": "clap", "clap_audio_model": "clap"}
+_SHORTEST = 0.1  # seconds; below it convolutional front-ends have no output
+
+
+class HubModel(Teacher):
+    """Any audio model of transformers that gives a sequence of hidden states; sizes and frame rate are measured.
+
+    The model's own feature extractor is used, clip by clip, so that it is slower than a teacher with a name of its own.
+    Clips of equal length are encoded together and others apart, since not every such model knows a mask. Frame times
+    are right to within half a frame. The clip embedding is the mean over time.
+
+    Args:
+        checkpoint: Folder with config.json and preprocessor_config.json, or a hub id such as facebook/wav2vec2-base.
+        revision: Commit of the hub id, so that the weights cannot change under the name.
+        windows: How longer clips are cut.
+
+    Raises:
+        UserError: no such model, or it gives no sequence over time.
+    """
+
+    licence = "that of the checkpoint, see its page"
+    source = "any audio encoder on the hub, or a folder of it: --teacher.checkpoint ID_OR_DIR"
+
+    def __init__(self, checkpoint: str, revision: str | None = None, windows: Windows = Windows()) -> None:
+        super().__init__(windows)
+        from transformers import AutoModel
+
+        self._where = f"--teacher.checkpoint {checkpoint}"
+        loaded = load_pretrained(AutoModel, str(checkpoint), revision)
+        if name := _HAVE_THEIR_OWN.get(loaded.config.model_type):
+            raise UserError(f"{self._where}: use --teacher {name}, which knows this model's tokens and times")
+        if loaded.extractor is None or not getattr(loaded.extractor, "sampling_rate", None):
+            raise UserError(f"{self._where}: no audio model, it has no preprocessor_config.json with a sampling_rate")
+        self.provenance = loaded.provenance
+        self.sample_rate = int(loaded.extractor.sampling_rate)
+        self._extractor = loaded.extractor
+        self._input = loaded.model.main_input_name
+        self.model = loaded.model.get_encoder() if loaded.config.is_encoder_decoder else loaded.model
+        short, long = self._steps(1.0), self._steps(5.0)
+        self._fixed = short == long
+        span = getattr(loaded.extractor, "n_samples", 0) / self.sample_rate if self._fixed else 5.0
+        if not span:
+            raise UserError(
+                f"{self._where}: it gives {long} vectors for any length, and does not say for how long a clip"
+            )
+        if self._fixed:
+            self.limit_windows(span)
+        self._hop = span / long if self._fixed else 4.0 / (long - short)
+        self._first = (span - (long - 1) * self._hop) / 2
+
+    def encode(self, batch: AudioBatch) -> Embeddings:
+        """Embed a batch at the model's rate."""
+        return by_length(self._encode, batch)
+
+    def _encode(self, batch: AudioBatch) -> Embeddings:
+        """Embed clips of one length."""
+        frames = self._hidden(batch.waveform)
+        seconds = batch.lengths / self.sample_rate
+        steps = frames.shape[1]
+        valid = torch.full_like(batch.lengths, steps)
+        if self._fixed:
+            valid = (seconds / self._hop).long().clamp(min=1, max=steps)
+        times = self._first + torch.arange(steps, device=frames.device) * self._hop
+        return Embeddings.of_frames(frames, times, frame_mask(valid, steps))
+
+    def _hidden(self, waveform: Tensor) -> Tensor:
+        """Last hidden states (batch, time, dim) of clips of one length (batch, samples)."""
+        waveform = F.pad(waveform, (0, max(0, round(_SHORTEST * self.sample_rate) - waveform.shape[1])))
+        clips = [clip.numpy() for clip in waveform.cpu()]
+        inputs = self._extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")[self._input]
+        outputs = self.model(**{self._input: inputs.to(waveform.device)})
+        hidden = getattr(outputs, "last_hidden_state", None)
+        if hidden is None or hidden.dim() != 3:
+            raise UserError(f"{self._where}: a {type(self.model).__name__} gives no sequence of hidden states")
+        return hidden
+
+    @torch.inference_mode()
+    def _steps(self, seconds: float) -> int:
+        """How many hidden states a clip of so many seconds has."""
+        return self._hidden(torch.zeros(1, round(seconds * self.sample_rate))).shape[1]

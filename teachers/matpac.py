@@ -1,0 +1,119 @@
+"""MATPAC and MATPAC++ (Quelennec et al. 2025), written from the formulas of their authors' package.
+
+The latter is the teacher of S-SONDO (arXiv 2604.24933).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distill.data import audioset
+from distill.data.batch import AudioBatch, Embeddings
+from distill.data.checkpoint import load_weights, provenance, read_state_dict, without_prefix
+from distill.data.errors import UserError, require_one_of
+from distill.data.frontend import LogMel, frame_mask
+from distill.data.windows import Windows, by_length
+from distill.teachers.teacher import Teacher
+from distill.teachers.transformer import PatchEmbedding, Transformer, flatten
+
+FREQUENCIES = ("concat", "mean")
+_PATCH, _BANDS = 16, 80
+_MEAN, _STD = -7.056, 4.193
+
+
+class MATPAC(Teacher):
+    """MATPAC from an official file: Slaney mel, 16 x 16 patches, 6.25 frames a second.
+
+    The spectrogram is encoded in pieces of 6.08 s (9.92 s for AudioSet-tuned files), each on its own. A frame is the
+    column of 5 patches side by side (3840 numbers), the clip embedding the mean over time, as S-SONDO uses it. An
+    AudioSet-tuned file gives logits, not the softmax that the official code makes of them.
+
+    Args:
+        checkpoint: The file, such as matpac_plus_6s_2048_enconly.pt.
+        frequency: The 5 patches of a column side by side ("concat") or their "mean" (768).
+        heads: Of attention; 0 is one for each 64 of width.
+        windows: How longer clips are cut.
+
+    Raises:
+        UserError: the file is no MATPAC encoder, or is damaged.
+    """
+
+    sample_rate = 16_000
+    licence = "none stated: the authors' repository has no licence file, so all rights are reserved"
+    source = "releases of the authors' GitHub repository: --teacher.checkpoint FILE"
+
+    def __init__(
+        self, checkpoint: str, frequency: str = "concat", heads: int = 0, windows: Windows = Windows()
+    ) -> None:
+        super().__init__(windows)
+        require_one_of("--teacher.frequency", frequency, FREQUENCIES)
+        self.frequency = frequency
+        where = f"--teacher.checkpoint {checkpoint}"
+        state = without_prefix(read_state_dict(checkpoint, "--teacher.checkpoint"), "student_encoder.norm.weight")
+        for key in ("student_encoder.norm.weight", "patch_embed.proj.weight", "cls_token", "pos_embed"):
+            if key not in state:
+                raise UserError(f"{where}: no MATPAC encoder, it has no {key!r} (its first key: {next(iter(state))!r})")
+        model = Network(state, heads)
+        dropped = load_weights(model, state, where, ignore=["head_norm.num_batches_tracked"])
+        self.mel = LogMel(
+            self.sample_rate, window=400, hop=160, bands=_BANDS, low=50.0, high=8_000.0, offset=1.1920929e-07
+        )
+        self.model = model
+        self.provenance = provenance(checkpoint, dropped)
+        if model.head is not None and model.head.out_features == 527:
+            self.labels = tuple(sorted(audioset.classes()))  # the order of its columns already
+        elif model.head is not None:
+            self.labels = tuple(str(column) for column in range(model.head.out_features))
+
+    def encode(self, batch: AudioBatch) -> Embeddings:
+        """Embed a batch at 16 kHz."""
+        return by_length(self._encode, batch)
+
+    def _encode(self, batch: AudioBatch) -> Embeddings:
+        """Embed clips of one length."""
+        mel = (self.mel(batch.waveform) - _MEAN) / _STD
+        mel = F.pad(mel, (0, -mel.shape[2] % _PATCH))
+        columns = torch.cat([self.model(piece) for piece in mel.split(self.model.columns * _PATCH, dim=2)], dim=1)
+        means = columns.mean(2)
+        frames = columns.flatten(2) if self.frequency == "concat" else means
+        times = 0.0875 + 0.160 * torch.arange(frames.shape[1], device=frames.device)
+        valid = (self.mel.frames(batch.lengths) // _PATCH).clamp(min=1)
+        embeddings = Embeddings.of_frames(frames, times, frame_mask(valid, frames.shape[1]), clip=frames.mean(1))
+        if self.model.head is None:
+            return embeddings
+        return embeddings._replace(logits=self.model.head(self.model.head_norm(means.mean(1))))
+
+
+class Network(nn.Module):
+    """Patches, class token, positions, transformer; under the official keys."""
+
+    head: nn.Linear | None
+
+    def __init__(self, state: Mapping[str, Tensor], heads: int) -> None:
+        super().__init__()
+        dim = state["cls_token"].shape[2]
+        self.rows = _BANDS // _PATCH
+        self.columns = (state["pos_embed"].shape[1] - 1) // self.rows
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(state["pos_embed"].shape))
+        self.patch_embed = PatchEmbedding(dim, (_PATCH, _PATCH), (_PATCH, _PATCH))
+        stem = "student_encoder."
+        blocks = {key.removeprefix(stem): tensor for key, tensor in state.items() if key.startswith(stem)}
+        self.student_encoder = Transformer(blocks, heads)
+        self.head = nn.Linear(dim, len(state["head.weight"])) if "head.weight" in state else None
+        if self.head is not None:
+            self.head_norm = nn.BatchNorm1d(dim, affine=False)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """One piece (batch, bands, time) -> (batch, columns, rows, dim)."""
+        grid = self.patch_embed(mel)
+        columns = grid.shape[3]
+        positions = self.pos_embed[:, 1:].unflatten(1, (self.rows, -1))[:, :, :columns].flatten(1, 2)
+        tokens = flatten(grid) + positions
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        tokens = self.student_encoder(torch.cat([first, tokens], dim=1))[:, 1:]
+        return tokens.unflatten(1, (self.rows, columns)).transpose(1, 2)

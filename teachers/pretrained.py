@@ -1,0 +1,121 @@
+"""Models in the Hugging Face layout: a folder or a hub id, read as data, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distill.data.checkpoint import Provenance, provenance
+from distill.data.errors import UserError
+
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+class Pretrained(NamedTuple):
+    """A loaded checkpoint; transformers gives its parts no types of use.
+
+    Args:
+        config: Its configuration.
+        model: Its network.
+        extractor: Its feature extractor; None where the folder has none.
+        missing: Weights that the file lacks, and that are random now.
+        provenance: Where the weights came from.
+    """
+
+    config: Any
+    model: Any
+    extractor: Any
+    missing: tuple[str, ...]
+    provenance: Provenance
+
+
+def load_pretrained(
+    model_class: Any,
+    checkpoint: str,
+    revision: str | None,
+    kinds: Sequence[str] = (),
+    part: str = "",
+    optional: Sequence[str] = (),
+) -> Pretrained:
+    """Load a model of transformers without running any code that comes with it.
+
+    Args:
+        model_class: A class with `from_pretrained`.
+        checkpoint: Folder, or hub id.
+        revision: Commit of the hub id.
+        kinds: The `model_type`s that will do; none takes any.
+        part: The part of the configuration that is the model's, where the checkpoint holds more than it.
+        optional: Beginnings of the keys that a file may lack, such as a head's.
+
+    Raises:
+        UserError: nothing there, another model, damaged or missing weights.
+    """
+    where = f"--teacher.checkpoint {checkpoint}"
+    if Path(checkpoint).is_file():
+        raise UserError(f"{where}: a folder or a hub id is wanted, not a file")
+    if checkpoint.startswith((".", "/", "~")) and not Path(checkpoint).is_dir():
+        raise UserError(f"{where}: no such folder")
+    from transformers import AutoConfig, AutoFeatureExtractor
+
+    try:
+        config = AutoConfig.from_pretrained(checkpoint, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{where}: no transformers checkpoint there ({_first_line(error)})") from error
+    if kinds and config.model_type not in kinds:
+        raise UserError(f"{where}: a checkpoint of {config.model_type!r}, {' or '.join(map(repr, kinds))} is wanted")
+    config = getattr(config, part, config) if part else config
+    try:
+        with _quiet():
+            model, report = model_class.from_pretrained(
+                checkpoint,
+                config=config,
+                revision=revision,
+                output_loading_info=True,
+                trust_remote_code=False,
+                weights_only=True,
+            )
+    except Exception as error:  # transformers, safetensors, pickle and zip each raise their own
+        raise UserError(f"{where}: its weights cannot be read ({_first_line(error)})") from error
+    missing = sorted(report["missing_keys"])
+    if random := [key for key in missing if not key.startswith(tuple(optional))]:
+        raise UserError(f"{where}: {len(random)} weights are missing, {random[0]!r} first")
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(checkpoint, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError):
+        extractor = None
+    origin = _provenance(checkpoint, revision, sorted(report["unexpected_keys"]))
+    return Pretrained(config, model, extractor, tuple(missing), origin)
+
+
+def _provenance(checkpoint: str, revision: str | None, dropped: Sequence[str]) -> Provenance:
+    from transformers.utils.hub import cached_file
+
+    for name in _WEIGHTS:
+        try:
+            if file := cached_file(checkpoint, name, revision=revision, _raise_exceptions_for_missing_entries=False):
+                return provenance(file, dropped)
+        except OSError:
+            continue
+    return Provenance(checkpoint, "", tuple(dropped))  # in several files
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' bars and its table of keys: what was left out is said in one line of ours."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

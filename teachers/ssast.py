@@ -1,0 +1,185 @@
+"""SSAST (Gong et al. 2022, arXiv 2110.09784), written from the formulas of YuanGongND/ssast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distill.data.batch import AudioBatch, Embeddings
+from distill.data.checkpoint import load_weights, provenance, read_state_dict, without_prefix
+from distill.data.errors import UserError, require_one_of
+from distill.data.frontend import KaldiFbank, frame_mask
+from distill.data.windows import Windows
+from distill.teachers.teacher import Teacher
+from distill.teachers.transformer import PatchEmbedding, Transformer, flatten, frames_of
+
+POOLINGS = ("mean", "class")
+PADDINGS = ("before", "after")
+KINDS = ("any", "frame", "patch")
+_MEAN, _STD = -4.2677393, 4.5689974
+
+
+class SSAST(Teacher):
+    """SSAST from an official file: Kaldi fbank, and patches of 128 x 2 (frame models) or 16 x 16 (patch models).
+
+    A frame model gives 50 frames a second, the targets of HEAR's tokenizer; a patch model 6.25, each the mean of its
+    column of patches. The clip embedding is the mean over all patches, as its authors use it. A fine-tuned file gives
+    logits too.
+
+    Args:
+        checkpoint: The file, such as SSAST-Base-Frame-400.pth.
+        kind: "frame" or "patch" refuses a file of the other kind; HEAR needs "frame".
+        frames: Fbank frames that the network sees; shorter clips are zero-padded, and positions are cut or stretched
+            from those of the file.
+        stride: Of the patches in time, in fbank frames; 0 is their width.
+        frequency_stride: Of the patches in frequency, in mel bands; 0 is their height.
+        padding: Whether clips are padded "before" normalisation, as in training and in HEAR, or "after" it, as in
+            SUPERB's expert.
+        pooling: Clip embedding from the "mean" of the patches, or of the "class" tokens, which pretraining leaves
+            untrained.
+        heads: Of attention; 0 is one for each 64 of width.
+        windows: How longer clips are cut. With 0 seconds the beginning is used.
+
+    Raises:
+        UserError: the file is no SSAST of that kind, or is damaged, or the windows are longer than `frames`.
+    """
+
+    sample_rate = 16_000
+    licence = "BSD-3-Clause"
+    source = "Dropbox links in github.com/YuanGongND/ssast, such as SSAST-Base-Frame-400: --teacher.checkpoint FILE"
+
+    def __init__(
+        self,
+        checkpoint: str,
+        kind: str = "any",
+        frames: int = 1024,
+        stride: int = 0,
+        frequency_stride: int = 0,
+        padding: str = "before",
+        pooling: str = "mean",
+        heads: int = 0,
+        windows: Windows = Windows(),
+    ) -> None:
+        super().__init__(windows)
+        require_one_of("--teacher.kind", kind, KINDS)
+        require_one_of("--teacher.padding", padding, PADDINGS)
+        require_one_of("--teacher.pooling", pooling, POOLINGS)
+        where = f"--teacher.checkpoint {checkpoint}"
+        state = _official(read_state_dict(checkpoint, "--teacher.checkpoint"), kind, where)
+        self.frames, self.padding, self.pooling = frames, padding, pooling
+        self._samples = (frames - 1) * KaldiFbank.hop + KaldiFbank.window_samples
+        self.limit_windows(self._samples / self.sample_rate)
+        model = Network(state, frames, (frequency_stride, stride), heads)
+        dropped = load_weights(model, state | {"v.pos_embed": model.positions_of(state)}, where)
+        self.fbank = KaldiFbank(128, "hanning")
+        self.model = model
+        self.provenance = provenance(checkpoint, dropped)
+        if model.mlp_head is not None:
+            self.labels = tuple(str(column) for column in range(len(state["mlp_head.1.weight"])))
+
+    def encode(self, batch: AudioBatch) -> Embeddings:
+        """Embed a batch at 16 kHz."""
+        model = self.model
+        tokens = model(self.spectrogram(batch).transpose(1, 2))
+        classes, tokens = tokens[:, : model.class_tokens], tokens[:, model.class_tokens :]
+        clip = (tokens if self.pooling == "mean" else classes).mean(1)
+        rows, columns = model.grid
+        width, stride = model.patch[1], model.stride[1]
+        valid = (self.fbank.frames(batch.lengths).clamp(max=self.frames) - width) // stride + 1
+        times = (width - 1) / 2 * 0.010 + 0.0125 + torch.arange(columns, device=tokens.device) * stride * 0.010
+        mask = frame_mask(valid.clamp(min=1), columns)
+        embeddings = Embeddings.of_frames(frames_of(tokens, rows), times, mask, clip=clip)
+        return embeddings if model.mlp_head is None else embeddings._replace(logits=model.mlp_head(clip))
+
+    def spectrogram(self, batch: AudioBatch) -> Tensor:
+        """Normalised fbank of the length that the network sees. Shape (batch, frames, 128)."""
+        fbank = self.fbank(batch.waveform[:, : self._samples])
+        inside = frame_mask(self.fbank.frames(batch.lengths), fbank.shape[1]).unsqueeze(2)
+        spare = (0, 0, 0, self.frames - fbank.shape[1])
+        if self.padding == "before":
+            return (F.pad(fbank.masked_fill(~inside, 0.0), spare) - _MEAN) / (2 * _STD)
+        return F.pad(((fbank - _MEAN) / (2 * _STD)).masked_fill(~inside, 0.0), spare)
+
+
+class Network(nn.Module):
+    """Patches, class tokens, positions fitted to the grid, transformer; under the official keys.
+
+    Args:
+        state: Tensors by the official keys.
+        frames: Fbank frames.
+        stride: Of the patches in frequency and time; 0 is their size.
+        heads: Of attention; 0 is one for each 64 of width.
+    """
+
+    mlp_head: nn.Sequential | None
+
+    def __init__(self, state: Mapping[str, Tensor], frames: int, stride: tuple[int, int], heads: int) -> None:
+        super().__init__()
+        weight = state["v.patch_embed.proj.weight"]
+        dim, _, height, width = weight.shape
+        self.patch = (height, width)
+        self.stride = (stride[0] or height, stride[1] or width)
+        self.grid = ((128 - height) // self.stride[0] + 1, (frames - width) // self.stride[1] + 1)
+        self.class_tokens = 2 if "v.dist_token" in state else 1
+        self.v = _VisionTransformer(state, PatchEmbedding(dim, self.patch, self.stride), heads)
+        self.v.pos_embed = nn.Parameter(torch.zeros(1, self.class_tokens + self.grid[0] * self.grid[1], dim))
+        self.mlp_head = None
+        if "mlp_head.1.weight" in state:
+            self.mlp_head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, len(state["mlp_head.1.weight"])))
+
+    def positions_of(self, state: Mapping[str, Tensor]) -> Tensor:
+        """The file's positions, cut around their middle or stretched to this grid. Shape (1, tokens, dim)."""
+        positions = state["v.pos_embed"]
+        classes, patches = positions[:, : self.class_tokens], positions[:, self.class_tokens :]
+        rows = int(state["p_input_fdim"]) // self.patch[0] if "p_input_fdim" in state else self.grid[0]
+        grid = patches.transpose(1, 2).unflatten(2, (rows, -1))  # (1, dim, rows, columns)
+        height, width = self.grid
+        if width < grid.shape[3]:
+            first = grid.shape[3] // 2 - width // 2
+            grid = grid[..., first : first + width]
+        elif width > grid.shape[3]:
+            grid = F.interpolate(grid, (grid.shape[2], width), mode="bilinear", align_corners=False)
+        if height != grid.shape[2]:
+            grid = F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
+        return torch.cat([classes, flatten(grid)], dim=1)
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """(batch, bands, time) -> (batch, class tokens + rows * columns, dim), row after row of frequency."""
+        tokens = flatten(self.v.patch_embed(spectrogram))
+        classes = [token.expand(len(tokens), -1, -1) for token in self.v.class_tokens()]
+        return self.v(torch.cat([*classes, tokens], dim=1) + self.v.pos_embed)
+
+
+class _VisionTransformer(Transformer):
+    """The transformer with the tokens and patches that the official keys put beside its blocks."""
+
+    def __init__(self, state: Mapping[str, Tensor], patch_embed: PatchEmbedding, heads: int) -> None:
+        super().__init__({key.removeprefix("v."): t for key, t in state.items() if key.startswith("v.")}, heads)
+        self.patch_embed = patch_embed
+        self.pos_embed = nn.Parameter(torch.zeros(state["v.pos_embed"].shape))
+        self.cls_token = nn.Parameter(torch.zeros(state["v.cls_token"].shape))
+        two = "v.dist_token" in state
+        self.dist_token = nn.Parameter(torch.zeros(state["v.dist_token"].shape)) if two else None
+
+    def class_tokens(self) -> list[Tensor]:
+        """One or two tokens that stand before the patches. Shape (1, 1, dim) each."""
+        return [self.cls_token] if self.dist_token is None else [self.cls_token, self.dist_token]
+
+
+def _official(state: Mapping[str, Tensor], kind: str, where: str) -> dict[str, Tensor]:
+    """The state by the official keys, or one line that says what it is instead."""
+    state = without_prefix(state, "v.patch_embed.proj.weight")
+    for key in ("v.patch_embed.proj.weight", "v.pos_embed", "v.blocks.0.mlp.fc1.weight"):
+        if key not in state:
+            raise UserError(f"{where}: no SSAST, it has no {key!r} (its first key: {next(iter(state))!r})")
+    height, width = state["v.patch_embed.proj.weight"].shape[2:]
+    found = "frame" if height == 128 else "patch"
+    if kind not in ("any", found):
+        raise UserError(
+            f"{where}: a {found} model (patches of {height} x {width}), and a {kind} model is wanted, "
+            f"such as SSAST-Base-{kind.title()}-400.pth"
+        )
+    return state

@@ -1,0 +1,98 @@
+"""The plain vision transformer that SSAST, PaSST and MATPAC share (Dosovitskiy et al. 2021, in timm's key names)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over (batch, tokens, dim)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Same shape out."""
+        query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, Linear."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Same shape out."""
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, epsilon: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, epsilon)
+        self.attn = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, epsilon)
+        self.mlp = FeedForward(dim, hidden)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, tokens, dim), same shape out."""
+        tokens = tokens + self.attn(self.norm1(tokens))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class Transformer(nn.Module):
+    """Blocks, then a norm. Depth and widths are those of a checkpoint's tensors.
+
+    Args:
+        state: Tensors by timm's keys: `blocks.0.mlp.fc1.weight`, ..., `norm.weight`.
+        heads: Of attention; 0 is one for each 64 of width, as in all published models. No tensor tells.
+        epsilon: Of the norms.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor], heads: int = 0, epsilon: float = 1e-6) -> None:
+        super().__init__()
+        hidden, dim = state["blocks.0.mlp.fc1.weight"].shape
+        depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
+        self.blocks = nn.ModuleList(Block(dim, heads or dim // 64, hidden, epsilon) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim, epsilon)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, tokens, dim), same shape out."""
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)
+
+
+class PatchEmbedding(nn.Module):
+    """A convolution that turns patches of a spectrogram into tokens."""
+
+    def __init__(self, dim: int, patch: tuple[int, int], stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(1, dim, patch, stride)
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """(batch, bands, time) -> a grid (batch, dim, rows, columns)."""
+        return self.proj(spectrogram.unsqueeze(1))
+
+
+def flatten(grid: Tensor) -> Tensor:
+    """(batch, dim, rows, columns) -> tokens (batch, rows * columns, dim), row after row."""
+    return grid.flatten(2).transpose(1, 2)
+
+
+def frames_of(tokens: Tensor, rows: int) -> Tensor:
+    """Mean over the rows of frequency: (batch, rows * columns, dim) -> (batch, columns, dim)."""
+    return torch.mean(tokens.unflatten(1, (rows, -1)), dim=1)
