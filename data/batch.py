@@ -46,7 +46,8 @@ class AudioBatch:
         waveform = waveform.float()
         if waveform.dim() != 2:
             raise ValueError(
-                f"waveform has shape {tuple(waveform.shape)}; wanted: (samples,) or (batch, samples), one channel a clip"
+                f"waveform has shape {tuple(waveform.shape)}; wanted: (samples,) or (batch, samples), "
+                "one channel a clip"
             )
         clips, samples = waveform.shape
         if lengths is None:
