@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from distill.components import several
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
 
 def model_card(
-    student: Student, teacher: Teacher, config: Mapping[str, Any], results: Mapping[str, float], clips: int
+    student: Student,
+    teachers: Mapping[str, Teacher],
+    config: Mapping[str, Any],
+    results: Mapping[str, float],
+    clips: int,
 ) -> str:
     """README.md of a student, with the front matter that model hubs read."""
     front = {
         "library_name": "audio-distill",
         "pipeline_tag": "feature-extraction",
         "license": "other",
-        "license_name": f"that of the teacher's weights: {teacher.licence}",
-        "tags": ["audio", "knowledge-distillation", config["teacher"]["class_path"], config["student"]["class_path"]],
+        "license_name": f"that of the teacher's weights: {'; '.join(t.licence for t in teachers.values())}",
+        "tags": ["audio", "knowledge-distillation", *teachers, config["student"]["class_path"]],
     }
     rows = (
         "".join(f"| {name} | {value} |\n" for name, value in results.items()) or "| none | this run measured none |\n"
@@ -28,14 +33,12 @@ def model_card(
     return f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
 
-# {config["student"]["class_path"]}, distilled from {config["teacher"]["class_path"]}
+# {config["student"]["class_path"]}, distilled from {" and ".join(teachers)}
 
 | | |
 |---|---|
 | student | {_named(config["student"])}, {student.parameter_count():,} parameters |
-| teacher | {_named(config["teacher"])}, {teacher.parameter_count():,} parameters |
-| licence of the teacher's weights | {teacher.licence} |
-| where the teacher comes from | {teacher.source} |
+{_teachers(teachers, several(config["teacher"]))}
 | data | {config["data"]}, {clips:,} clips; its licence is that of whoever made it |
 | input | mono audio, resampled to {student.sample_rate} Hz |
 | output | a vector of {student.clip_dim} per clip; {student.frame_dim} per frame, every {student.frame_hop:.3f} s |
@@ -62,6 +65,17 @@ embeddings.clip, embeddings.frames, embeddings.frame_times
 ```yaml
 {yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)}```
 """
+
+
+def _teachers(teachers: Mapping[str, Teacher], configs: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for teacher, config in zip(teachers.values(), configs, strict=True):
+        rows.append(f"| teacher | {_named(config)}, {teacher.parameter_count():,} parameters |")
+        rows.append(f"| licence of the teacher's weights | {teacher.licence} |")
+        rows.append(f"| where the teacher comes from | {teacher.source} |")
+        if teacher.provenance is not None:
+            rows.append(f"| the teacher's weights | {teacher.provenance} |")
+    return "\n".join(rows)
 
 
 def _named(component: Mapping[str, Any]) -> str:

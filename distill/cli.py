@@ -105,12 +105,12 @@ def _run(words: list[str]) -> None:
 def _call(command: str, parser: ArgumentParser, options: list[str]) -> None:
     values = parser.parse_args(options)
     values.pop("config", None)
-    chosen = {name: value for name, value in values.as_dict().items() if name not in COMPONENTS or value is not None}
-    dataclasses = parser.instantiate(values)
-    for name, value in vars(dataclasses).items():
-        if name not in COMPONENTS:
-            chosen[name] = value
-    _function(command)(**chosen)
+    written = values.as_dict()
+    # Components are built by the command, which knows what to say of one that cannot be.
+    components = {name: written[name] for name in COMPONENTS if written.get(name) is not None}
+    for name in COMPONENTS:
+        values.pop(name, None)
+    _function(command)(**components, **vars(parser.instantiate(values)))
 
 
 def _function(command: str) -> Callable[..., Any]:
@@ -139,9 +139,9 @@ def _allow_imports(options: list[str]) -> set[str]:
 
 
 def _component_of(word: str) -> str | None:
-    """The component that an option chooses ("teacher" of --teacher, --teacher=x, --teacher.help), if any."""
+    """The component that an option chooses ("teacher" of --teacher, --teacher+=x, --teacher.help), if any."""
     option = word.partition("=")[0]
-    name = option.removeprefix("--").removesuffix(".help")
+    name = option.removeprefix("--").removesuffix(".help").removesuffix("+")
     return name if option.startswith("--") and name in COMPONENTS else None
 
 
@@ -215,16 +215,21 @@ def _read_config(path: str, allowed: set[str]) -> str:
         raise UserError(f"--config {path}: options by name are wanted")
     for component, registry in COMPONENTS.items():
         spec = config.get(component)
-        if isinstance(spec, str):
-            spec = config[component] = {"class_path": spec}
-        if isinstance(spec, dict) and "class_path" in spec:
-            name = str(spec["class_path"])
+        specs = [
+            {"class_path": one} if isinstance(one, str) else one for one in (spec if isinstance(spec, list) else [spec])
+        ]
+        for one in specs:
+            if not isinstance(one, dict) or "class_path" not in one:
+                continue
+            name = str(one["class_path"])
             if not registry.is_trusted(name) and name.partition(".")[0] not in allowed and "." in name:
                 raise UserError(
                     f"--config {path} names {name!r}, and a file that names a class is a program; "
                     f"if you trust it: --allow_import {name.partition('.')[0]}"
                 )
-            spec["class_path"] = _import_path(component, name)
+            one["class_path"] = _import_path(component, name)
+        if spec is not None:
+            config[component] = specs if isinstance(spec, list) else specs[0]
     return json.dumps(config)
 
 
@@ -248,8 +253,12 @@ def _parser(command: str) -> ArgumentParser:
     parser.add_argument("--config", action="config", help="YAML file with options; later options win")
     taken = set(function.__annotations__) & COMPONENTS.keys()
     bases: dict[str, type] = {"teacher": Teacher, "student": Student, "objective": Objective}
-    given = {"student", "teacher"}  # to an objective, by `fit`
+    given = {"student", "teachers"}  # to an objective, by `fit`
     for name in sorted(taken, key=list(COMPONENTS).index):
+        if name == "teacher" and command == "fit":
+            described = "encoder to imitate, by name or import path; --teacher+=NAME adds another"
+            parser.add_argument("--teacher", type=Teacher | list[Teacher] | None, default=None, help=described)
+            continue
         skip = given if name == "objective" else set()
         parser.add_subclass_arguments(bases[name], name, required=False, instantiate=False, skip=skip)
     parser.add_function_arguments(function, skip={*taken}, as_positional=False)
@@ -261,8 +270,14 @@ def _clear(message: str, parser: ArgumentParser) -> str:
     import difflib
     import re
 
+    refused = re.search(
+        r"key \"(\w+)\".*?Option '([\w.]+)' is not accepted(?:; did you mean --([\w.]+)\?)?", message, re.DOTALL
+    )
+    if refused:
+        component, option, close = refused.groups()
+        return f"--{component} has no option {option!r}" + (f"; did you mean --{component}.{close}?" if close else "")
     unknown = re.search(r"(?:[Uu]nrecognized arguments: |[Kk]ey |[Oo]ption )[\"']?(?:--)?([\w.]+)", message)
     known = [option for action in parser._actions for option in action.option_strings]
-    close = difflib.get_close_matches(f"--{unknown[1]}", known, n=1) if unknown else []
+    near = difflib.get_close_matches(f"--{unknown[1]}", known, n=1) if unknown else []
     line = " ".join(message.split())
-    return f"{line}; did you mean {close[0]}?" if close and close[0] != f"--{unknown[1]}" else line  # type: ignore[index]
+    return f"{line}; did you mean {near[0]}?" if near and near[0] != f"--{unknown[1]}" else line  # type: ignore[index]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 
+from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.registry import Registry
 
@@ -48,6 +49,33 @@ def build(spec: Any, registry: Registry[T], **given: Any) -> T:
         return spec
     named = normalise(spec, registry)
     return registry.create(named["class_path"], **given, **named["init_args"])
+
+
+def several(spec: Any) -> list[Any]:
+    """One component or a list of them, as a list."""
+    return list(spec) if isinstance(spec, Sequence) and not isinstance(spec, str) else [spec]
+
+
+def build_named(specs: Any, registry: Registry[T]) -> dict[str, T]:
+    """One component or several by name: that of its class, with a number where it occurs again."""
+    components: dict[str, T] = {}
+    for component in (build(spec, registry) for spec in several(specs)):
+        name = registry.name_of(type(component)).rpartition(".")[2]
+        taken = sum(other.rstrip("0123456789").rstrip("_") == name for other in components)
+        components[f"{name}_{taken + 1}" if taken else name] = component
+    return components
+
+
+def describe(role: str, name: str, encoder: Encoder) -> str:
+    """What an encoder is and where its weights came from, for the terminal and the log."""
+    frames = f"frame {encoder.frame_dim} every {encoder.frame_hop:.3f} s" if encoder.frame_hop else "no frames"
+    line = (
+        f"{role}: {name}, {encoder.parameter_count():,} parameters, {encoder.sample_rate} Hz, "
+        f"clip {encoder.clip_dim}, {frames}"
+    )
+    if role == "teacher":
+        line += f", licence: {encoder.licence}"
+    return f"{line}\n  weights: {encoder.provenance}" if encoder.provenance else line
 
 
 def plain(value: Any) -> Any:

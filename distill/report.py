@@ -22,17 +22,20 @@ def save_figure(figure: Figure, path: Path) -> None:
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120, bbox_inches="tight"))
 
 
-def draw_losses(metrics: Path, path: Path) -> None:
-    """Training and validation loss against epochs, from metrics.csv."""
+def draw_losses(metrics: Path, path: Path, title: str, losses: Sequence[str] = ()) -> None:
+    """Training and validation loss against epochs, from metrics.csv; and its parts, where there are several."""
     with open(metrics, newline="") as file:
         rows = list(csv.DictReader(file))
     figure = Figure(figsize=(6, 3.6))
     axes = figure.subplots()
-    for column, label, style in (("loss", "training", "-"), ("validation_loss", "validation", "o-")):
-        points = [(float(row["epoch"]), float(row[column])) for row in rows if row[column]]
+    lines = {"training": ("loss", "-"), "validation": ("validation_loss", "o-")}
+    if len(losses) > 1:
+        lines |= {name: (name, "--") for name in losses}
+    for label, (column, style) in lines.items():
+        points = [(float(row["epoch"]), float(row[column])) for row in rows if row.get(column)]
         if points:
             axes.plot(*zip(*points, strict=True), style, label=label, markersize=3, linewidth=1.2)
-    axes.set(xlabel="epoch", ylabel="loss", title="Distance of the projected student from its teacher")
+    axes.set(xlabel="epoch", ylabel="loss", title=title)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)

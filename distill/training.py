@@ -84,7 +84,8 @@ class Distiller(L.LightningModule):
             return None
         losses = self.objective(loaded.batch)
         total = self.objective.total(losses)
-        self.latest = {name: float(loss.detach()) for name, loss in losses.items()} | {"loss": float(total.detach())}
+        self.latest = {name: float(loss.detach()) for name, loss in losses.items()} | self.objective.observed
+        self.latest["loss"] = float(total.detach())
         if not math.isfinite(self.latest["loss"]):
             raise UserError(
                 f"the loss is {self.latest['loss']} at step {self.global_step}; the last checkpoint is untouched. "
@@ -217,7 +218,8 @@ class Progress(L.Callback):
     """A bar with rate, time left, loss and share of time spent waiting for data; and rows of metrics.csv.
 
     Args:
-        metrics: File; rows after the step that is resumed from are dropped.
+        metrics: File; rows after the step that is resumed from are dropped. Beside `columns` it has one for each
+            named loss, and for whatever else the objective observes.
         data: The run's data.
         every: Batches between two rows.
     """
@@ -228,7 +230,8 @@ class Progress(L.Callback):
         self.metrics, self.data, self.every = metrics, data, every
         self._bar: tqdm[Any] | None = None
         self._waited = self._clips = 0.0
-        self._losses: list[float] = []
+        self._sums: dict[str, list[float]] = {}
+        self._columns: list[str] = []
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Open the bar where the run goes on."""
@@ -248,7 +251,8 @@ class Progress(L.Callback):
         """Move the bar; write a row now and then."""
         assert isinstance(module, Distiller)
         if batch.batch is not None:
-            self._losses.append(module.latest["loss"])
+            for name, value in module.latest.items():
+                self._sums.setdefault(name, []).append(value)
             self._clips += len(batch.batch)
         if self._bar is not None:
             self._bar.update()
@@ -269,26 +273,29 @@ class Progress(L.Callback):
 
     def _row(self, trainer: L.Trainer) -> None:
         elapsed = max(time.perf_counter() - self._since, 1e-9)
-        loss = sum(self._losses) / len(self._losses) if self._losses else math.nan
+        means = {name: sum(values) / len(values) for name, values in self._sums.items()}
         wait = min(1.0, self._waited / elapsed)
         self._write(
             {
-                "loss": f"{loss:.6g}",
+                **{name: f"{value:.6g}" for name, value in means.items()},
                 "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
                 "clips_per_second": f"{self._clips / elapsed:.4g}",
                 "data_wait": f"{wait:.3f}",
             }
         )
         if self._bar is not None:
-            self._bar.set_postfix(loss=f"{loss:.4f}", wait=f"{wait:.0%}", refresh=False)
-        self._since, self._waited, self._clips, self._losses = time.perf_counter(), 0.0, 0.0, []
+            self._bar.set_postfix(loss=f"{means.get('loss', math.nan):.4f}", wait=f"{wait:.0%}", refresh=False)
+        self._since, self._waited, self._clips, self._sums = time.perf_counter(), 0.0, 0.0, {}
 
     def _write(self, values: Mapping[str, str]) -> None:
         done = self.data.batches_done
         row = {"batch": done, "epoch": f"{done / self.data.sampler().batches_per_epoch:.3f}", **values}
-        new = not self.metrics.exists()
+        new = not self._columns
+        if new:
+            named = [*self._sums, *values]  # validation may come before the first row of losses
+            self._columns = list(dict.fromkeys([*self.columns, *named]))
         with open(self.metrics, "a", newline="") as file:
-            writer = csv.DictWriter(file, self.columns, restval="")
+            writer = csv.DictWriter(file, self._columns, restval="")
             if new:
                 writer.writeheader()
             writer.writerow(row)
@@ -298,5 +305,7 @@ class Progress(L.Callback):
         if self.metrics.exists():
             with open(self.metrics, newline="") as file:
                 lines = [line for line in csv.reader(file) if line]
-            kept = [line for line in lines[1:] if len(line) == len(self.columns) and int(line[0]) <= done]
-            write_text(self.metrics, "".join(",".join(line) + "\n" for line in [list(self.columns), *kept]))
+            kept = [line for line in lines[1:] if len(line) == len(lines[0]) and int(line[0]) <= done]
+            if kept:
+                self._columns = lines[0]
+            write_text(self.metrics, "".join(",".join(line) + "\n" for line in (lines[:1] + kept if kept else [])))

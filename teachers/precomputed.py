@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.errors import UserError
 from distill.data.store import EmbeddingStore
 from distill.teachers.teacher import Teacher
 
@@ -29,6 +33,23 @@ class Precomputed(Teacher):
         self.store = EmbeddingStore(store)
         self.sample_rate = int(self.store.fingerprint["sample_rate"])
 
+    def check_crop(self, crop: Mapping[str, object]) -> None:
+        """Refuse a run that crops other parts of the clips than the store was made from.
+
+        Args:
+            crop: `crop_seconds` and `crop_position`, as in the store's fingerprint.
+
+        Raises:
+            UserError: another crop.
+        """
+        for name, value in crop.items():
+            stored = self.store.fingerprint.get(name, value)
+            if stored != value:
+                raise UserError(
+                    f"--teacher.store {self.store.path} was embedded with {name} {stored}, and this run has {value}: "
+                    f"--crop.{name.removeprefix('crop_')} {stored}, or embed again"
+                )
+
     @property
     def clip_dim(self) -> int:
         """Size of a clip's embedding."""
@@ -43,6 +64,11 @@ class Precomputed(Teacher):
     def frame_hop(self) -> float:
         """0: whole clips."""
         return 0.0
+
+    def sample(self, rows: int) -> NDArray[np.float32]:
+        """At most so many of the stored embeddings, evenly over the store. Shape (rows, dim)."""
+        stored = len(self.store)
+        return self.store.read_rows(np.linspace(0, stored - 1, min(rows, stored)).astype(np.int64))
 
     @torch.no_grad()
     def forward(self, batch: AudioBatch) -> Embeddings:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill.components import Spec
 from distill.data.dataset import Crop
 from distill.data.errors import UserError
 from distill.data.files import lock
-from distill.job import Engine, Job, Sampling
+from distill.dry_run import dry_run as try_one_batch
+from distill.job import Job
 from distill.runs import Run
+from distill.settings import Engine, Sampling
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 from distill.training import Optimizer
 
 
 def fit(
-    teacher: Spec | Teacher | None = None,
+    teacher: Spec | Teacher | Sequence[Spec | Teacher] | None = None,
     student: Spec | Student | None = None,
     data: str = "",
     out: str = "",
@@ -44,7 +46,7 @@ def fit(
     runs on every batch instead.
 
     Args:
-        teacher: Encoder to imitate: a registered name, an import path, or an object.
+        teacher: Encoder to imitate, or several: a registered name, an import path, or an object.
         student: Encoder to train: likewise.
         data: Folder of audio, table of clips, or a folder in the ESC-50 layout.
         out: Run folder.
@@ -89,7 +91,7 @@ def fit(
     else:
         run.check_free(overwrite)
     if dry_run:
-        job.dry_run()
+        try_one_batch(job)
         return None
     with lock(run.path, "distill fit"):
         if not resume:

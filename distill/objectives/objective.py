@@ -17,12 +17,19 @@ class Objective(nn.Module, ABC):
     Args:
         student: Encoder to train.
         weights: Weight of each named loss in the total; 1 where not named.
+
+    Attributes:
+        reads_frames: Whether the teachers' frames are needed, which a store of clip embeddings has not.
+        observed: What the last forward measured beside its losses, by name; logged and not minimised.
     """
+
+    reads_frames = False
 
     def __init__(self, student: Student, weights: Mapping[str, float] | None = None) -> None:
         super().__init__()
         self.student = student
         self.weights = dict(weights or {})
+        self.observed: dict[str, float] = {}
 
     @abstractmethod
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:

@@ -76,7 +76,12 @@ def test_a_component_is_named_by_its_import_path(sounds: Callable[..., Path], tm
         (["fit", "--teacher", "baets"], "unknown teacher 'baets'; did you mean"),
         (["fti"], "unknown command 'fti'; did you mean 'fit'"),
         ([*FIT, "--epoch", "3"], "did you mean --epochs"),
-        ([*FIT, "--student.widht", "3"], "widht"),
+        ([*FIT, "--student.widht", "3"], "--student has no option 'widht'; did you mean --student.width?"),
+        (
+            ["fit", "--teacher+=ast", "--teacher.chekpoint=x"],
+            "--teacher has no option 'chekpoint'; did you mean --teacher.checkpoint?",
+        ),
+        (["fit", "--teacher+=ast", "--teacher+=baets"], "unknown teacher 'baets'; did you mean 'beats'"),
         ([*FIT, "--epochs", "many"], "epochs"),
         ([*FIT, "--data", "/nowhere", "--out", "x"], "/nowhere: no such file"),
         (["fit", "--config", "/nowhere.yaml"], "/nowhere.yaml"),

@@ -150,7 +150,8 @@ def test_checkpoints_load_as_data_only_and_hold_no_teacher(sounds: Callable[...,
     checkpoints = sorted((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
     assert len(checkpoints) == 2
     state = torch.load(checkpoints[-1], weights_only=True)["state_dict"]
-    assert {key.split(".")[1] for key in state} == {"student", "projector"}
+    assert {key.split(".")[1] for key in state if "imitations" not in key} == {"student"}
+    assert {key.split(".")[3] for key in state if "imitations" in key} == {"projector"}
 
 
 def test_a_resumed_run_must_be_the_same_run(sounds: Callable[..., Path], tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""`fit --dry_run`: one batch through everything, and what the run would take."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+from distill.commands.embed import Rate, forecast
+from distill.data.batch import AudioBatch
+from distill.data.dataset import ClipDataset
+from distill.data.errors import UserError
+from distill.data.sampling import Draws
+from distill.job import Job
+from distill.objectives.objective import Objective
+
+
+def dry_run(job: Job) -> None:
+    """Try the first batch and print sizes, memory, speed, time and disk. Writes nothing.
+
+    Raises:
+        UserError: no clip of the first batch can be read.
+    """
+    rates = [encoder.sample_rate for encoder in (job.student, *job.teachers.values())]
+    clips = ClipDataset(job.manifest, max(rates), job.crop, job.manifest.classes, job.seed)
+    first = range(min(job.batch_size, len(clips)))
+    begin = time.perf_counter()
+    loaded = clips.__getitems__(Draws(first, first))
+    decoding = time.perf_counter() - begin
+    if loaded.batch is None:
+        raise UserError(f"no clip of the first batch could be read; the first: {loaded.set_aside[0].reason}")
+    teachers = [forecast(teacher, loaded, len(job.manifest)) for teacher in job.teachers.values()]
+    seconds = _step_seconds(job.objective(job.teachers), loaded.batch)
+    if not job.live:  # the run reads what the teachers have said
+        seconds = max(seconds - sum(len(loaded.batch) / rate.clips_per_second for rate in teachers), 1e-6)
+    print(job.introduction())
+    _print_forecast(job, teachers, decoding, seconds, len(loaded.batch))
+
+
+def _print_forecast(job: Job, teachers: list[Rate], decoding: float, step: float, clips: int) -> None:
+    steps = job.epochs * -(-len(job.manifest) // job.batch_size)
+    total = steps * step + (0.0 if job.live else sum(rate.seconds for rate in teachers))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    disk = 0.0 if job.live else sum(rate.bytes for rate in teachers) / 2**20
+    classes = len(job.manifest.classes)
+    print(f"data: {len(job.manifest):,} clips, {classes} classes; decoding {clips / decoding:.1f} clips/s")
+    for name, rate in zip(job.teachers, teachers, strict=True):
+        print(f"{name} forward {rate.clips_per_second:.1f} clips/s")
+    print(f"training step {clips / step:.1f} clips/s")
+    print(f"memory now {memory:.2f} GiB; embeddings {disk:.1f} MiB on disk")
+    print(f"about {total / 60:.1f} minutes for {steps:,} steps in {job.epochs} epochs here; nothing was written")
+
+
+def _step_seconds(objective: Objective, batch: AudioBatch) -> float:
+    """Time of one forward and backward pass, the second of two."""
+    seconds = 0.0
+    for _ in range(2):
+        begin = time.perf_counter()
+        objective.total(objective(batch)).backward()
+        seconds = time.perf_counter() - begin
+        objective.zero_grad()
+    return seconds

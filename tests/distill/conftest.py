@@ -1,0 +1,3 @@
+from tests.teachers.conftest import options
+
+__all__ = ["options"]

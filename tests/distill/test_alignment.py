@@ -1,0 +1,143 @@
+"""Pairs of frames: against loops, and by where an event ends up."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import distill
+from distill.alignment import ALIGNMENTS, Alignment
+from distill.data.batch import Embeddings
+from distill.data.encoder import Encoder
+from distill.data.errors import UserError
+from distill.frozen import Frozen
+from tests.teachers.conftest import Options
+
+NAMES = ("ast", "beats", "clap", "frozen", "matpac", "passt", "spectral", "ssast", "transformers")
+
+
+def grid(hop: float, offset: float, seconds: float, dim: int = 3, clips: int = 2) -> Embeddings:
+    """Random frames; the second clip is a third shorter."""
+    times = offset + hop * torch.arange(int((seconds - offset) / hop) + 1)
+    ends = seconds * torch.linspace(1, 2 / 3, clips)
+    frames = torch.randn(clips, len(times), dim)
+    return Embeddings.of_frames(frames, times, times < ends.unsqueeze(1))
+
+
+def slow_pool(fine: Embeddings, coarse: Embeddings, hop: float) -> tuple[torch.Tensor, torch.Tensor]:
+    pooled = torch.zeros(len(fine.frames), len(coarse.frame_times), fine.frames.shape[2])
+    mask = torch.zeros(pooled.shape[:2], dtype=torch.bool)
+    for clip in range(len(pooled)):
+        for place, centre in enumerate(coarse.frame_times.tolist()):
+            inside = [
+                fine.frames[clip, index]
+                for index, time in enumerate(fine.frame_times.tolist())
+                if centre - hop / 2 - 1e-5 <= time < centre + hop / 2 - 1e-5 and fine.frame_mask[clip, index]
+            ]
+            if inside and coarse.frame_mask[clip, place]:
+                pooled[clip, place], mask[clip, place] = torch.stack(inside).mean(0), True
+    return pooled, mask
+
+
+@pytest.mark.parametrize(("fine", "coarse"), [((0.02, 0.005), (0.16, 0.0875)), ((0.02, 0.0125), (0.1, 0.0775))])
+def test_pooling_is_the_mean_over_the_span(fine: tuple[float, float], coarse: tuple[float, float]) -> None:
+    student, teacher = grid(*fine, 3.0), grid(*coarse, 3.0)
+    pooled, mask = slow_pool(student, teacher, coarse[0])
+    aligned = Alignment(fine[0], coarse[0])(student, teacher)
+    assert aligned.mask.equal(mask)
+    torch.testing.assert_close(aligned.student[mask], pooled[mask])
+    assert aligned.teacher is teacher.frames
+    turned = Alignment(coarse[0], fine[0])(teacher, student)
+    assert turned.mask.equal(mask)
+    torch.testing.assert_close(turned.teacher[mask], pooled[mask])
+
+
+def test_interpolation_is_linear_in_time_and_held_for_one_hop() -> None:
+    teacher = grid(0.03, 0.05, 1.2, dim=1, clips=1)
+    teacher = teacher._replace(frames=teacher.frame_times.view(1, -1, 1) * 10 - 1)  # linear: the answer is known
+    student = grid(0.02, 0.003, 1.2, clips=1)
+    aligned = Alignment(0.02, 0.03)(student, teacher)
+    first, last = teacher.frame_times[0], teacher.frame_times[-1]
+    expected = student.frame_times.clamp(first, last) * 10 - 1
+    torch.testing.assert_close(aligned.teacher[0, :, 0], expected)
+    assert aligned.mask[0].equal((student.frame_times > first - 0.03) & (student.frame_times < last + 0.03))
+
+
+def test_equal_hops_take_the_nearest_frame() -> None:
+    student, teacher = grid(0.02, 0.005, 1.0), grid(0.02, 0.0175, 1.0)
+    aligned = Alignment(0.02, 0.02)(student, teacher)
+    nearest = (student.frame_times.unsqueeze(1) - teacher.frame_times).abs().argmin(1)
+    valid = student.frame_mask & teacher.frame_mask[:, nearest]
+    assert aligned.teacher[valid].equal(teacher.frames[:, nearest][valid])
+
+
+def test_index_pairs_by_number() -> None:
+    student, teacher = grid(0.02, 0.005, 1.0), grid(0.02, 0.0175, 0.9)
+    aligned = Alignment(0.02, 0.02, "index")(student, teacher)
+    time = teacher.frames.shape[1]
+    assert aligned.student.equal(student.frames[:, :time])
+    assert aligned.teacher.equal(teacher.frames)
+    assert aligned.mask.equal(student.frame_mask[:, :time] & teacher.frame_mask)
+
+
+@pytest.mark.parametrize("mode", ALIGNMENTS)
+def test_what_lies_outside_a_clip_changes_nothing(mode: str) -> None:
+    student, teacher = grid(0.02, 0.005, 2.0), grid(0.02 if mode == "index" else 0.16, 0.0175, 2.0)
+    align = Alignment(0.02, 0.02 if mode == "index" else 0.16, mode)
+    before = align(student, teacher)
+    for side in (student, teacher):
+        side.frames[~side.frame_mask] = torch.nan
+    after = align(student, teacher)
+    assert after.mask.equal(before.mask)
+    assert after.mask.any()
+    torch.testing.assert_close(after.student[after.mask], before.student[after.mask])
+    torch.testing.assert_close(after.teacher[after.mask], before.teacher[after.mask])
+
+
+def encoders(options: Options) -> dict[str, Encoder]:
+    return {name: distill.create_teacher(name, **options[name]) for name in NAMES}
+
+
+def marked(embeddings: Embeddings, hop: float, time: float) -> Embeddings:
+    """Frames that are 1 where their span, one hop wide, holds the event, and 0 elsewhere."""
+    distance = time - embeddings.frame_times.double()
+    inside = ((distance >= -hop / 2) & (distance < hop / 2)).float()
+    return embeddings._replace(frames=inside.view(1, -1, 1).repeat(2, 1, 1))
+
+
+def test_an_event_meets_itself_for_every_pair_of_encoders(options: Options) -> None:
+    """A teacher stands in for a student of its hop, so that all ratios of hops are met, both ways."""
+    waveform, lengths = torch.randn(2, 40_000) * 0.1, torch.tensor([40_000, 26_000])
+    known = encoders(options)
+    assert isinstance(known["frozen"], Frozen)
+    heard = {name: encoder.embed(waveform, 16_000, lengths) for name, encoder in known.items()}
+    for student in NAMES:
+        for teacher in NAMES:
+            hops = known[student].frame_hop, known[teacher].frame_hop
+            coarser = student if hops[0] > hops[1] else teacher
+            times = heard[coarser].frame_times
+            # In the middle of a coarse span; at its edge the finer frame that holds the event may belong to the next.
+            time = float(times[(times - 0.75).abs().argmin()])
+            pair = marked(heard[student], hops[0], time), marked(heard[teacher], hops[1], time)
+            aligned = Alignment(*hops)(*pair)
+            at = heard[teacher if aligned.teacher is pair[1].frames else student].frame_times
+            both = (aligned.student[..., 0] > 0) & (aligned.teacher[..., 0] > 0) & aligned.mask
+            assert both.any(1).all(), (student, teacher)
+            for side in (aligned.student, aligned.teacher):
+                there = (side[..., 0] > 0) & aligned.mask
+                distance = (at - time).abs().expand(there.shape)[there]
+                assert float(distance.max()) < max(hops) * 1.5, (student, teacher)
+
+
+@pytest.mark.parametrize(
+    ("hops", "mode", "message"),
+    [
+        ((0.02, 0.16), "index", "160 ms"),
+        ((0.02, 0.0), "auto", "teacher embeds whole clips"),
+        ((0.0, 0.1), "auto", "student embeds whole clips"),
+        ((0.02, 0.02), "stretch", "pool_student"),
+    ],
+)
+def test_what_cannot_be_aligned_is_refused(hops: tuple[float, float], mode: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Alignment(*hops, mode)

@@ -1,0 +1,198 @@
+"""Imitating embeddings: several teachers, standardised targets, frames."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import distill
+from distill.cli import main
+from distill.data.batch import AudioBatch
+from distill.data.errors import UserError
+from distill.objectives.embedding import EmbeddingDistillation
+from distill.statistics import Standardise
+from tests.conftest import GOLDEN
+from tests.distill.test_fit import fit
+from tests.own_parts import Loudness, TinyConvolution
+
+AST = ["--teacher.checkpoint", str(GOLDEN / "ast" / "ast_tiny")]
+BEATS = [f"--teacher.checkpoint={GOLDEN / 'beats' / 'beats_tiny_finetuned.pt'}"]
+SMALL = ["--student", "mobilenet_v3", "--student.width=0.1", "--epochs=2", "--batch_size=4", "--validation=0.3"]
+HERE = ["--engine.workers=0", "--engine.accelerator=cpu"]
+
+
+def batch(clips: int = 4, samples: int = 32_000) -> AudioBatch:
+    return AudioBatch.of(torch.randn(clips, samples) * 0.1, 16_000)
+
+
+def test_statistics_are_those_of_all_that_was_seen() -> None:
+    vectors = torch.randn(90, 5) * torch.tensor([1.0, 10.0, 0.1, 3.0, 0.0]) + torch.arange(5.0)
+    standardise = Standardise(5)
+    for part in vectors.split(40):
+        standardise(part)
+    standardise.eval()
+    expected = (vectors - vectors.mean(0)) / vectors.std(0, correction=0)
+    torch.testing.assert_close(standardise(vectors)[:, :4], expected[:, :4], atol=1e-5, rtol=1e-5)
+    assert standardise(vectors)[:, 4].abs().max() < 1e-3  # a column that never changes stays silent
+    fitted = Standardise(5)
+    fitted.fit(vectors)
+    fitted(torch.randn(9, 5) * 100)  # in training, and fixed all the same
+    torch.testing.assert_close(fitted(vectors), standardise(vectors))
+
+
+def test_statistics_are_saved() -> None:
+    standardise, again = Standardise(3), Standardise(3)
+    standardise.fit(torch.randn(50, 3) * 5)
+    again.load_state_dict(standardise.state_dict())
+    vectors = torch.randn(4, 3)
+    assert again(vectors).equal(standardise(vectors))
+
+
+def test_each_teacher_has_its_loss_its_projector_and_its_weight() -> None:
+    teachers = {"one": Loudness(bands=4), "two": distill.create_teacher("spectral")}
+    objective = EmbeddingDistillation(TinyConvolution(), teachers, weights={"two": 0.25})
+    losses = objective(batch())
+    assert list(losses) == ["one", "two"]
+    expected = losses["one"] + 0.25 * losses["two"]
+    torch.testing.assert_close(objective.total(losses), expected)
+    sizes = [imitation.projector[-1].out_features for imitation in objective.imitations.values()]
+    assert sizes == [4, 280]
+
+
+def test_with_several_teachers_none_is_heard_less_for_its_scale() -> None:
+    class Loud(Loudness):
+        def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
+            return distill.Embeddings.of_clip(super().encode(batch).clip * 1000)
+
+    teachers = {"soft": Loudness(bands=4), "loud": Loud(bands=4)}
+    data = batch(16)
+    for targets, ratio in (("raw", 1e5), ("auto", 1.5)):
+        torch.manual_seed(0)
+        losses = EmbeddingDistillation(TinyConvolution(), teachers, loss="mse", targets=targets)(data)
+        larger = max(losses.values()) / min(losses.values())
+        assert (larger > ratio) == (targets == "raw")
+
+
+def test_frames_are_compared_where_both_have_them() -> None:
+    student = distill.create_student("mobilenet_v3", width=0.1)
+    objective = EmbeddingDistillation(student, {"spectral": distill.create_teacher("spectral")}, level="frame")
+    clips = AudioBatch.of(torch.randn(2, 48_000) * 0.1, 16_000, torch.tensor([48_000, 20_000]))
+    alone = AudioBatch.of(clips.waveform[1:, :20_000], 16_000)
+    objective.eval()
+    imitation = objective.imitations["spectral"]
+    both = imitation._pair(student(clips), imitation.teacher(clips))
+    one = imitation._pair(student(alone), imitation.teacher(alone))
+    torch.testing.assert_close(both[0][-len(one[0]) :], one[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(both[1][-len(one[1]) :], one[1], atol=1e-4, rtol=1e-4)
+    objective.total(objective(clips)).backward()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": "frames"}, "clip, frame"),
+        ({"level": "frame"}, "teacher embeds whole clips"),
+        ({"targets": "white"}, "raw, standardised"),
+        ({"weights": {"loudnes": 1.0}}, "did you mean 'loudness'"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, object], message: str) -> None:
+    student = distill.create_student("mobilenet_v3", width=0.1)
+    with pytest.raises(UserError, match=message):
+        EmbeddingDistillation(student, {"loudness": Loudness()}, **options)  # type: ignore[arg-type]
+
+
+def test_several_teachers_from_the_command_line(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = str(sounds(12, seconds=1.0)), tmp_path / "run"
+    words = [
+        "fit",
+        "--teacher+=beats",
+        *BEATS,
+        "--teacher+=ast",
+        *AST,
+        *SMALL,
+        *HERE,
+        "--data",
+        data,
+        "--out",
+        str(out),
+    ]
+    main(words)
+    printed = capsys.readouterr().out
+    assert "teacher: beats" in printed
+    assert "beats_tiny_finetuned.pt, sha256 " in printed
+    assert "licence: BSD-3-Clause" in printed
+    with open(out / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    last = [row for row in rows if row["loss"]][-1]
+    assert float(last["beats"]) + float(last["ast"]) == pytest.approx(float(last["loss"]), rel=1e-4)
+    assert {path.name for path in (out / "embeddings").iterdir()} == {"ast", "beats"}
+    card = (out / "student" / "README.md").read_text()
+    assert "distilled from beats and ast" in card
+    assert "beats_tiny_finetuned.pt, sha256" in card
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert [teacher["class_path"] for teacher in config["teacher"]] == ["beats", "ast"]
+    main(["fit", "--config", str(out / "config.yaml"), "--out", str(tmp_path / "again")])
+    first, again = (distill.load(str(folder)).state_dict() for folder in (out, tmp_path / "again"))
+    assert all(tensor.equal(again[key]) for key, tensor in first.items())
+
+
+def test_stored_and_live_teachers_together(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data, store = sounds(12), str(tmp_path / "store")
+    distill.embed(str(data), store, teacher="spectral", workers=0)
+    words = ["--live", *SMALL, *HERE, "--data", str(data), "--out", str(tmp_path / "mixed")]
+    main(["fit", "--teacher+=precomputed", f"--teacher.store={store}", "--teacher+=ast", *AST, *words])
+    stored = {"class_path": "precomputed", "init_args": {"store": store}}
+    raw = {"class_path": "embedding", "init_args": {"targets": "raw"}}
+    runs = {"stored": ([stored, Loudness()], raw), "live": (["spectral", Loudness()], raw),
+            "standardised": (["spectral", Loudness()], "embedding")}  # fmt: skip
+    clip = torch.from_numpy(np.random.default_rng(0).standard_normal(8000).astype(np.float32))
+    said = {
+        name: fit(data, tmp_path / name, teacher=teacher, objective=objective, live=True).embed(clip, 16_000).clip
+        for name, (teacher, objective) in runs.items()
+    }
+    torch.testing.assert_close(said["stored"], said["live"], atol=1e-3, rtol=0)  # float16 in the store
+    assert not torch.allclose(said["standardised"], said["live"], atol=1e-6)
+
+
+def test_a_store_of_another_crop_is_refused(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data, store = sounds(8), str(tmp_path / "store")
+    distill.embed(str(data), store, teacher="spectral", crop=distill.Crop(0.2), workers=0)
+    teacher = {"class_path": "precomputed", "init_args": {"store": store}}
+    with pytest.raises(UserError, match=r"crop_seconds 0\.2, and this run has 10\.0: --crop\.seconds 0\.2"):
+        fit(data, tmp_path / "run", teacher=teacher)
+    fit(data, tmp_path / "run", teacher=teacher, crop=distill.Crop(0.2))
+
+
+def test_frames_need_a_live_teacher(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    options = {"objective": {"class_path": "embedding", "init_args": {"level": "frame"}},
+               "student": {"class_path": "mobilenet_v3", "init_args": {"width": 0.1}}}  # fmt: skip
+    data = sounds(8, seconds=1.0)
+    with pytest.raises(UserError, match="--live"):
+        fit(data, tmp_path / "run", **options)
+    fit(data, tmp_path / "run", live=True, epochs=1, **options)
+
+
+def test_windows_are_set_from_the_command_line(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = str(sounds(4, seconds=1.0))
+    words = ["embed", "--teacher", "ast", *AST, "--data", data, "--workers=0"]
+    main([*words, "--out", str(tmp_path / "whole")])
+    main([*words, "--teacher.windows.seconds=0.4", "--teacher.windows.pooling=max", "--out", str(tmp_path / "cut")])
+    whole, cut = (np.fromfile(tmp_path / name / "00000.bin", np.float16) for name in ("whole", "cut"))
+    assert np.abs(whole - cut).max() > 0.01
+
+
+def test_a_trained_student_is_the_next_teacher(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = str(sounds(8))
+    main(["fit", "--teacher", "spectral", *SMALL, *HERE, "--data", data, "--out", str(tmp_path / "first")])
+    words = ["--data", data, "--out", str(tmp_path / "second")]
+    main(["fit", "--teacher", "frozen", "--teacher.student", str(tmp_path / "first"), *SMALL, *HERE, *words])
+    assert "distilled from frozen" in (tmp_path / "second" / "student" / "README.md").read_text()
