@@ -28,6 +28,8 @@ _HOMES = {
     "register_loss": "distill.api",
     "AudioBatch": "distill.data.batch",
     "Embeddings": "distill.data.batch",
+    "Arithmetic": "distill.precision",
+    "Windows": "distill.data.windows",
     "Crop": "distill.data.dataset",
     "Sampling": "distill.settings",
     "Engine": "distill.settings",

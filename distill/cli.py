@@ -120,10 +120,11 @@ def _function(command: str) -> Callable[..., Any]:
 def _list(options: list[str]) -> None:
     from distill.commands.listing import list_components
 
-    if len(options) > 1 or options[:1] == ["--help"]:
-        print("usage: distill list [teachers | students | objectives | losses]")
+    kinds = [word for word in options if word != "--markdown"]
+    if len(kinds) > 1 or kinds[:1] == ["--help"]:
+        print("usage: distill list [teachers | students | objectives | losses] [--markdown]")
         return
-    list_components(options[0] if options else "all")
+    list_components(kinds[0] if kinds else "all", markdown="--markdown" in options)
 
 
 def _allow_imports(options: list[str]) -> set[str]:

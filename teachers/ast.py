@@ -10,7 +10,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.frontend import KaldiFbank, frame_mask
 from distill.data.windows import Windows
 from distill.teachers.pretrained import load_pretrained
-from distill.teachers.teacher import Teacher
+from distill.teachers.teacher import Published, Teacher
 from distill.teachers.transformer import frames_of
 
 
@@ -31,6 +31,7 @@ class AST(Teacher):
     """
 
     sample_rate = 16_000
+    published = Published(86_594_063, 768, 768, 0.1)
     licence = "BSD-3-Clause"
     source = "hub: MIT/ast-finetuned-audioset-10-10-0.4593, or a folder of it: --teacher.checkpoint DIR"
 

@@ -16,7 +16,7 @@ from distill.data.checkpoint import load_weights, provenance, read_checkpoint, w
 from distill.data.errors import UserError, require_one_of
 from distill.data.frontend import KaldiFbank, frame_mask
 from distill.data.windows import Windows
-from distill.teachers.teacher import Teacher
+from distill.teachers.teacher import Published, Teacher
 from distill.teachers.transformer import flatten, frames_of
 
 _PATCH = 16  # fbank frames and mel bands
@@ -43,10 +43,11 @@ class BEATs(Teacher):
     """
 
     sample_rate = 16_000
+    published = Published(90_311_664, 768, 768, 0.16)
     licence = "MIT"
     source = (
-        "the official OneDrive links are dead (microsoft/unilm#1671); copies of BEATs_iter3_plus_AS2M.pt lie on model "
-        "hubs, compare the sha256 that is printed: --teacher.checkpoint FILE"
+        "BEATs_iter3_plus_AS2M.pt: the official OneDrive links are dead (microsoft/unilm#1671); take a copy from a "
+        "model hub and compare the sha256 that is printed: --teacher.checkpoint FILE"
     )
 
     def __init__(self, checkpoint: str, mask: str = "exact", windows: Windows = Windows()) -> None:

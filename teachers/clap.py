@@ -13,7 +13,7 @@ from distill.data.errors import UserError, require_one_of
 from distill.data.frontend import ClapMel
 from distill.data.windows import Windows
 from distill.teachers.pretrained import load_pretrained
-from distill.teachers.teacher import Teacher
+from distill.teachers.teacher import Published, Teacher
 
 EMBEDDINGS = ("projected", "pooled")
 PADDINGS = ("repeat", "zero")
@@ -41,6 +41,7 @@ class CLAP(Teacher):
     """
 
     sample_rate = 48_000
+    published = Published(28_190_872, 512, 768, 32 * 1000 / 1023 * 0.010)
     licence = "Apache-2.0"
     source = "hub: laion/clap-htsat-unfused, or a folder of it: --teacher.checkpoint DIR"
 

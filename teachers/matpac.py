@@ -17,7 +17,7 @@ from distill.data.checkpoint import load_weights, provenance, read_state_dict, w
 from distill.data.errors import UserError, require_one_of
 from distill.data.frontend import LogMel, frame_mask
 from distill.data.windows import Windows, by_length
-from distill.teachers.teacher import Teacher
+from distill.teachers.teacher import Published, Teacher
 from distill.teachers.transformer import PatchEmbedding, Transformer, flatten
 
 FREQUENCIES = ("concat", "mean")
@@ -43,8 +43,9 @@ class MATPAC(Teacher):
     """
 
     sample_rate = 16_000
+    published = Published(85_400_832, 3840, 3840, 0.16)
     licence = "none stated: the authors' repository has no licence file, so all rights are reserved"
-    source = "releases of the authors' GitHub repository: --teacher.checkpoint FILE"
+    source = "matpac_plus_6s_2048_enconly.pt, a release of the authors' GitHub repository: --teacher.checkpoint FILE"
 
     def __init__(
         self, checkpoint: str, frequency: str = "concat", heads: int = 0, windows: Windows = Windows()

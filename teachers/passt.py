@@ -14,7 +14,7 @@ from distill.data.checkpoint import load_weights, provenance, read_state_dict, w
 from distill.data.errors import UserError
 from distill.data.frontend import PasstMel, frame_mask
 from distill.data.windows import Windows, by_length
-from distill.teachers.teacher import Teacher
+from distill.teachers.teacher import Published, Teacher
 from distill.teachers.transformer import PatchEmbedding, Transformer, flatten, frames_of
 
 _PATCH = 16
@@ -37,8 +37,9 @@ class PaSST(Teacher):
     """
 
     sample_rate = 32_000
+    published = Published(85_748_495, 768, 768, 0.1)
     licence = "Apache-2.0"
-    source = "releases of github.com/kkoutini/PaSST: --teacher.checkpoint FILE"
+    source = "passt-s-f128-p16-s10-ap.476-swa.pt, a release of github.com/kkoutini/PaSST: --teacher.checkpoint FILE"
 
     def __init__(self, checkpoint: str, heads: int = 0, windows: Windows = Windows()) -> None:
         super().__init__(windows)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.frontend import LogMel, frame_mask
 from distill.data.windows import Windows
-from distill.teachers.teacher import Teacher
+from distill.teachers.teacher import Published, Teacher
 
 _MODULATION_HZ = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 50.0)
 _BLOCK = 10  # mel frames to an embedding frame: 0.1 s
@@ -29,6 +29,7 @@ class Spectral(Teacher):
     """
 
     sample_rate = 16_000
+    published = Published(0, 280, 64, 0.1)
     licence = "MIT (no weights)"
     source = "built in"
 

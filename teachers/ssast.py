@@ -13,7 +13,7 @@ from distill.data.checkpoint import load_weights, provenance, read_state_dict, w
 from distill.data.errors import UserError, require_one_of
 from distill.data.frontend import KaldiFbank, frame_mask
 from distill.data.windows import Windows
-from distill.teachers.teacher import Teacher
+from distill.teachers.teacher import Published, Teacher
 from distill.teachers.transformer import PatchEmbedding, Transformer, flatten, frames_of
 
 POOLINGS = ("mean", "class")
@@ -48,8 +48,9 @@ class SSAST(Teacher):
     """
 
     sample_rate = 16_000
+    published = Published(85_649_664, 768, 768, 0.02)
     licence = "BSD-3-Clause"
-    source = "Dropbox links in github.com/YuanGongND/ssast, such as SSAST-Base-Frame-400: --teacher.checkpoint FILE"
+    source = "SSAST-Base-Frame-400.pth, by the Dropbox links in github.com/YuanGongND/ssast: --teacher.checkpoint FILE"
 
     def __init__(
         self,

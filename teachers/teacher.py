@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,22 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.windows import Windows
+
+
+class Published(NamedTuple):
+    """Sizes of a teacher's published checkpoint, so that it can be listed without being loaded.
+
+    Args:
+        parameters: Number of weights, with the head where the file has one.
+        clip_dim: Size of a clip's embedding.
+        frame_dim: Size of a frame's embedding.
+        frame_hop: Seconds from one frame to the next.
+    """
+
+    parameters: int
+    clip_dim: int
+    frame_dim: int
+    frame_hop: float
 
 
 class Teacher(Encoder):
@@ -23,9 +39,14 @@ class Teacher(Encoder):
     Args:
         windows: How clips are cut that are longer than the network should see at once.
 
+    Attributes:
+        published: Sizes of the checkpoint that `source` names; None where there is no such one.
+
     Raises:
         UserError: the windows cannot be used.
     """
+
+    published: Published | None = None
 
     def __init__(self, windows: Windows = Windows()) -> None:
         super().__init__()

@@ -7,8 +7,8 @@ import io
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from distill.components import Spec, build, normalise, plain
+from distill.components import Spec, build, describe, normalise, plain
 from distill.data.audio import as_text
+from distill.data.batch import AudioBatch, Embeddings
 from distill.data.dataset import ClipDataset, Crop, Loaded, input_fingerprint
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
@@ -27,7 +28,9 @@ from distill.data.manifest import Manifest, read_manifest
 from distill.data.module import loader
 from distill.data.sampling import Draws
 from distill.data.store import EmbeddingStore, SetAside, StoreWriter, forecast_bytes
+from distill.precision import Arithmetic
 from distill.runs import load_student
+from distill.students import STUDENTS
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 
@@ -40,6 +43,7 @@ def embed(
     crop: Crop | None = None,
     batch_size: int = 16,
     dtype: str = "float16",
+    arithmetic: Arithmetic = Arithmetic(),
     workers: int = -1,
     device: str = "auto",
     allow_import: str | None = None,
@@ -56,6 +60,7 @@ def embed(
         crop: Part of each clip that is embedded; it cannot be random.
         batch_size: Clips in a batch; it does not change the embeddings.
         dtype: Of the stored embeddings, float16 or float32.
+        arithmetic: Precision of the encoder, and whether it is compiled.
         workers: Processes that decode audio; 0 decodes between the batches, and -1 does that where the encoder itself
             keeps the cores busy, and uses up to 8 processes beside a GPU.
         device: "cpu", "cuda", or "auto": a GPU where there is one.
@@ -68,9 +73,10 @@ def embed(
         UserError: nothing to embed, or the folder holds another store.
     """
     encoder = encoder_of(teacher, model, allow_import)
+    print(introduction(encoder))
     manifest = read_manifest(data)
     with lock(Path(out), "distill embed"):
-        store = fill_store(encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device)
+        store = fill_store(encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic)
     print(f"{len(store)} embeddings of {store.dim} numbers in {out}")
     report_set_aside(store.set_aside, manifest, Path(out) / "set_aside.csv")
     return store
@@ -84,6 +90,13 @@ def encoder_of(teacher: Spec | Teacher | None, model: str | None, allow_import: 
         return load_student(model, allow_import)
     assert teacher is not None
     return build(teacher, TEACHERS)
+
+
+def introduction(encoder: Encoder) -> str:
+    """What an encoder is and where its weights came from."""
+    if isinstance(encoder, Teacher):
+        return describe("teacher", TEACHERS.name_of(type(encoder)), encoder)
+    return describe("student", STUDENTS.name_of(type(encoder)), encoder)
 
 
 def choose_device(device: str) -> torch.device:
@@ -112,6 +125,7 @@ def fill_store(
     dtype: str = "float16",
     workers: int = -1,
     device: str = "auto",
+    arithmetic: Arithmetic = Arithmetic(),
 ) -> EmbeddingStore:
     """Embed what the store does not hold yet. The caller holds the lock on `path`.
 
@@ -128,7 +142,7 @@ def fill_store(
         **encoder_fingerprint(encoder),
         **input_fingerprint(encoder.sample_rate, crop),
         "windows": manifest.digest,
-        "precision": "float32",
+        **asdict(arithmetic),
     }
     ids = [row.id for row in manifest.rows]
     writer = StoreWriter(path, ids, encoder.clip_dim, fingerprint, dtype)
@@ -137,12 +151,22 @@ def fill_store(
         if workers < 0:
             workers = 0 if encoder.device.type == "cpu" else min(8, os.cpu_count() or 1)
         clips = ClipDataset(manifest, encoder.sample_rate, crop)
-        _embed_shards(encoder, clips, writer, missing, batch_size, workers)
+        encoder.eval()
+        _embed_shards(arithmetic.apply(encoder), encoder.device, clips, writer, missing, batch_size, workers)
     return EmbeddingStore(path)
 
 
+Encode = Callable[[AudioBatch], Embeddings]
+
+
 def _embed_shards(
-    encoder: Encoder, clips: ClipDataset, writer: StoreWriter, missing: list[int], batch_size: int, workers: int
+    encode: Encode,
+    device: torch.device,
+    clips: ClipDataset,
+    writer: StoreWriter,
+    missing: list[int],
+    batch_size: int,
+    workers: int,
 ) -> None:
     batches = [
         Draws(rows[first : first + batch_size], rows[first : first + batch_size])
@@ -151,7 +175,6 @@ def _embed_shards(
     ]
     loaded = iter(loader(clips, batches, workers))
     total = sum(len(batch.rows) for batch in batches)
-    encoder.eval()
     with tqdm(total=total, desc="embed", unit="clip", mininterval=0.5, dynamic_ncols=True) as bar:
         for shard in missing:
             embeddings: dict[str, np.ndarray[Any, Any]] = {}
@@ -159,7 +182,7 @@ def _embed_shards(
             for _ in range(-(-len(writer.rows(shard)) // batch_size)):
                 batch = next(loaded)
                 aside.extend(batch.set_aside)
-                embeddings.update(_embed_batch(encoder, batch))
+                embeddings.update(_embed_batch(encode, batch, device))
                 bar.update(len(batch.set_aside) + (len(batch.batch) if batch.batch else 0))
             if not embeddings:
                 first = aside[0]
@@ -171,10 +194,10 @@ def _embed_shards(
 
 
 @torch.inference_mode()
-def _embed_batch(encoder: Encoder, loaded: Loaded) -> dict[str, np.ndarray[Any, Any]]:
+def _embed_batch(encode: Encode, loaded: Loaded, device: torch.device) -> dict[str, np.ndarray[Any, Any]]:
     if loaded.batch is None:
         return {}
-    vectors = encoder(loaded.batch.to(encoder.device)).clip.float().cpu().numpy()
+    vectors = encode(loaded.batch.to(device)).clip.float().cpu().numpy()
     return dict(zip(loaded.batch.ids, vectors, strict=True))
 
 
@@ -189,9 +212,9 @@ class Rate:
 
 def forecast(encoder: Encoder, loaded: Loaded, clips: int) -> Rate:
     """Time one batch; extrapolate."""
-    _embed_batch(encoder, loaded)
+    _embed_batch(encoder, loaded, encoder.device)
     begin = time.perf_counter()
-    _embed_batch(encoder, loaded)
+    _embed_batch(encoder, loaded, encoder.device)
     rate = len(loaded.batch or ()) / (time.perf_counter() - begin)
     return Rate(rate, clips / rate, forecast_bytes(clips, encoder.clip_dim))
 

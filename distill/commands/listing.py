@@ -17,27 +17,57 @@ KINDS: dict[str, Registry[Any]] = {
     "objectives": OBJECTIVES,
     "losses": LOSSES,
 }
+M2D = "M2D is not among them: its licence allows only the evaluation of its paper."
 
 
-def list_components(kind: str = "all") -> None:
+def list_components(kind: str = "all", markdown: bool = False) -> None:
     """Print the components of a kind, or of all kinds. Raises UserError for an unknown kind."""
     if kind != "all" and kind not in KINDS:
         raise UserError(f"unknown list {kind!r}; {suggest(kind, list(KINDS))}")
+    if markdown:
+        if kind != "teachers":
+            raise UserError("--markdown is for `distill list teachers`")
+        print(teacher_table())
+        return
     for name in KINDS if kind == "all" else [kind]:
         print("\n".join(lines(name)), end="\n\n" if kind == "all" else "\n")
 
 
 def lines(kind: str) -> list[str]:
-    """A line for each component of a kind: name, what it is, and for encoders rate, licence and source."""
-    rows = [kind.upper()] if kind else []
+    """A line or more for each component of a kind: name and what it is; for encoders sizes, licence and source."""
+    rows = [kind.upper()]
     for name in KINDS[kind].names():
         component: Any = KINDS[kind].find(name)
         summary = (component.__doc__ or "").strip().partition("\n")[0]
         rows.append(f"  {name:14} {summary}")
         if kind in ("teachers", "students"):
-            rate = getattr(component, "sample_rate", None)
-            rows.append(f"  {'':14} {f'{rate} Hz' if rate else 'rate of its store'}; licence: {component.licence}")
+            facts = [f"{fact}: {value}" for fact, value in _facts(component).items() if value]
+            rows.append(f"  {'':14} {'; '.join(facts)}")
             rows.append(f"  {'':14} weights: {component.source}")
     if kind == "teachers":
-        rows.append("  M2D is not among them: its licence allows only the evaluation of its paper.")
+        rows.append(f"  {M2D}")
     return rows
+
+
+def teacher_table() -> str:
+    """The teachers as a table in Markdown; that of the README."""
+    rows = ["| teacher | input | clip / frame | frame every | parameters | licence of the weights | weights |"]
+    rows.append("|" + "---|" * 7)
+    for name in TEACHERS.names():
+        teacher: Any = TEACHERS.find(name)
+        facts = _facts(teacher)
+        cells = [f"`{name}`", *(facts[fact] or "as loaded" for fact in ("input", "clip / frame", "frame every"))]
+        rows.append(f"| {' | '.join([*cells, facts['parameters'] or 'as loaded', facts['licence'], teacher.source])} |")
+    return "\n".join(rows)
+
+
+def _facts(encoder: Any) -> dict[str, str]:
+    """What is known of an encoder without building it, as text; empty where it is not."""
+    rate, published = getattr(encoder, "sample_rate", None), getattr(encoder, "published", None)
+    return {
+        "input": f"{rate / 1000:g} kHz" if rate else "",
+        "clip / frame": f"{published.clip_dim} / {published.frame_dim}" if published else "",
+        "frame every": f"{published.frame_hop * 1000:.4g} ms" if published else "",
+        "parameters": f"{published.parameters / 1e6:.1f} M".replace("0.0 M", "none") if published else "",
+        "licence": encoder.licence,
+    }

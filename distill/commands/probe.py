@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from distill.commands.embed import encoder_of, fill_store, report_set_aside
+from distill.commands.embed import encoder_of, fill_store, introduction, report_set_aside
 from distill.components import Spec, normalise
 from distill.data.dataset import Crop
 from distill.data.errors import UserError
@@ -88,6 +88,7 @@ def probe(
     """
     manifest = labelled_manifest(data, task)
     encoder = encoder_of(teacher, model, allow_import)
+    print(introduction(encoder))
     folder = Path(out) if out else Path(model or "probe") / "probe" / Path(data).resolve().name
     with lock(folder, "distill probe"):
         store = fill_store(

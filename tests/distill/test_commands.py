@@ -6,17 +6,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 
 import distill
 from distill.cli import main
 from distill.commands.probe import linear_accuracy
+from distill.commands.listing import teacher_table
 from distill.data.errors import UserError
 from tests.conftest import GOLDEN, tone
+from tests.own_parts import TinyConvolution
+from tests.teachers.conftest import Options
 
 FIT = ["fit", "--teacher", "spectral", "--student", "mobilenet_v3", "--student.width", "0.1", "--epochs=1"]
 QUICK = ["--batch_size=4", "--engine.workers=0", "--engine.accelerator=cpu", "--validation=0"]
@@ -173,3 +178,37 @@ def test_the_probe_uses_the_folds_of_esc50(tmp_path: Path) -> None:
     assert set(result.folds) == {"1", "2", "3", "4", "5"}
     assert result.accuracy == 1.0
     assert result.protocol == "linear"
+
+
+FEWER_BITS = [("mobilenet_v3", "bfloat16", 0.999)]  # convolutions stay as they are in int8
+FEWER_BITS += [(name, "bfloat16", 0.999) for name in ("ast", "beats", "clap", "ssast")]
+FEWER_BITS += [(name, "int8", 0.98) for name in ("ast", "beats", "clap", "ssast")]
+
+
+@pytest.mark.parametrize(("name", "precision", "similar"), FEWER_BITS)
+def test_fewer_bits_give_nearly_the_same_and_are_told_apart(
+    name: str, precision: str, similar: float, sounds: Callable[..., Path], tmp_path: Path, options: Options
+) -> None:
+    data, arithmetic = str(sounds(4, seconds=1.0)), distill.Arithmetic(precision)
+    encoder: dict[str, Any] = {"teacher": {"class_path": name, "init_args": options.get(name)}}
+    if name == "mobilenet_v3":
+        encoder = {"model": options["frozen"]["student"]}
+    full = distill.embed(data, str(tmp_path / "a"), workers=0, **encoder).read_all()
+    fewer = distill.embed(data, str(tmp_path / "b"), workers=0, arithmetic=arithmetic, **encoder).read_all()
+    cosine = (full * fewer).sum(1) / (np.linalg.norm(full, axis=1) * np.linalg.norm(fewer, axis=1))
+    assert cosine.min() > similar
+    assert np.abs(full - fewer).max() > 0
+    with pytest.raises(UserError, match=f"precision is 'float32', not '{precision}'"):
+        distill.embed(data, str(tmp_path / "a"), workers=0, arithmetic=arithmetic, **encoder)
+
+
+def test_a_compiled_encoder_says_the_same() -> None:
+    student = TinyConvolution(channels=3).eval()
+    batch = distill.AudioBatch.of(torch.randn(2, 4000), 16_000)
+    compiled = distill.Arithmetic(compile=True).apply(student)
+    torch.testing.assert_close(compiled(batch).clip, student(batch).clip, atol=1e-5, rtol=1e-5)
+
+
+def test_the_readme_has_the_table_of_teachers() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert teacher_table() in readme, "put the output of `distill list teachers --markdown` into README.md"
