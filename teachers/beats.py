@@ -170,8 +170,10 @@ class Encoder(nn.Module):
         tokens = self.layer_norm(tokens + F.gelu(positions).transpose(1, 2))
         bias = self.bias(tokens.shape[1])
         unheard = None if bool(inside.all()) else ~inside[:, None, None, :]
+        # One for all layers: to ask the system for so much memory again in each would cost more than to fill it.
+        gated = bias.new_empty(len(tokens), *bias.shape)
         for layer in self.layers:
-            tokens = layer(tokens, bias, unheard)
+            tokens = layer(tokens, bias, unheard, gated)
         return tokens
 
     def bias(self, tokens: int) -> Tensor:
@@ -193,9 +195,9 @@ class Block(nn.Module):
         self.final_layer_norm = nn.LayerNorm(dim)
         self.alpha = (2 * depth) ** 0.25
 
-    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None) -> Tensor:
+    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
         """(batch, tokens, dim), same shape out; `bias` (heads, tokens, tokens)."""
-        tokens = self.self_attn_layer_norm(self.alpha * tokens + self.self_attn(tokens, bias, unheard))
+        tokens = self.self_attn_layer_norm(self.alpha * tokens + self.self_attn(tokens, bias, unheard, gated))
         return self.final_layer_norm(self.alpha * tokens + self.fc2(F.gelu(self.fc1(tokens))))
 
 
@@ -210,16 +212,23 @@ class GatedAttention(nn.Module):
         self.grep_linear = nn.Linear(dim // heads, 8)
         self.grep_a = nn.Parameter(torch.ones(1, heads, 1, 1))
 
-    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None) -> Tensor:
-        """(batch, tokens, dim), same shape out."""
+    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
+        """(batch, tokens, dim), same shape out.
+
+        Args:
+            tokens: Shape (batch, tokens, dim).
+            bias: Of each distance, before the gate. Shape (heads, tokens, tokens).
+            unheard: Keys that are left out. Shape (batch, 1, 1, tokens).
+            gated: Room for the gated bias. Shape (batch, heads, tokens, tokens).
+        """
         query, key, value = (
             projection(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         update, reset = self.grep_linear(query).unflatten(3, (2, 4)).sum(4).sigmoid().split(1, dim=3)
-        gated = (update * (reset * self.grep_a - 1.0) + 2.0) * bias
+        torch.mul(update * (reset * self.grep_a - 1.0) + 2.0, bias, out=gated)
         if unheard is not None:
-            gated = gated.masked_fill(unheard, -torch.inf)
+            gated.masked_fill_(unheard, -torch.inf)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=gated.to(query.dtype))
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 

@@ -16,8 +16,8 @@ import yaml
 
 import distill
 from distill.cli import main
-from distill.commands.probe import linear_accuracy
 from distill.commands.listing import teacher_table
+from distill.commands.probe import linear_accuracy
 from distill.data.errors import UserError
 from tests.conftest import GOLDEN, tone
 from tests.own_parts import TinyConvolution

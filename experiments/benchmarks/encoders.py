@@ -1,0 +1,189 @@
+"""Teachers: front-ends against the loops they replace, BEATs' attention, cheaper arithmetic, memory of long clips."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchaudio
+from measure import ROOT, Row, compare, paired, table, write_section
+from torch import Tensor
+from torch.nn import functional as F
+
+from distill.data.batch import AudioBatch
+from distill.data.frontend import ClapMel, KaldiFbank
+from distill.precision import Arithmetic
+from distill.teachers import beats
+from distill.teachers.ast import AST
+from distill.teachers.clap import CLAP
+from distill.teachers.teacher import Teacher
+
+BATCH, SECONDS = 8, 10
+
+
+def front_ends() -> list[Row]:
+    from transformers import ASTFeatureExtractor, ClapFeatureExtractor
+
+    waveform = torch.randn(BATCH, SECONDS * 16_000) * 0.1
+    clips = list(waveform.numpy())
+    rows = []
+    fbank, extractor = KaldiFbank(128, "hanning"), ASTFeatureExtractor()
+
+    def ast() -> Tensor:
+        return (F.pad(fbank(waveform), (0, 0, 0, 26)) - extractor.mean) / (2 * extractor.std)
+
+    def ast_rival() -> Tensor:
+        return extractor(clips, sampling_rate=16_000, return_tensors="pt")["input_values"]
+
+    torch.testing.assert_close(ast(), ast_rival(), atol=1e-3, rtol=1e-4)
+    ours, theirs, ratio = paired(ast, ast_rival)
+    rows.append(compare("front-end of AST", ours, theirs, 3, "ASTFeatureExtractor of transformers", ratio))
+
+    povey = KaldiFbank(128, "povey")
+
+    def kaldi_loop() -> Tensor:
+        fbanks = [
+            torchaudio.compliance.kaldi.fbank(
+                clip.unsqueeze(0) * 2**15, num_mel_bins=128, sample_frequency=16_000, frame_length=25, frame_shift=10
+            )
+            for clip in waveform
+        ]
+        return (torch.stack(fbanks) - 15.41663) / (2 * 6.55582)
+
+    ours, theirs, ratio = paired(lambda: (povey(waveform * 2**15) - 15.41663) / (2 * 6.55582), kaldi_loop)
+    rows.append(compare("front-end of BEATs", ours, theirs, 3, "torchaudio.compliance.kaldi, clip by clip", ratio))
+
+    wide = torch.randn(BATCH, SECONDS * 48_000) * 0.1
+    mel, clap = ClapMel(64, 50, 14_000, slaney=True), ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad")
+    wide_clips = list(wide.numpy())
+    ours, theirs, ratio = paired(lambda: mel(wide), lambda: clap(wide_clips, sampling_rate=48_000, return_tensors="pt"))
+    rows.append(compare("front-end of CLAP", ours, theirs, 2, "ClapFeatureExtractor of transformers", ratio))
+    return rows
+
+
+class LiteralAttention(beats.GatedAttention):
+    """The published formula, step by step: scores, row maximum, gate, softmax, product."""
+
+    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
+        clips, length, dim = tokens.shape
+        size = dim // self.heads
+
+        def split(values: Tensor) -> Tensor:
+            return values.view(clips, length, self.heads, size).transpose(1, 2).reshape(-1, length, size)
+
+        projected = self.q_proj(tokens)
+        query = split(projected * size**-0.5 / 32)
+        key, value = split(self.k_proj(tokens)), split(self.v_proj(tokens))
+        scores = torch.bmm(query, key.transpose(1, 2))
+        scores = (scores - scores.max(dim=-1, keepdim=True)[0]) * 32
+        ungated = projected.view(clips, length, self.heads, size).transpose(1, 2)
+        gate = self.grep_linear(ungated).view(clips, self.heads, length, 2, 4).sum(-1).sigmoid()
+        update, reset = gate.chunk(2, dim=-1)
+        gate = update * (reset * self.grep_a - 1.0) + 2.0
+        positions = bias.unsqueeze(0).repeat(clips, 1, 1, 1).view(clips * self.heads, length, length)
+        scores = scores + gate.view(clips * self.heads, -1, 1) * positions
+        attended = torch.bmm(scores.softmax(-1), value)
+        return self.out_proj(attended.view(clips, self.heads, length, size).transpose(1, 2).reshape(tokens.shape))
+
+
+def random_beats(depth: int = 12) -> Teacher:
+    """BEATs of the published width, with random weights, in the official format."""
+    from tests.teachers.test_published import build_beats
+
+    torch.manual_seed(0)
+    network = build_beats()
+    network.encoder.layers = network.encoder.layers[:depth]
+    state = network.state_dict()
+    state["encoder.layers.0.self_attn.relative_attention_bias.weight"] = state.pop(
+        "encoder.relative_attention_bias.weight"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save({"model": state, "cfg": {"max_distance": 800}}, Path(folder) / "beats.pt")
+        return beats.BEATs(str(Path(folder) / "beats.pt"))
+
+
+@torch.inference_mode()
+def attention() -> list[Row]:
+    teacher, literal = random_beats(), random_beats()
+    for layer in literal.model.encoder.layers:
+        layer.self_attn.__class__ = LiteralAttention
+    batch = AudioBatch.of(torch.randn(4, SECONDS * 16_000) * 0.1, 16_000)
+    difference = float((teacher(batch).frames - literal(batch).frames).abs().max())
+    ours, theirs, ratio = paired(lambda: teacher(batch), lambda: literal(batch), pairs=3)
+    what = f"BEATs, 12 layers, 4 clips of 10 s (equal to {difference:.0e})"
+    return [compare(what, ours, theirs, 1.2, "literal transcription of its attention", ratio)]
+
+
+def random_teachers(folder: Path) -> dict[str, Teacher]:
+    """Networks of the published width and 6 layers (CLAP whole), so that this ends in minutes; random weights."""
+    from transformers import ASTConfig, ASTForAudioClassification, ClapFeatureExtractor
+
+    from tests.teachers.test_published import build_clap
+
+    torch.manual_seed(0)
+    ASTForAudioClassification(ASTConfig(num_hidden_layers=6)).save_pretrained(folder / "ast")
+    clap: Any = build_clap()
+    clap.save_pretrained(folder / "clap")
+    ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad").save_pretrained(folder / "clap")
+    return {"ast": AST(str(folder / "ast")), "beats": random_beats(6), "clap": CLAP(str(folder / "clap"))}
+
+
+@torch.inference_mode()
+def arithmetic() -> list[str]:
+    lines = ["| teacher | arithmetic | clips/s | times float32 | cosine to float32, lowest |", "|---|---|---|---|---|"]
+    choices = {
+        "float32": Arithmetic(),
+        "bfloat16": Arithmetic("bfloat16"),
+        "int8": Arithmetic("int8"),
+        "compiled": Arithmetic(compile=True),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name, teacher in random_teachers(Path(folder)).items():
+            batch = AudioBatch.of(torch.randn(4, SECONDS * teacher.sample_rate) * 0.1, teacher.sample_rate)
+            full = teacher(batch).clip
+            for choice, how in choices.items():
+                encode = how.apply(teacher)
+                cosine = F.cosine_similarity(encode(batch).clip.float(), full).min()
+                ours, _, ratio = paired(partial(encode, batch), partial(teacher, batch), pairs=3)
+                lines.append(f"| `{name}` | {choice} | {4 / ours:.2f} | {ratio:.2f} | {float(cosine):.5f} |")
+                print(lines[-1], flush=True)
+    return lines
+
+
+def memory() -> str:
+    """Peak memory of clips of 80 s and 300 s, each in a process of its own."""
+    script = (
+        "import resource, sys; sys.path[:0] = ['.', 'experiments/benchmarks']\n"
+        "import torch; from encoders import random_beats\n"
+        "teacher = random_beats(2)\n"
+        "teacher.embed(torch.randn(int(sys.argv[1]) * 16000) * 0.1, 16000)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
+    )
+    peaks = []
+    for seconds in ("80", "300", "1200"):
+        ended = subprocess.run([sys.executable, "-c", script, seconds], capture_output=True, text=True, cwd=ROOT)
+        peaks.append(f"{float(ended.stdout):.2f} GiB at {seconds} s")
+    return f"- Memory of one long clip through BEATs in windows of 10 s, peak of the process: {', '.join(peaks)}."
+
+
+def main() -> None:
+    sys.path.insert(0, str(ROOT))
+    np.random.seed(0)
+    rows = [*front_ends(), *attention()]
+    lines = [
+        *table(rows),
+        "",
+        "Cheaper arithmetic (`distill embed --arithmetic.precision ...`), batch of 4 clips of 10 s. The weights are",
+        "random, so the cosines say what the arithmetic alone does; AST and BEATs have 6 layers.",
+        "",
+        *arithmetic(),
+        "",
+        memory(),
+    ]
+    write_section("Teachers", lines)

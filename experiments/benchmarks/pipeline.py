@@ -1,0 +1,198 @@
+"""Store, clustering, sampling, extraction, and how soon the command answers."""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from measure import ROOT, Row, compare, median, table, write_section
+
+from distill.commands.embed import fill_store
+from distill.data.batch import AudioBatch
+from distill.data.clusters import cluster
+from distill.data.dataset import Crop
+from distill.data.files import lock
+from distill.data.manifest import read_manifest
+from distill.data.sampling import BatchSampler, ClusterOrder, cluster_weights
+from distill.data.store import EmbeddingStore, StoreWriter
+from distill.teachers.ast import AST
+
+
+def store(folder: Path) -> list[Row]:
+    count, dim = 20_000, 768
+    vectors = np.random.default_rng(0).standard_normal((count, dim)).astype(np.float32)
+    ids = [f"{row:06d}" for row in range(count)]
+    by_id = dict(zip(ids, vectors, strict=True))
+    runs = iter(range(100))
+
+    def write_ours() -> None:
+        writer = StoreWriter(folder / f"store{next(runs)}", ids, dim, {})
+        for shard in writer.missing_shards():
+            writer.write(shard, by_id)
+
+    def write_rival() -> None:
+        target = folder / f"npz{next(runs)}"
+        target.mkdir()
+        for clip_id in ids:
+            np.savez(target / f"{clip_id}.npz", embed=by_id[clip_id])
+
+    ours, rival = median(write_ours), median(write_rival)
+    store_folder = max(folder.glob("store*"), key=os.path.getmtime)
+    npz_folder = max(folder.glob("npz*"), key=os.path.getmtime)
+    order = np.random.default_rng(1).permutation(count)[:6400].reshape(-1, 64)
+    batches = [[ids[row] for row in rows] for rows in order]
+    opened = EmbeddingStore(store_folder)
+
+    def read_rival() -> None:
+        for batch in batches:
+            np.stack([np.load(npz_folder / f"{clip_id}.npz")["embed"] for clip_id in batch])
+
+    read_ours, read_theirs = median(lambda: [opened[batch] for batch in batches]), median(read_rival)
+    return [
+        compare(
+            "store: write 20,000 x 768 as float16, with fsync and sha256",
+            ours,
+            rival,
+            20,
+            "one .npz per clip, no fsync",
+        ),
+        compare("store: 100 random reads of 64 rows", read_ours, read_theirs, 15, "one .npz per clip"),
+    ]
+
+
+def clustering(folder: Path) -> list[Row]:
+    from sklearn.cluster import MiniBatchKMeans
+
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((200, 768)) * 2
+    points = (centres[random.integers(0, 200, 50_000)] + random.standard_normal((50_000, 768))).astype(np.float32)
+    inertia: dict[str, float] = {}
+
+    def ours() -> None:
+        inertia["ours"] = cluster(points, 50)[2]
+
+    def rival() -> None:
+        # S-SONDO's settings.
+        kmeans = MiniBatchKMeans(
+            50, max_iter=100, batch_size=10_000, tol=0.0, max_no_improvement=100, n_init=10, reassignment_ratio=0.0,
+            random_state=42,
+        )  # fmt: skip
+        inertia["rival"] = float(kmeans.fit(points).inertia_)
+
+    seconds, theirs = median(ours), median(rival, 1)
+    excess = inertia["ours"] / inertia["rival"] - 1
+    return [
+        compare(f"k-means 50,000 x 768, K 50 (inertia {excess:+.2%})", seconds, theirs, 10, "sklearn MiniBatchKMeans")
+    ]
+
+
+def sampler(folder: Path) -> list[Row]:
+    clips = 2_000_000
+    labels = np.random.default_rng(0).integers(0, 50, clips)
+
+    def ours() -> None:
+        for _ in BatchSampler(ClusterOrder(labels), 256, epochs=1):
+            pass
+
+    def rival() -> None:
+        weights = torch.from_numpy(cluster_weights(labels))
+        drawn = torch.utils.data.WeightedRandomSampler(weights, clips)  # type: ignore[arg-type]
+        for _ in torch.utils.data.BatchSampler(drawn, 256, drop_last=True):
+            pass
+
+    return [
+        compare(
+            "sampler: 2 M draws of 2 M clips, built and batched",
+            median(ours),
+            median(rival),
+            5,
+            "WeightedRandomSampler",
+        )
+    ]
+
+
+def large_sampler() -> str:
+    """Build and draw from 100 million clips in a process of its own; its time and memory."""
+    script = (
+        "import time, resource, numpy as np\n"
+        "from distill.data.sampling import ClusterOrder\n"
+        "labels = np.random.default_rng(0).integers(0, 1000, 100_000_000, dtype=np.int16)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "begin = time.perf_counter(); order = ClusterOrder(labels); built = time.perf_counter() - begin\n"
+        "begin = time.perf_counter(); order.indices(0, 0, 1_000_000); drawn = time.perf_counter() - begin\n"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(f'{built:.1f} s to build, {drawn * 1e3:.0f} ms for a million draws, "
+        "{order._by_cluster.nbytes / 2**20:.0f} MiB held, {peak / 2**20:.2f} GiB at the peak')"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def extraction(folder: Path) -> list[Row]:
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    config = ASTConfig(num_hidden_layers=6)  # half the depth of the published AST, to be done in minutes
+    ASTForAudioClassification(config).save_pretrained(folder / "ast")
+    sounds, random = folder / "sounds", np.random.default_rng(0)
+    sounds.mkdir()
+    for clip in range(32):
+        soundfile.write(sounds / f"{clip:03d}.flac", random.standard_normal(441_000) * 0.1, 44_100)
+    teacher, manifest = AST(str(folder / "ast")), read_manifest(sounds)
+    batches = [AudioBatch.of(torch.randn(8, 160_000) * 0.1, 16_000) for _ in range(4)]
+    runs = iter(range(100))
+
+    def ours() -> None:
+        path = folder / f"extracted{next(runs)}"
+        with lock(path, "benchmark"):
+            fill_store(teacher, manifest, path, Crop(), batch_size=8)
+
+    def rival() -> None:
+        with torch.inference_mode():
+            for batch in batches:
+                teacher(batch)
+
+    rival()
+    pairs = [(median(ours, 1), median(rival, 1)) for _ in range(4)]
+    seconds, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
+    return [
+        compare(
+            "distill embed: AST of 6 layers, 32 clips of 10 s, 44.1 kHz FLAC",
+            seconds,
+            theirs,
+            0.95,
+            "the forward alone, batches prepared",
+        )
+    ]
+
+
+def help_seconds() -> float:
+    """CPU seconds of `distill --help`, the median of five."""
+    spent = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "distill", "--help"], check=True, capture_output=True, cwd=ROOT)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return statistics.median(spent)
+
+
+def main() -> None:
+    rows: list[Row] = []
+    for measure in (store, clustering, sampler, extraction):
+        with tempfile.TemporaryDirectory() as folder:
+            rows += measure(Path(folder))
+        print(*rows[-2:], sep="\n", flush=True)
+    lines = [
+        *table(rows),
+        "",
+        f"- Sampler over 100 million clips in 1,000 clusters: {large_sampler()}.",
+        f"- `distill --help`: {help_seconds():.2f} s of CPU (wanted: 0.5).",
+    ]
+    write_section("The pipeline", lines)

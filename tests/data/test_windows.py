@@ -1,0 +1,80 @@
+"""Windows over long clips, against an encoder whose answer is known: each frame is the mean of its own 0.1 s."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from distill.data.batch import AudioBatch, Embeddings
+from distill.data.windows import Windows, by_length, encode_in_windows
+
+RATE, FRAME = 1000, 100
+seen: list[tuple[int, ...]] = []
+
+
+def encode(batch: AudioBatch) -> Embeddings:
+    """Frames of 0.1 s, and their mean."""
+    seen.append(tuple(batch.waveform.shape))
+    spare = -batch.waveform.shape[1] % FRAME
+    blocks = torch.nn.functional.pad(batch.waveform, (0, spare)).unflatten(1, (-1, FRAME))
+    valid = (batch.lengths // FRAME).clamp(min=1)
+    mask = torch.arange(blocks.shape[1]) < valid.unsqueeze(1)
+    times = (torch.arange(blocks.shape[1]) + 0.5) * FRAME / RATE
+    return Embeddings.of_frames(blocks.mean(2, keepdim=True), times, mask)
+
+
+def batch(*lengths: int) -> AudioBatch:
+    waveform = torch.zeros(len(lengths), max(lengths))
+    for row, length in enumerate(lengths):
+        waveform[row, :length] = torch.randn(length)
+    return AudioBatch.of(waveform, RATE, torch.tensor(lengths))
+
+
+@pytest.mark.parametrize("windows", [Windows(1.0), Windows(1.0, hop=0.5), Windows(0.8, hop=0.2), Windows(1.0, hop=0.6)])
+def test_frames_are_those_of_the_whole_clip(windows: Windows) -> None:
+    clips = batch(3700, 2150, 1000, 90)
+    whole, cut = encode(clips), encode_in_windows(encode, clips, windows)
+    for clip, length in enumerate(clips.lengths.tolist()):
+        expected, found = whole.frames[clip][whole.frame_mask[clip]], cut.frames[clip][cut.frame_mask[clip]]
+        count = length // FRAME if windows.hop in (0.0, windows.seconds) else len(found)
+        assert len(found) >= len(expected) - 1 >= 0
+        torch.testing.assert_close(found[: len(expected)], expected[: len(found)])
+        times = cut.frame_times[cut.frame_mask[clip]]
+        torch.testing.assert_close(times[:count], whole.frame_times[: len(times)][:count])
+
+
+def test_the_clip_is_the_mean_by_seconds_or_the_maximum() -> None:
+    clips = batch(2500)
+    parts = torch.stack([encode(AudioBatch.of(part, RATE)).clip[0] for part in clips.waveform[0].split(1000)])
+    weights = torch.tensor([1000.0, 1000.0, 500.0]).view(3, 1)
+    mean = encode_in_windows(encode, clips, Windows(1.0)).clip[0]
+    torch.testing.assert_close(mean, (parts * weights).sum(0) / 2500)
+    torch.testing.assert_close(encode_in_windows(encode, clips, Windows(1.0, pooling="max")).clip[0], parts.amax(0))
+
+
+def test_a_hop_beyond_the_window_skips_audio() -> None:
+    clips = batch(3000)
+    cut = encode_in_windows(encode, clips, Windows(0.5, hop=1.0))
+    torch.testing.assert_close(cut.frame_times, torch.cat([k + (torch.arange(5) + 0.5) / 10 for k in range(3)]))
+    assert cut.frames.shape == (1, 15, 1)
+
+
+def test_memory_is_bounded_by_the_window() -> None:
+    seen.clear()
+    encode_in_windows(encode, batch(100_000), Windows(1.0))
+    assert max(rows * samples for rows, samples in seen) == 8 * 1000
+
+
+def test_equal_lengths_go_together_and_come_back_in_order() -> None:
+    clips = batch(500, 300, 500, 200)
+    seen.clear()
+    grouped, whole = by_length(encode, clips), encode(clips)
+    assert seen[:3] == [(1, 200), (1, 300), (2, 500)]
+    torch.testing.assert_close(grouped.clip, whole.clip)
+    assert grouped.frame_mask.equal(whole.frame_mask)
+
+
+@pytest.mark.parametrize("options", [{"seconds": -1}, {"hop": -0.1}, {"pooling": "median"}])
+def test_windows_that_cannot_be(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="windows"):
+        Windows(**options)  # type: ignore[arg-type]
