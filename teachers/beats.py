@@ -197,8 +197,10 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
         """(batch, tokens, dim), same shape out; `bias` (heads, tokens, tokens)."""
-        tokens = self.self_attn_layer_norm(self.alpha * tokens + self.self_attn(tokens, bias, unheard, gated))
-        return self.final_layer_norm(self.alpha * tokens + self.fc2(F.gelu(self.fc1(tokens))))
+        attended = self.self_attn(tokens, bias, unheard, gated)
+        tokens = self.self_attn_layer_norm(torch.add(attended, tokens, alpha=self.alpha))
+        hidden = torch.ops.aten.gelu_(self.fc1(tokens))  # in place: the largest tensor of the network
+        return self.final_layer_norm(torch.add(self.fc2(hidden), tokens, alpha=self.alpha))
 
 
 class GatedAttention(nn.Module):
@@ -207,7 +209,7 @@ class GatedAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q_proj, self.k_proj, self.v_proj = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.qkv_proj = nn.Linear(dim, 3 * dim)
         self.out_proj = nn.Linear(dim, dim)
         self.grep_linear = nn.Linear(dim // heads, 8)
         self.grep_a = nn.Parameter(torch.ones(1, heads, 1, 1))
@@ -221,10 +223,7 @@ class GatedAttention(nn.Module):
             unheard: Keys that are left out. Shape (batch, 1, 1, tokens).
             gated: Room for the gated bias. Shape (batch, heads, tokens, tokens).
         """
-        query, key, value = (
-            projection(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        query, key, value = self.qkv_proj(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         update, reset = self.grep_linear(query).unflatten(3, (2, 4)).sum(4).sigmoid().split(1, dim=3)
         torch.mul(update * (reset * self.grep_a - 1.0) + 2.0, bias, out=gated)
         if unheard is not None:
@@ -248,8 +247,12 @@ def _positions(dim: int, weight: Tensor) -> nn.Conv1d:
 
 
 def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state with the weight norm of the convolution multiplied out, and the one bias table kept once."""
+    """The state as the network computes: weight norm multiplied out, one bias table, one projection of the tokens."""
     folded, stem = dict(state), "encoder.pos_conv.0."
+    for query in sorted(key for key in state if ".self_attn.q_proj." in key):
+        parts = [query.replace("q_proj", f"{name}_proj") for name in "qkv"]
+        if all(part in folded for part in parts):
+            folded[query.replace("q_proj", "qkv_proj")] = torch.cat([folded.pop(part) for part in parts])
     for names in (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1")):
         if stem + names[0] in folded:
             gain, direction = (folded.pop(stem + name) for name in names)

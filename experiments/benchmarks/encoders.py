@@ -68,7 +68,7 @@ def front_ends() -> list[Row]:
 
 
 class LiteralAttention(beats.GatedAttention):
-    """The published formula, step by step: scores, row maximum, gate, softmax, product."""
+    """The published formula, step by step: three projections, scores, row maximum, gate, softmax, product."""
 
     def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
         clips, length, dim = tokens.shape
@@ -77,9 +77,9 @@ class LiteralAttention(beats.GatedAttention):
         def split(values: Tensor) -> Tensor:
             return values.view(clips, length, self.heads, size).transpose(1, 2).reshape(-1, length, size)
 
-        projected = self.q_proj(tokens)
-        query = split(projected * size**-0.5 / 32)
-        key, value = split(self.k_proj(tokens)), split(self.v_proj(tokens))
+        weights, biases = self.qkv_proj.weight.chunk(3), self.qkv_proj.bias.chunk(3)
+        projected, key, value = (F.linear(tokens, w, b) for w, b in zip(weights, biases, strict=True))
+        query, key, value = split(projected * size**-0.5 / 32), split(key), split(value)
         scores = torch.bmm(query, key.transpose(1, 2))
         scores = (scores - scores.max(dim=-1, keepdim=True)[0]) * 32
         ungated = projected.view(clips, length, self.heads, size).transpose(1, 2)
@@ -92,6 +92,14 @@ class LiteralAttention(beats.GatedAttention):
         return self.out_proj(attended.view(clips, self.heads, length, size).transpose(1, 2).reshape(tokens.shape))
 
 
+class LiteralBlock(beats.Block):
+    """The published block, step by step."""
+
+    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
+        tokens = self.self_attn_layer_norm(tokens * self.alpha + self.self_attn(tokens, bias, unheard, gated))
+        return self.final_layer_norm(tokens * self.alpha + self.fc2(F.gelu(self.fc1(tokens))))
+
+
 def random_beats(depth: int = 12) -> Teacher:
     """BEATs of the published width, with random weights, in the official format."""
     from tests.teachers.test_published import build_beats
@@ -100,6 +108,9 @@ def random_beats(depth: int = 12) -> Teacher:
     network = build_beats()
     network.encoder.layers = network.encoder.layers[:depth]
     state = network.state_dict()
+    for fused in [key for key in state if "qkv_proj" in key]:
+        parts = state.pop(fused).chunk(3)
+        state |= {fused.replace("qkv", name): part for name, part in zip("qkv", parts, strict=True)}
     state["encoder.layers.0.self_attn.relative_attention_bias.weight"] = state.pop(
         "encoder.relative_attention_bias.weight"
     )
@@ -112,12 +123,12 @@ def random_beats(depth: int = 12) -> Teacher:
 def attention() -> list[Row]:
     teacher, literal = random_beats(), random_beats()
     for layer in literal.model.encoder.layers:
-        layer.self_attn.__class__ = LiteralAttention
+        layer.__class__, layer.self_attn.__class__ = LiteralBlock, LiteralAttention
     batch = AudioBatch.of(torch.randn(4, SECONDS * 16_000) * 0.1, 16_000)
     difference = float((teacher(batch).frames - literal(batch).frames).abs().max())
     ours, theirs, ratio = paired(lambda: teacher(batch), lambda: literal(batch), pairs=3)
     what = f"BEATs, 12 layers, 4 clips of 10 s (equal to {difference:.0e})"
-    return [compare(what, ours, theirs, 1.2, "literal transcription of its attention", ratio)]
+    return [compare(what, ours, theirs, 1.2, "literal transcription of its formulas", ratio)]
 
 
 def random_teachers(folder: Path) -> dict[str, Teacher]:
