@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, ABCMeta, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -38,6 +40,7 @@ class _RemembersOptions(ABCMeta):
                 encoder.options.update(value)
             else:
                 encoder.options[name] = value
+        encoder.options |= encoder.sizes
         return encoder
 
 
@@ -52,6 +55,7 @@ class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
         licence: Of the weights, as an SPDX name or in words.
         source: Where the weights come from and how to get them.
         options: Arguments that the encoder was built with.
+        sizes: Those arguments that a checkpoint has decided.
         windows: How long clips are cut; by default the network sees clips whole.
         labels: What each column of the logits means; AudioSet's as its `mid`s, sorted.
         provenance: The file that the weights were read from, where there is one.
@@ -61,6 +65,7 @@ class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
     licence: str = "not stated"
     source: str = "not stated"
     options: dict[str, Any]
+    sizes: Mapping[str, Any] = MappingProxyType({})
     windows: Windows = Windows(seconds=0)
     labels: tuple[str, ...] = ()
     provenance: Provenance | None = None

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 _PIECE = 1024  # frames
 
 
-class _Mel(nn.Module):
+class MelEnergies(nn.Module):
     """Energies of mel bands of a power STFT.
 
     Args:
@@ -45,15 +45,19 @@ class _Mel(nn.Module):
 
     def energies(self, waveform: Tensor) -> Tensor:
         """(batch, samples) float32 -> (batch, bands, time); a clip shorter than the transform is zero-padded to it."""
+        return self.filters.T @ self.power(waveform)
+
+    def power(self, waveform: Tensor) -> Tensor:
+        """(batch, samples) float32 -> power of each frequency (batch, points // 2 + 1, time)."""
         waveform = F.pad(waveform, (0, max(0, self.points - waveform.shape[1])))
         spectrum = torch.stft(
             waveform, self.points, self.hop, self.window, self.window_function,
             center=self.centred, pad_mode="reflect", return_complex=True,
         )  # fmt: skip
-        return self.filters.T @ (spectrum.real.square() + spectrum.imag.square())
+        return spectrum.real.square() + spectrum.imag.square()
 
 
-class LogMel(_Mel):
+class LogMel(MelEnergies):
     """Slaney's mel spectrogram in natural logarithm: ln(mel + offset).
 
     Slaney's mel scale and area normalisation, periodic Hann. S-SONDO and EfficientAT, MATPAC, `spectral`.
@@ -71,7 +75,7 @@ class LogMel(_Mel):
     def __init__(
         self, sample_rate: int, window: int, hop: int, bands: int, low: float, high: float, offset: float
     ) -> None:
-        filters = _mel_filters(bands, window, sample_rate, low, high, slaney=True)
+        filters = mel_filters(bands, window, sample_rate, low, high, slaney=True)
         super().__init__(sample_rate, torch.hann_window(window), window, hop, filters)
         self.offset = offset
 
@@ -81,7 +85,7 @@ class LogMel(_Mel):
             return torch.log(self.energies(waveform.float()) + self.offset)
 
 
-class ClapMel(_Mel):
+class ClapMel(MelEnergies):
     """CLAP's mel spectrogram in decibels: 10 log10(max(mel, 1e-10)), 100 frames a second at 48 kHz.
 
     Args:
@@ -104,7 +108,7 @@ class ClapMel(_Mel):
         hop: int = 480,
         sample_rate: int = 48_000,
     ) -> None:
-        filters = _mel_filters(bands, points, sample_rate, low, high, slaney)
+        filters = mel_filters(bands, points, sample_rate, low, high, slaney)
         super().__init__(sample_rate, torch.hann_window(points), points, hop, filters, centred=True)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -113,7 +117,7 @@ class ClapMel(_Mel):
             return 10.0 * self.energies(waveform.float()).clamp(min=1e-10).log10()
 
 
-class PasstMel(_Mel):
+class PasstMel(MelEnergies):
     """PaSST's mel spectrogram: pre-emphasis over the whole clip, Kaldi's bands to 15 kHz, ln(mel + 1e-5), at 32 kHz.
 
     Pre-emphasis uses up a sample, so that 10 s give 1,000 frames.
@@ -205,7 +209,7 @@ class _BandFilters(nn.Module):
         return torch.cat(parts, dim=-1)
 
 
-def _mel_filters(bands: int, points: int, sample_rate: int, low: float, high: float, slaney: bool) -> Tensor:
+def mel_filters(bands: int, points: int, sample_rate: int, low: float, high: float, slaney: bool) -> Tensor:
     """Triangles that are linear in Hz, in Slaney's scale with unit area or in HTK's. Shape (points // 2 + 1, bands)."""
     # In double precision: the rounding of single weights is heard in the quiet bands beside a loud tone.
     # Slaney's scale is linear to 1 kHz (15 mel) and logarithmic above.

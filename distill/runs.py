@@ -93,8 +93,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in student.state_dict().items()}
     if bad := [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]:
         raise UserError(f"the student's {bad[0]!r} is not finite; it is not saved")
-    # The checkpoint option only says where weights began; loading must not need that file again.
-    options = {name: value for name, value in student.options.items() if name != "checkpoint"}
+    options = {name: value for name, value in student.options.items() if name not in student.begins_from}
     try:
         json.dumps(options)
     except TypeError as error:

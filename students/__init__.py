@@ -9,4 +9,12 @@ from distill.data.registry import Registry
 if TYPE_CHECKING:
     from distill.students.student import Student
 
-STUDENTS: Registry[Student] = Registry("student", {"mobilenet_v3": "distill.students.mobilenet_v3:MobileNetV3"})
+STUDENTS: Registry[Student] = Registry(
+    "student",
+    {
+        "hear": "distill.students.hear.students:Hear",
+        "hear_classifier": "distill.students.hear.classifier:HearClassifier",
+        "hear_tokenizer": "distill.students.hear.students:HearTokenizer",
+        "mobilenet_v3": "distill.students.mobilenet_v3:MobileNetV3",
+    },
+)

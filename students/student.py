@@ -14,3 +14,4 @@ class Student(Encoder):
 
     licence = "that of the teacher and the data it was trained with"
     source = "trained with `distill fit`"
+    begins_from = ("checkpoint", "acoustic")  # options that say where weights began; loading must not need those files
