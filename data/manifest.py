@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,12 @@ class Manifest:
     def digest(self) -> str:
         """Sha256 of the ordered ids and windows; independent of where the root lies."""
         return digest([[row.id, row.start, row.duration] for row in self.rows])
+
+    def labelled(self) -> Manifest:
+        """Itself; without any labels, the name of a clip's folder is its label."""
+        if self.classes:
+            return self
+        return self.subset(replace(row, labels=(Path(row.id).parent.as_posix(),)) for row in self.rows)
 
     def subset(self, rows: Iterable[Row]) -> Manifest:
         """The same source with fewer rows."""

@@ -38,7 +38,8 @@ class Alignment:
     - `pool_teacher`: the same with the roles exchanged, where the student is the coarser one.
     - `interpolate_teacher`: each student frame with the teacher at that time, linearly between two centres and held at
       the ends for one hop; the nearest frame where the hops are equal within 5 %.
-    - `index`: frame by frame, for equal hops; the offsets of the two are not looked at (HEAR's official code).
+    - `index`: frame by frame, for equal hops; neither the offsets of the two nor the teacher's mask is looked at, as
+      in HEAR's official code.
 
     Args:
         student_hop: Seconds between two frames of the student.
@@ -77,8 +78,7 @@ class Alignment:
             return Aligned(student.frames, pooled, mask & student.frame_mask)
         if self.mode == "index":
             time = min(student.frames.shape[1], teacher.frames.shape[1])
-            mask = student.frame_mask[:, :time] & teacher.frame_mask[:, :time]
-            return Aligned(student.frames[:, :time], teacher.frames[:, :time], mask)
+            return Aligned(student.frames[:, :time], teacher.frames[:, :time], student.frame_mask[:, :time])
         at_student, mask = _interpolate(teacher, student.frame_times, self.teacher_hop, nearest=self.equal_hops)
         return Aligned(student.frames, at_student, mask & student.frame_mask)
 

@@ -24,7 +24,7 @@ def model_card(
         "library_name": "audio-distill",
         "pipeline_tag": "feature-extraction",
         "license": "other",
-        "license_name": f"that of the teacher's weights: {'; '.join(t.licence for t in teachers.values())}",
+        "license_name": f"that of the teacher's weights: {'; '.join(t.licence for t in teachers.values()) or 'none'}",
         "tags": ["audio", "knowledge-distillation", *teachers, config["student"]["class_path"]],
     }
     rows = (
@@ -33,12 +33,13 @@ def model_card(
     return f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
 
-# {config["student"]["class_path"]}, distilled from {" and ".join(teachers)}
+# {config["student"]["class_path"]}, {"distilled from " + " and ".join(teachers) if teachers else "trained"}
 
 | | |
 |---|---|
 | student | {_named(config["student"])}, {student.parameter_count():,} parameters |
-{_teachers(teachers, several(config["teacher"]))}
+| objective | {_named(config["objective"])} |
+{_teachers(teachers, several(config["teacher"] or []))}\
 | data | {config["data"]}, {clips:,} clips; its licence is that of whoever made it |
 | input | mono audio, resampled to {student.sample_rate} Hz |
 | output | a vector of {student.clip_dim} per clip; {student.frame_dim} per frame, every {student.frame_hop:.3f} s |
@@ -75,7 +76,7 @@ def _teachers(teachers: Mapping[str, Teacher], configs: Sequence[Mapping[str, An
         rows.append(f"| where the teacher comes from | {teacher.source} |")
         if teacher.provenance is not None:
             rows.append(f"| the teacher's weights | {teacher.provenance} |")
-    return "\n".join(rows)
+    return "".join(row + "\n" for row in rows)
 
 
 def _named(component: Mapping[str, Any]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -71,21 +72,28 @@ class Job:
         self.epochs: int = settings["epochs"]
         self.batch_size: int = settings["batch_size"]
         self.validation: float = settings["validation"]
+        self.fold = str(settings["fold"])
         self.store_path = Path(settings["store"] or run.path / "embeddings")
         if self.crop.position == "random" and not self.live:
             raise UserError("--crop.position random needs --live: a stored embedding belongs to one crop")
         if self.sampling.policy == "cluster" and self.live:
             raise UserError("--sampling.policy cluster needs the teacher's stored embeddings; leave --live out")
+        named = normalise(settings["objective"], OBJECTIVES)
+        kind: Any = OBJECTIVES.find(named["class_path"])
+        self.takes_teachers = "teachers" in inspect.signature(kind).parameters
         self.manifest = read_manifest(settings["data"])
-        self.teachers: dict[str, Teacher] = build_named(settings["teacher"], TEACHERS)
+        if kind.reads_labels:
+            self.manifest = self.manifest.labelled()
+        self.teachers: dict[str, Teacher] = build_named(settings["teacher"] or [], TEACHERS)
+        if self.teachers and not self.takes_teachers:
+            raise UserError(f"--objective {named['class_path']} takes no teacher; leave --teacher out")
         for teacher in self.teachers.values():
             if isinstance(teacher, Precomputed):
                 teacher.check_crop({"crop_seconds": self.crop.seconds, "crop_position": self.crop.position})
         torch.manual_seed(self.seed)
-        self.student: Student = build(settings["student"], STUDENTS)
+        self.student: Student = build(self._with_classes(settings["student"]), STUDENTS)
         if settings["init_from"]:
             self._take_weights(settings["init_from"])
-        named = normalise(settings["objective"], OBJECTIVES)
         self._objective = complete(named, OBJECTIVES, given={"student", "teachers"})
         # A mistake in its options shows now, and not after the embedding.
         if self.objective(self.teachers).reads_frames and not self.live:
@@ -94,7 +102,7 @@ class Job:
         self.config: dict[str, Any] = {
             **settings,
             **{name: asdict(getattr(self, name)) for name in ("crop", "sampling", "optimizer", "engine")},
-            "teacher": named_teachers if len(named_teachers) > 1 else named_teachers[0],
+            "teacher": named_teachers[0] if len(named_teachers) == 1 else named_teachers or None,
             "student": normalise(self.student, STUDENTS),
             "objective": self._objective,
             "data": str(settings["data"]),
@@ -105,7 +113,18 @@ class Job:
         """The objective with these teachers, its heads initialised from the seed."""
         torch.manual_seed(self.seed + 1)
         named = self._objective
-        return OBJECTIVES.create(named["class_path"], student=self.student, teachers=teachers, **named["init_args"])
+        given = {"teachers": teachers} if self.takes_teachers else {}
+        return OBJECTIVES.create(named["class_path"], student=self.student, **given, **named["init_args"])
+
+    def _with_classes(self, spec: Any) -> Any:
+        """The student's options, with the number of the data's classes where it wants one and none was said."""
+        if not isinstance(spec, str | Mapping):
+            return spec
+        named = normalise(spec, STUDENTS)
+        wants = "classes" in inspect.signature(STUDENTS.find(named["class_path"])).parameters
+        if wants and not named["init_args"].get("classes") and not named["init_args"].get("checkpoint"):
+            named["init_args"]["classes"] = len(self.manifest.labelled().classes)
+        return named
 
     def check_same_run(self) -> None:
         """Raise UserError where a resumed run would be another one than the one in the folder."""
@@ -144,7 +163,7 @@ class Job:
                 f"distill fit --resume true --out {self.run.path}",
                 keep_alive.stopped_by,
             )
-        return self._finish(trainer, len(set_aside))
+        return self._finish(trainer, module.objective.weights, len(set_aside))
 
     def introduction(self) -> str:
         """What the teachers and the student are, and where their weights came from."""
@@ -164,6 +183,11 @@ class Job:
     def data(self, manifest: Manifest, sample_rate: int) -> AudioData:
         """Training and validation clips, and their order."""
         held_out = {row.id for row in manifest.rows if _share(row.id) < self.validation}
+        if self.fold:
+            held_out = {row.id for row in manifest.rows if row.split == self.fold}
+            if not held_out:
+                folds = sorted({row.split for row in manifest.rows} - {""})
+                raise UserError(f"--fold {self.fold}: the data has {', '.join(folds) or 'no column fold or split'}")
         train = manifest.subset(row for row in manifest.rows if row.id not in held_out)
         if not train.rows:
             raise UserError(f"--validation {self.validation} leaves none of {len(manifest)} clips to train on")
@@ -221,17 +245,17 @@ class Job:
             line = str(error).splitlines()[1].strip()
             raise UserError(f"--init_from {source}: its student does not fit this one ({line})") from error
 
-    def _finish(self, trainer: L.Trainer, set_aside: int) -> Student:
+    def _finish(self, trainer: L.Trainer, losses: Iterable[str], set_aside: int) -> Student:
         student = self.student.cpu().eval()
-        loss = trainer.callback_metrics.get("validation_loss")
-        results = {} if loss is None else {"validation loss": round(float(loss), 4)}
+        measured = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("validation_")}
+        results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
         card = model_card(student, self.teachers, self.config, results, len(self.manifest) - set_aside)
         save_student(student, self.run.student, card)
         draw_losses(
             self.run.metrics,
             self.run.report / "losses.png",
-            f"{self.config['student']['class_path']}: {self._objective['class_path']} of {' and '.join(self.teachers)}",
-            list(self.teachers),
+            " ".join([self._objective["class_path"], *(["of", " and ".join(self.teachers)] if self.teachers else [])]),
+            list(losses),
         )
         described = ", ".join(f"{name} {value}" for name, value in results.items())
         print(f"student of {student.parameter_count():,} parameters in {self.run.student} {described}".rstrip())

@@ -98,7 +98,9 @@ class Distiller(L.LightningModule):
         self._note(loaded)
         if loaded.batch is not None:
             total = self.objective.total(self.objective(loaded.batch))
-            self.log("validation_loss", total, batch_size=len(loaded.batch), sync_dist=True)
+            measured: dict[str, Tensor | float] = {"loss": total, **self.objective.observed}
+            for name, value in measured.items():
+                self.log(f"validation_{name}", value, batch_size=len(loaded.batch), sync_dist=True)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step; then moving averages and temperatures, before any callback saves."""
@@ -231,7 +233,7 @@ class Progress(L.Callback):
         self._bar: tqdm[Any] | None = None
         self._waited = self._clips = 0.0
         self._sums: dict[str, list[float]] = {}
-        self._columns: list[str] = []
+        self._columns = list(self.columns)
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Open the bar where the run goes on."""
@@ -262,8 +264,9 @@ class Progress(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """A row with the validation loss; validating is no waiting."""
-        if not trainer.sanity_checking and (loss := trainer.callback_metrics.get("validation_loss")) is not None:
-            self._write({"validation_loss": f"{float(loss):.6g}"})
+        measured = trainer.callback_metrics.items()
+        if values := {name: f"{float(value):.6g}" for name, value in measured if name.startswith("validation_")}:
+            self._write(values)
         self._last_end = time.perf_counter()
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -290,22 +293,20 @@ class Progress(L.Callback):
     def _write(self, values: Mapping[str, str]) -> None:
         done = self.data.batches_done
         row = {"batch": done, "epoch": f"{done / self.data.sampler().batches_per_epoch:.3f}", **values}
-        new = not self._columns
-        if new:
-            named = [*self._sums, *values]  # validation may come before the first row of losses
-            self._columns = list(dict.fromkeys([*self.columns, *named]))
+        if unknown := [name for name in row if name not in self._columns]:
+            self._columns += unknown  # training and validation measure different things
+            self._keep_rows(done)
         with open(self.metrics, "a", newline="") as file:
-            writer = csv.DictWriter(file, self._columns, restval="")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+            csv.DictWriter(file, self._columns, restval="").writerow(row)
 
     def _keep_rows(self, done: int) -> None:
-        """A resumed run writes the rows after its checkpoint again."""
+        """Write the file anew with all columns; a resumed run leaves out the rows after its checkpoint."""
+        kept: list[list[str]] = []
         if self.metrics.exists():
             with open(self.metrics, newline="") as file:
-                lines = [line for line in csv.reader(file) if line]
-            kept = [line for line in lines[1:] if len(line) == len(lines[0]) and int(line[0]) <= done]
-            if kept:
-                self._columns = lines[0]
-            write_text(self.metrics, "".join(",".join(line) + "\n" for line in (lines[:1] + kept if kept else [])))
+                header, *lines = [line for line in csv.reader(file) if line] or [[]]
+            self._columns = list(dict.fromkeys([*header, *self._columns]))
+            kept = [line for line in lines if len(line) == len(header) and int(line[0]) <= done]
+        spare = len(self._columns)
+        rows = [self._columns, *(line + [""] * (spare - len(line)) for line in kept)]
+        write_text(self.metrics, "".join(",".join(row) + "\n" for row in rows))

@@ -33,6 +33,7 @@ def fit(
     live: bool = False,
     store: str = "",
     validation: float = 0.05,
+    fold: str = "",
     seed: int = 0,
     init_from: str = "",
     resume: bool = False,
@@ -60,6 +61,7 @@ def fit(
         live: Run the teacher on every batch; needed for random crops.
         store: Folder that keeps the teacher's embeddings between runs; by default `embeddings` in the run.
         validation: Share of the clips that is not trained on but watched.
+        fold: Fold or split of the data that is not trained on but watched, in the place of a share.
         seed: Of weights, order, crops and dropout.
         init_from: Run whose student's weights a new run begins with.
         resume: Go on with the run in `out`; its own arguments are used where none are given.
@@ -77,7 +79,7 @@ def fit(
     settings: dict[str, Any] = dict(  # noqa: C408
         teacher=teacher, student=student, data=data, out=out, objective=objective, epochs=epochs,
         batch_size=batch_size, crop=crop, sampling=sampling, optimizer=optimizer, engine=engine, live=live,
-        store=store, validation=validation, seed=seed, init_from=init_from,
+        store=store, validation=validation, fold=fold, seed=seed, init_from=init_from,
     )  # fmt: skip
     if not out:
         raise UserError("--out RUN is wanted: the folder of the run")
@@ -102,7 +104,7 @@ def fit(
 
 def _check(settings: Mapping[str, Any]) -> None:
     """Refuse what no run can be made of, before anything heavy is loaded."""
-    for name in ("teacher", "student", "data"):
+    for name in ("student", "data"):
         if not settings[name]:
             raise UserError(f"--{name} is wanted; `distill fit --help` shows how")
     for name in ("epochs", "batch_size"):

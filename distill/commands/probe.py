@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +110,10 @@ def labelled_manifest(data: str, task: str) -> Manifest:
         raise UserError(f"--task {task}: one of {', '.join(TASKS)} is wanted")
     if task == "esc50" and not (Path(data) / "meta" / "esc50.csv").is_file():
         raise UserError(f"--data {data}: not ESC-50, {Path(data) / 'meta' / 'esc50.csv'} is missing")
-    manifest = read_manifest(data)
-    rows = manifest.rows
-    if not manifest.classes:
-        rows = tuple(replace(row, labels=(Path(row.id).parent.as_posix(),)) for row in rows)
-        manifest = manifest.subset(rows)
+    manifest = read_manifest(data).labelled()
     if len(manifest.classes) < 2:
         raise UserError(f"--data {data}: no labels to probe (a column `label`, or a sub-folder for each class)")
-    if several := next((row for row in rows if len(row.labels) != 1), None):
+    if several := next((row for row in manifest.rows if len(row.labels) != 1), None):
         raise UserError(f"--data {data}: {several.id!r} has {len(several.labels)} labels; the probe wants one")
     return manifest
 

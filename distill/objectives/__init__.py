@@ -10,5 +10,11 @@ if TYPE_CHECKING:
     from distill.objectives.objective import Objective
 
 OBJECTIVES: Registry[Objective] = Registry(
-    "objective", {"embedding": "distill.objectives.embedding:EmbeddingDistillation"}
+    "objective",
+    {
+        "classification": "distill.objectives.classification:Classification",
+        "embedding": "distill.objectives.embedding:EmbeddingDistillation",
+        "masked_prediction": "distill.objectives.masked:MaskedTokenPrediction",
+        "tokenizer": "distill.objectives.tokenizer:TokenizerDistillation",
+    },
 )

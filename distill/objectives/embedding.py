@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from distill.alignment import Alignment
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, require_one_of
-from distill.data.registry import suggest
 from distill.losses import LOSSES, Loss
 from distill.objectives.objective import Objective
 from distill.statistics import Standardise
@@ -57,11 +56,11 @@ class EmbeddingDistillation(Objective):
         dropout: float = 0.2,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(student, weights)
+        super().__init__(student, dict.fromkeys(teachers, 1.0), weights)
+        if not teachers:
+            raise UserError("--teacher is wanted: whose embeddings shall the student imitate?")
         require_one_of("--objective.level", level, LEVELS)
         require_one_of("--objective.targets", targets, TARGETS)
-        if unknown := sorted((weights or {}).keys() - teachers.keys()):
-            raise UserError(f"--objective.weights: no teacher {unknown[0]!r}; {suggest(unknown[0], list(teachers))}")
         self.reads_frames = level == "frame"
         standardised = targets == "standardised" or (targets == "auto" and len(teachers) > 1)
         hidden = hidden or (student.frame_dim if self.reads_frames else student.clip_dim) * 4 // 3

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch
+from distill.data.errors import UserError
+from distill.data.registry import suggest
 from distill.students.student import Student
 
 
@@ -16,19 +18,26 @@ class Objective(nn.Module, ABC):
 
     Args:
         student: Encoder to train.
-        weights: Weight of each named loss in the total; 1 where not named.
+        published: Weight of each named loss in the total as its paper has it.
+        weights: Weights that the user wants instead.
 
     Attributes:
         reads_frames: Whether the teachers' frames are needed, which a store of clip embeddings has not.
+        reads_labels: Whether the data must have labels.
         observed: What the last forward measured beside its losses, by name; logged and not minimised.
     """
 
     reads_frames = False
+    reads_labels = False
 
-    def __init__(self, student: Student, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, student: Student, published: Mapping[str, float], weights: Mapping[str, float] | None = None
+    ) -> None:
         super().__init__()
+        if unknown := sorted((weights or {}).keys() - published.keys()):
+            raise UserError(f"--objective.weights: no loss {unknown[0]!r}; {suggest(unknown[0], list(published))}")
         self.student = student
-        self.weights = dict(weights or {})
+        self.weights = {**published, **(weights or {})}
         self.observed: dict[str, float] = {}
 
     @abstractmethod
@@ -40,5 +49,5 @@ class Objective(nn.Module, ABC):
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum that is minimised."""
-        terms = [self.weights.get(name, 1.0) * loss for name, loss in losses.items()]
+        terms = [self.weights[name] * loss for name, loss in losses.items()]
         return sum(terms[1:], start=terms[0])

@@ -168,7 +168,7 @@ class HearTokenizer(_Acoustic):
         if checkpoint is not None:
             where = f"--student.checkpoint {checkpoint}"
             file = read_state_dict(Path(checkpoint), "--student.checkpoint")
-            state = part_of(file, ("", "tokenizer."), f"encoder.{_CONV}", where)
+            state = part_of(file, ("tokenizer.", ""), f"encoder.{_CONV}", where)
             codes = len(state["linear.weight"])
             state_of_encoder = part_of(state, ("encoder.",), _CONV, where)
             self.sizes = acoustic_sizes(state_of_encoder)

@@ -91,7 +91,7 @@ def test_a_component_is_named_by_its_import_path(sounds: Callable[..., Path], tm
         ([*FIT, "--data", "/nowhere", "--out", "x"], "/nowhere: no such file"),
         (["fit", "--config", "/nowhere.yaml"], "/nowhere.yaml"),
         (["fit", "--teacher", "no_such_package.Teacher"], "no_such_package"),
-        (["fit", "--out", "x"], "--teacher is wanted"),
+        (["fit", "--out", "x"], "--student is wanted"),
         (["embed", "--data", "x", "--out", "y"], "either --teacher NAME or --model RUN"),
         (["probe", "--data", str(GOLDEN), "--model", "x", "--task", "esc50"], "esc50.csv is missing"),
         (["list", "teacher"], "did you mean 'teachers'"),

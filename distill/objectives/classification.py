@@ -1,0 +1,42 @@
+"""Fine-tuning on labels: HEAR's third stage, and any student with a head."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from distill.data.batch import AudioBatch
+from distill.data.errors import UserError
+from distill.objectives.objective import Objective
+from distill.students.student import Student
+
+
+class Classification(Objective):
+    """The labels of the data from the student's logits: cross entropy where each clip has one, else binary.
+
+    Args:
+        student: An encoder that gives logits, such as `hear_classifier`.
+    """
+
+    reads_labels = True
+
+    def __init__(self, student: Student) -> None:
+        super().__init__(student, {"classification": 1.0})
+
+    def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
+        """{"classification": loss}; the share of clips that are right is observed.
+
+        Raises:
+            UserError: the data has no labels, or others than the student has logits for.
+        """
+        logits = self.student(batch).logits
+        if batch.labels.shape[1] == 0 or logits.shape != batch.labels.shape:
+            raise UserError(
+                f"the student has logits for {logits.shape[1]} classes, and the data {batch.labels.shape[1]} labels"
+            )
+        if bool((batch.labels.sum(1) == 1).all()):
+            right = logits.argmax(1) == batch.labels.argmax(1)
+            self.observed = {"accuracy": float(right.float().mean())}
+            return {"classification": F.cross_entropy(logits.float(), batch.labels)}
+        self.observed = {}
+        return {"classification": F.binary_cross_entropy_with_logits(logits.float(), batch.labels)}

@@ -1,0 +1,180 @@
+"""HEAR: inference and training against a literal transcription of the published formulas, cost against length."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from measure import ROOT, Row, compare, table, write_section
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distill.data.batch import AudioBatch
+from distill.students.hear.acoustic import AcousticModel
+from distill.students.hear.classifier import HearClassifier
+from distill.students.hear.frontend import HearFrontEnd, Spectra
+from distill.students.hear.transformer import Block, RelativeAttention
+
+GFLOP_10_S = 18.2  # that the forward pass of a clip of 10 s needs, windows cropped
+
+
+class LiteralAttention(RelativeAttention):
+    """A table of positions (time, time, dim) is gathered for each product, as the formulas are published."""
+
+    def forward(self, tokens: Tensor, outside: Tensor | None = None) -> Tensor:
+        clips, length, dim = tokens.shape
+        size = dim // self.heads
+        weights, biases = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
+        query, key, value = (
+            F.linear(tokens, w, b).view(clips, length, self.heads, size).permute(0, 2, 1, 3)
+            for w, b in zip(weights, biases, strict=True)
+        )
+        place = torch.arange(length)
+        rows = place.unsqueeze(0) - place.unsqueeze(1) + self.reach
+        position_keys, position_values = F.embedding(rows, self.position_keys), F.embedding(rows, self.position_values)
+        content = torch.matmul(query + self.content_bias.unsqueeze(1), key.permute(0, 1, 3, 2))
+        by_query = (query + self.position_bias.unsqueeze(1)).permute(2, 0, 1, 3).reshape(length, -1, size)
+        position = torch.matmul(by_query, position_keys.transpose(1, 2))
+        position = position.transpose(0, 1).reshape(clips, self.heads, length, length)
+        scores = (content + position) / size**0.5
+        if outside is not None:
+            scores = scores.masked_fill(outside[:, None, None, :], torch.finfo(scores.dtype).min)
+        probabilities = F.dropout(scores.softmax(-1), self.dropout, self.training)
+        by_content = torch.matmul(probabilities, value)
+        flat = probabilities.permute(2, 0, 1, 3).reshape(length, -1, length)
+        by_position = torch.matmul(flat, position_values).transpose(0, 1)
+        attended = by_content + by_position.reshape(clips, self.heads, length, size)
+        return self.out(attended.permute(0, 2, 1, 3).reshape(clips, length, dim))
+
+
+class LiteralBlock(Block):
+    def forward(self, tokens: Tensor, outside: Tensor | None = None) -> Tensor:
+        residual = tokens.clone()
+        tokens = self.attention(self.norm1(tokens), outside) + residual
+        residual = tokens.clone()
+        return self.feed_forward(self.norm2(tokens)) + residual
+
+
+class LiteralAcousticModel(AcousticModel):
+    """All windows whole, with a mask."""
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        clips, length, _ = features.shape
+        if length <= self.window:
+            return self._masked(features, lengths)
+        step = self.window - self.overlap
+        count = -(-(length - self.window) // step) + 1
+        padded = F.pad(features, (0, 0, 0, self.window + (count - 1) * step - length))
+        windows = padded.unfold(1, self.window, step).permute(0, 1, 3, 2)
+        starts = torch.arange(count) * step
+        valid = (lengths.unsqueeze(1) - starts).clamp(0, self.window)
+        kept = (starts == 0) | (lengths.unsqueeze(1) > starts + self.overlap)
+        encoded = self._masked(windows[kept], valid[kept])
+        sums, weights = torch.zeros_like(padded), torch.zeros(clips, padded.shape[1], 1)
+        for place, (clip, window) in enumerate(kept.nonzero().tolist()):
+            start = window * step
+            sums[clip, start : start + self.window] += encoded[place] * self.taper.unsqueeze(1)
+            weights[clip, start : start + self.window] += self.taper.unsqueeze(1)
+        return (sums / weights.clamp(min=1e-8))[:, :length]
+
+    def _masked(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        outside = torch.arange(tokens.shape[1]) >= lengths.unsqueeze(1)
+        for layer in self.layers:
+            tokens = layer(tokens, outside)
+        return tokens
+
+
+class LiteralFrontEnd(HearFrontEnd):
+    """One STFT for mel, and the same one again for power."""
+
+    def forward(self, waveform: Tensor, lengths: Tensor, power: bool = False) -> Spectra:
+        waveform = waveform - waveform.mean(1, keepdim=True)
+        spectra = []
+        for wanted in (True, power):
+            if wanted:
+                stft = torch.stft(
+                    waveform, 1024, 160, 400, self.mel.window_function, center=True, pad_mode="reflect",
+                    return_complex=True,
+                )  # fmt: skip
+                spectra.append(stft.abs().pow(2.0))
+        frames = lengths // 160 + 1
+        mel = torch.matmul(spectra[0].transpose(1, 2), self.mel.filters).transpose(1, 2)
+        mel, *rest = (self._literal(part) for part in (mel, *spectra[1:]))
+        return Spectra(mel, rest[0] if rest else mel.new_zeros(len(mel), 0, 0), frames)
+
+    def _literal(self, energies: Tensor) -> Tensor:
+        logarithm = torch.log(energies + 1e-6)
+        mean = logarithm.mean(dim=(1, 2), keepdim=True)
+        return (logarithm - mean) / (logarithm.std(dim=(1, 2), keepdim=True, correction=0) + 1e-6)
+
+
+def literal(model: nn.Module) -> nn.Module:
+    """A copy that computes as the formulas are published."""
+    model = copy.deepcopy(model)
+    kinds: dict[type, type] = {
+        RelativeAttention: LiteralAttention, Block: LiteralBlock, AcousticModel: LiteralAcousticModel,
+        HearFrontEnd: LiteralFrontEnd,
+    }  # fmt: skip
+    for module in model.modules():
+        module.__class__ = kinds.get(type(module), type(module))
+    return model
+
+
+def cpu_seconds(function: Callable[[], object]) -> float:
+    begin = time.process_time()
+    function()
+    return time.process_time() - begin
+
+
+def paired_cpu(ours: Callable[[], object], rival: Callable[[], object], pairs: int) -> tuple[float, float, float]:
+    """Medians of CPU seconds in turns after a round unmeasured, and the median ratio."""
+    ours(), rival()
+    taken = [(cpu_seconds(ours), cpu_seconds(rival)) for _ in range(pairs)]
+    medians = [statistics.median(values) for values in zip(*taken, strict=True)]
+    return medians[0], medians[1], statistics.median(theirs / mine for mine, theirs in taken)
+
+
+def sgemm_rate() -> float:
+    """GFLOP/s of this machine in matrices of 500 x 384 x 1536, the largest kind in HEAR."""
+    a, b = torch.randn(500, 384), torch.randn(384, 1536)
+    a @ b
+    seconds = statistics.median(cpu_seconds(lambda: [a @ b for _ in range(20)]) for _ in range(9)) / 20
+    return 2 * 500 * 384 * 1536 / seconds / 1e9
+
+
+def inference() -> tuple[list[Row], list[str]]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = HearClassifier(classes=50).eval()
+    rival = literal(model)
+    batch = AudioBatch.of(torch.randn(1, 160_000) * 0.1, 16_000)
+    with torch.inference_mode():
+        tokens = model.front_end(batch.waveform, batch.lengths)
+        features = model.acoustic.features(tokens.mel)
+        length = torch.tensor([features.shape[1]])
+        difference = float((model.acoustic(features, length) - rival.acoustic(features, length)).abs().max())
+        ours, theirs, ratio = paired_cpu(lambda: model(batch), lambda: rival(batch), 11)
+        rate = sgemm_rate()
+    torch.set_num_threads(2)
+    what = f"`hear_classifier`, 10 s, batch 1, one thread, CPU time (acoustic features equal to {difference:.0e})"
+    share = GFLOP_10_S / ours / rate
+    note = (
+        f"- The forward pass needs {GFLOP_10_S} GFLOP and ran at {GFLOP_10_S / ours:.0f} GFLOP/s, {share:.0%} of this "
+        f"machine's sgemm at these sizes ({rate:.0f}); real-time factor {ours / 10:.4f}."
+    )
+    return [compare(what, ours, theirs, 2.3, "literal transcription", ratio)], [note]
+
+
+def main() -> None:
+    rows, notes = inference()
+    write_section("HEAR", [*table(rows), "", *notes])
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    rows, notes = inference()
+    print(*rows, *notes, sep="\n")
