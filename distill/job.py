@@ -74,8 +74,6 @@ class Job:
         self.validation: float = settings["validation"]
         self.fold = str(settings["fold"])
         self.store_path = Path(settings["store"] or run.path / "embeddings")
-        if self.crop.position == "random" and not self.live:
-            raise UserError("--crop.position random needs --live: a stored embedding belongs to one crop")
         if self.sampling.policy == "cluster" and self.live:
             raise UserError("--sampling.policy cluster needs the teacher's stored embeddings; leave --live out")
         named = normalise(settings["objective"], OBJECTIVES)
@@ -87,6 +85,8 @@ class Job:
         self.teachers: dict[str, Teacher] = build_named(settings["teacher"] or [], TEACHERS)
         if self.teachers and not self.takes_teachers:
             raise UserError(f"--objective {named['class_path']} takes no teacher; leave --teacher out")
+        if self.teachers and self.crop.position == "random" and not self.live:
+            raise UserError("--crop.position random needs --live: a stored embedding belongs to one crop")
         for teacher in self.teachers.values():
             if isinstance(teacher, Precomputed):
                 teacher.check_crop({"crop_seconds": self.crop.seconds, "crop_position": self.crop.position})

@@ -38,6 +38,7 @@ class Optimizer:
         weight_decay: On matrices and kernels; biases and norms have none.
         warmup: Share of all steps in which the rate rises from 0.
         schedule: "cosine", "linear" (both down to 0) or "constant" after warm-up.
+        floor: Share of the highest rate that the schedule ends at.
         clip_norm: Largest norm of all gradients together; 0 does not clip.
     """
 
@@ -45,6 +46,7 @@ class Optimizer:
     weight_decay: float = 0.01
     warmup: float = 0.05
     schedule: str = "cosine"
+    floor: float = 0.0
     clip_norm: float = 5.0
 
     def __post_init__(self) -> None:
@@ -59,7 +61,8 @@ class Optimizer:
         if step < warmup:
             return (step + 1) / (warmup + 1)
         done = min(1.0, (step - warmup) / max(1, steps - warmup))
-        return {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[self.schedule]
+        left = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[self.schedule]
+        return self.floor + (1 - self.floor) * left
 
 
 class Distiller(L.LightningModule):

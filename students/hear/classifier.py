@@ -46,7 +46,7 @@ class HearClassifier(Student):
         head_dropout: Before its last layer.
         dropout: In the acoustic and the task model.
         rate: Sample rate of the power spectrogram, in Hz; the official ESC-50 model has 44100.
-        points: Samples of its transform; 2048 at 44.1 kHz.
+        points: Samples of its transform; 0 is 1024, or 2048 where a window of 25 ms is longer than that.
         checkpoint: Official file of HEAR whole to start from; its sizes are used.
         official: Normalise over the padded row, as the published code does.
 
@@ -72,7 +72,7 @@ class HearClassifier(Student):
         head_dropout: float = 0.1,
         dropout: float = 0.1,
         rate: int = MEL_RATE,
-        points: int = 1024,
+        points: int = 0,
         checkpoint: str | None = None,
         official: bool = False,
     ) -> None:
@@ -98,6 +98,11 @@ class HearClassifier(Student):
             rest |= _sizes(state, rate, where)
         if rest["classes"] < 1:
             raise UserError("--student.classes: how many classes? (`distill fit` takes it from labelled data)")
+        rest["points"] = rest["points"] or (1024 if rest["rate"] <= 40_000 else 2048)
+        if rest["points"] < int(0.025 * rest["rate"]):
+            raise UserError(
+                f"--student.points {rest['points']}: at least a window, {int(0.025 * rest['rate'])}, is wanted"
+            )
         self.sizes = sizes | rest
         self.sample_rate = rest["rate"]
         self.windows = Windows(seconds=rest["positions"] * TOKEN_HOP)

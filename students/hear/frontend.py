@@ -80,6 +80,14 @@ class HearFrontEnd(nn.Module):
             spectrum = F.pad(spectrum, (0, mel.shape[2] - spectrum.shape[2]))
             return Spectra(mel, self._normalised(spectrum, frames), frames)
 
+    def log_mel(self, waveform: Tensor) -> Tensor:
+        """Log-mel (batch, 128, frames) of samples at 16 kHz, whole transforms only and not normalised."""
+        return (self.mel.energies(waveform.float()) + _OFFSET).log()
+
+    def normalise(self, logarithm: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        """With mean 0 and deviation 1, given those that it has."""
+        return (logarithm - mean) / (deviation.clamp(min=_LEAST_DEVIATION) + _OFFSET)
+
     def _centred(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Without its mean level, and zero after the end of each clip."""
         if self.official:
@@ -113,4 +121,4 @@ class HearFrontEnd(nn.Module):
         mean = (logarithm * inside).sum((1, 2), keepdim=True) / count
         centred = (logarithm - mean) * inside
         deviation = (centred.square().sum((1, 2), keepdim=True) / count).sqrt()
-        return centred / (deviation.clamp(min=_LEAST_DEVIATION) + _OFFSET)
+        return self.normalise(centred, centred.new_zeros(()), deviation)

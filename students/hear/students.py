@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.checkpoint import load_weights, read_state_dict
 from distill.data.frontend import frame_mask
-from distill.data.windows import Windows
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.frontend import MEL_RATE, HearFrontEnd
 from distill.students.hear.official import acoustic_sizes, from_official_acoustic, part_of, to_official_acoustic
+from distill.students.hear.streaming import HearStream, Statistics, embeddings_of, encode_long, statistics_of
 from distill.students.student import Student
 
 TOKEN_HOP = 0.020  # seconds
 FIRST_TOKEN = 0.005  # centre of the first token: between mel frames at 0 and 10 ms
+_LONG = 60.0  # seconds from which a clip is encoded a window at a time
 _CONV = "feature_extractor.conv.weight"
 
 
@@ -38,10 +39,9 @@ class Tokens(NamedTuple):
 
 
 class _Acoustic(Student):
-    """A student around an `AcousticModel`; beyond a minute a clip is cut, so that memory is bounded."""
+    """A student around an `AcousticModel`."""
 
     sample_rate = MEL_RATE
-    windows = Windows(seconds=60.0, hop=58.0)
     front_end: HearFrontEnd
     acoustic: AcousticModel
 
@@ -61,8 +61,26 @@ class _Acoustic(Student):
         times = FIRST_TOKEN + TOKEN_HOP * torch.arange(encoded.shape[1], device=encoded.device)
         return Embeddings.of_frames(encoded, times, frame_mask(lengths, encoded.shape[1]))
 
+    def stream(self, statistics: Statistics | None = None, like: Tensor | None = None) -> HearStream:
+        """Frames of sound that comes in pieces at 16 kHz.
+
+        Args:
+            statistics: What to normalise by.
+            like: Sound to take them from (samples,), at 16 kHz, where they are not given.
+        """
+        if statistics is None:
+            if like is None:
+                raise ValueError("a stream is normalised by statistics, or by those of sound that is like it")
+            statistics = statistics_of(self.front_end, like)
+        return HearStream(self.front_end, self.acoustic, statistics)
+
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Embed a batch at 16 kHz."""
+        """Embed a batch at 16 kHz; long clips a window at a time, outside training."""
+        if batch.waveform.shape[1] > _LONG * self.sample_rate and not torch.is_grad_enabled():
+            clips = zip(batch.waveform, batch.lengths.tolist(), strict=True)
+            frames = [encode_long(self.front_end, self.acoustic, waveform[:length]) for waveform, length in clips]
+            count = max(len(own) for own in frames)
+            return embeddings_of(frames, FIRST_TOKEN + TOKEN_HOP * torch.arange(count, device=batch.waveform.device))
         tokens = self.tokens(batch)
         return self.embeddings(self.contextual(tokens.features, tokens.lengths), tokens.lengths)
 

@@ -1,0 +1,79 @@
+"""HEAR over sound that comes in pieces, or is long: the same frames as at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from distill.data.batch import AudioBatch
+from distill.students.hear import students
+from distill.students.hear.streaming import statistics_of
+from distill.students.hear.students import Hear, HearTokenizer
+
+SIZES = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 2, "window": 40, "overlap": 10, "dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def student() -> Hear:
+    return Hear(**SIZES).eval()
+
+
+def in_pieces(student: Hear, waveform: Tensor, size: int) -> Tensor:
+    stream = student.stream(like=waveform)
+    return torch.cat([*(stream.feed(piece) for piece in waveform.split(size)), stream.finish()])
+
+
+# Tokens: fewer than a window, one window exactly, one more, an overlap exactly, many.
+@pytest.mark.parametrize("samples", [100, 480, 3_000, 12_640, 12_960, 15_840, 16_160, 50_001])
+@pytest.mark.parametrize("size", [37, 160, 4_001, 100_000])
+def test_a_stream_gives_the_frames_of_the_whole_clip(samples: int, size: int, student: Hear) -> None:
+    waveform = torch.randn(samples) * 0.1 + 0.02
+    whole = student.embed(waveform, 16_000).frames[0]
+    streamed = in_pieces(student, waveform, size)
+    assert streamed.shape == whole.shape
+    torch.testing.assert_close(streamed, whole, atol=1e-4, rtol=1e-4)
+
+
+def test_frames_come_as_soon_as_they_are_final(student: Hear) -> None:
+    waveform = torch.randn(32_000) * 0.1
+    stream = student.stream(like=waveform)
+    first = stream.feed(waveform[:16_000])
+    assert len(first) == 30  # a window of 40 tokens less the overlap
+    torch.testing.assert_close(first, student.embed(waveform, 16_000).frames[0, :30], atol=1e-4, rtol=1e-4)
+
+
+def test_statistics_are_those_of_the_front_end(student: Hear) -> None:
+    waveform = torch.randn(20_000) * 0.1 + 0.3
+    statistics = statistics_of(student.front_end, waveform)
+    mel = student.front_end(waveform.unsqueeze(0), torch.tensor([20_000])).mel
+    centred = waveform - waveform.mean()
+    half = student.front_end.mel.points // 2
+    mirrored = torch.cat([centred[1 : half + 1].flip(0), centred, centred[-half - 1 : -1].flip(0)])
+    raw = student.front_end.log_mel(mirrored.unsqueeze(0))
+    torch.testing.assert_close(
+        student.front_end.normalise(raw, statistics.mean, statistics.deviation), mel, atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("kind", [Hear, HearTokenizer])
+def test_long_clips_are_encoded_by_the_window_and_equally(kind: type[Hear], monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = kind(**SIZES).eval()
+    waveform = torch.randn(2, 48_000) * 0.1
+    lengths = torch.tensor([48_000, 30_000])
+    waveform[1, 30_000:] = 0
+    batch = AudioBatch.of(waveform, 16_000, lengths)
+    with torch.no_grad():
+        at_once = encoder(batch)
+        monkeypatch.setattr(students, "_LONG", 1.0)
+        by_window = encoder(batch)
+    inside = at_once.frame_mask
+    assert by_window.frame_mask.equal(inside)
+    torch.testing.assert_close(by_window.frames[inside], at_once.frames[inside], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(by_window.frame_times, at_once.frame_times)
+    torch.testing.assert_close(by_window.clip, at_once.clip, atol=1e-4, rtol=1e-4)
+
+
+def test_a_stream_needs_statistics(student: Hear) -> None:
+    with pytest.raises(ValueError, match="statistics"):
+        student.stream()
