@@ -1,14 +1,16 @@
-"""A store of clip embeddings: shards of rows, written once, resumable, read by clip id.
+"""A store of embeddings: shards of rows, written once, resumable, read by clip id.
 
 On disk, below one folder:
     plan.json           fingerprint, ids in order, rows per shard, dtype
-    00000.bin           embeddings of the shard's good rows, little-endian, row after row
-    00000.json          written after 00000.bin: its size and sha256, and the rows that were set aside with reasons
+    00000.bin           clip embeddings of the shard's good rows, little-endian, row after row
+    00000.frames.bin    their frames, clip after clip, where frames are kept
+    00000.json          written last: sizes, sha256, frames of each clip, and the rows that were set aside with reasons
 A shard is done when its JSON is there. Every row of the plan ends embedded or set aside.
 """
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import json
 import os
@@ -26,9 +28,22 @@ from distill.data.errors import StoreError
 from distill.data.files import file_digest, remove_temporaries, write_atomically, write_json
 from distill.data.fingerprint import digest, refuse_difference
 
-SCHEMA = 1
-ROWS_PER_SHARD = 4096
+SCHEMA = 2
+ROWS_PER_SHARD, ROWS_WITH_FRAMES = 4096, 256  # a shard is held in memory until it is written
 MAX_MAGNITUDE = 1e6  # beyond this FAISS aborts the process, and a float16 is infinite long before
+
+
+@dataclass(frozen=True)
+class ClipFrames:
+    """Frames of one clip.
+
+    Args:
+        frames: Shape (frames, frame_dim).
+        times: Centre of each, in seconds. Shape (frames,).
+    """
+
+    frames: NDArray[Any]
+    times: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,8 @@ class StoreWriter:
         dim: Size of an embedding.
         fingerprint: JSON values: everything that shapes an embedding. The plan's digest is added.
         dtype: "float16" or "float32", on disk.
-        rows_per_shard: Rows that a kill can cost.
+        frame_dim: Size of a frame's embedding; 0 keeps no frames.
+        rows_per_shard: Rows that a kill can cost; 0 is 4096, or 256 with frames.
 
     Raises:
         StoreError: the folder holds a store with another fingerprint or plan.
@@ -64,11 +80,14 @@ class StoreWriter:
         dim: int,
         fingerprint: Mapping[str, Any],
         dtype: str = "float16",
-        rows_per_shard: int = ROWS_PER_SHARD,
+        frame_dim: int = 0,
+        rows_per_shard: int = 0,
     ) -> None:
         self.path = Path(path)
         self.ids, self.dim, self.dtype = list(ids), dim, np.dtype(dtype).newbyteorder("<")
-        shape = {"schema": SCHEMA, "dim": dim, "dtype": dtype, "plan": digest(self.ids)}
+        self.frame_dim = frame_dim
+        rows_per_shard = rows_per_shard or (ROWS_WITH_FRAMES if frame_dim else ROWS_PER_SHARD)
+        shape = {"schema": SCHEMA, "dim": dim, "frame_dim": frame_dim, "dtype": dtype, "plan": digest(self.ids)}
         self.fingerprint = {**fingerprint, **shape}
         self.rows_per_shard = rows_per_shard
         self.path.mkdir(parents=True, exist_ok=True)
@@ -94,13 +113,21 @@ class StoreWriter:
         """Rows of the plan that a shard holds."""
         return range(shard * self.rows_per_shard, min((shard + 1) * self.rows_per_shard, len(self.ids)))
 
-    def write(self, shard: int, embeddings: Mapping[str, NDArray[Any]], set_aside: Iterable[SetAside] = ()) -> None:
+    def write(
+        self,
+        shard: int,
+        embeddings: Mapping[str, NDArray[Any]],
+        set_aside: Iterable[SetAside] = (),
+        frames: Mapping[str, ClipFrames] | None = None,
+    ) -> None:
         """Commit one shard.
 
         Args:
             shard: Its number.
             embeddings: Vector (dim,) by id. One that is not finite, or too large for the dtype, is set aside.
             set_aside: Clips that could not be embedded.
+            frames: Of each clip by id, where the store keeps frames. The times of a clip must be the first of those
+                of the longest.
 
         Raises:
             StoreError: a row of the shard is in neither, or a vector has another size.
@@ -115,19 +142,36 @@ class StoreWriter:
                 raise StoreError(f"shard {shard}: {clip_id!r} has shape {shape}, not ({self.dim},)")
         vectors = np.array([embeddings[clip_id] for clip_id in ids], dtype=np.float32).reshape(len(ids), self.dim)
         usable = self._usable(vectors)
+        kept = {clip_id: (frames or {})[clip_id] for clip_id in ids} if self.frame_dim else {}
+        for row, clip_id in enumerate(kept):
+            usable[row] &= bool(self._usable(kept[clip_id].frames).all())
         for row in np.flatnonzero(~usable).tolist():
-            aside[ids[row]] = SetAside(ids[row], *_why_unusable(vectors[row], self.dtype))
+            clip_id = ids[row]
+            seen = np.append(vectors[row], kept[clip_id].frames) if kept else vectors[row]
+            aside[clip_id] = SetAside(clip_id, *_why_unusable(seen, self.dtype))
         data = _cast(vectors if usable.all() else vectors[usable], self.dtype)
         write_atomically(self.path / f"{shard:05d}.bin", lambda file: file.write(data.data))
-        write_json(
-            self.path / f"{shard:05d}.json",
-            {
-                "rows": len(data),
-                "bytes": data.nbytes,
-                "sha256": hashlib.sha256(data.data).hexdigest(),
-                "set_aside": [[clip.id, clip.reason, clip.detail] for clip in aside.values()],
-            },
-        )
+        sidecar = {"rows": len(data), "bytes": data.nbytes, "sha256": hashlib.sha256(data.data).hexdigest()}
+        if self.frame_dim:
+            sidecar["frames"] = self._write_frames(shard, [kept[ids[row]] for row in np.flatnonzero(usable)])
+        sidecar["set_aside"] = [[clip.id, clip.reason, clip.detail] for clip in aside.values()]
+        write_json(self.path / f"{shard:05d}.json", sidecar)
+
+    def _write_frames(self, shard: int, clips: list[ClipFrames]) -> dict[str, Any]:
+        """Write the frames of a shard; what its sidecar says of them."""
+        longest = max((clip.times for clip in clips), key=len, default=np.zeros(0, np.float32))
+        for clip in clips:
+            if not np.allclose(clip.times, longest[: len(clip.times)], atol=1e-3):
+                raise StoreError(f"shard {shard}: clips whose frames lie at other times cannot share it")
+        empty = np.zeros((0, self.frame_dim), np.float32)
+        data = _cast(np.concatenate([empty, *(clip.frames for clip in clips)]).astype(np.float32), self.dtype)
+        write_atomically(self.path / f"{shard:05d}.frames.bin", lambda file: file.write(data.data))
+        return {
+            "counts": [len(clip.times) for clip in clips],
+            "times": [round(float(time), 6) for time in longest],
+            "bytes": data.nbytes,
+            "sha256": hashlib.sha256(data.data).hexdigest(),
+        }
 
     def _usable(self, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which rows are finite and fit the dtype. Shape (rows,)."""
@@ -157,7 +201,7 @@ class EmbeddingStore:
         self.fingerprint: dict[str, Any] = plan["fingerprint"]
         if self.fingerprint.get("schema") != SCHEMA:
             raise StoreError(f"{self.path} has format {self.fingerprint.get('schema')}; this version reads {SCHEMA}")
-        self.dim = int(self.fingerprint["dim"])
+        self.dim, self.frame_dim = int(self.fingerprint["dim"]), int(self.fingerprint["frame_dim"])
         self._dtype = np.dtype(self.fingerprint["dtype"]).newbyteorder("<")
         self._row_bytes = self.dim * self._dtype.itemsize
         self.ids: list[str] = []
@@ -220,6 +264,38 @@ class EmbeddingStore:
                 raise StoreError(f"{self.path}: shard {self._shards[shard][0]} has shrunk while it was read")
         return result.astype(np.float32)
 
+    @cached_property
+    def _frame_files(self) -> list[int]:
+        return [os.open(self.path / f"{shard:05d}.frames.bin", os.O_RDONLY | os.O_CLOEXEC) for shard, _ in self._shards]
+
+    @cached_property
+    def _frame_starts(self) -> list[NDArray[np.int64]]:
+        """First frame of each clip of each shard, and the end of the last."""
+        return [np.cumsum([0, *sidecar["frames"]["counts"]]) for _, sidecar in self._shards]
+
+    @cached_property
+    def frame_times(self) -> NDArray[np.float32]:
+        """Centres of the frames of the longest clip, in seconds. Shape (frames,)."""
+        times = [sidecar["frames"]["times"] for _, sidecar in self._shards]
+        return np.array(max(times, key=len), dtype=np.float32)
+
+    def frames(self, ids: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Frames of the named clips, (frames, frame_dim) each, at the first of `frame_times`. StoreError as above."""
+        result = []
+        for clip_id in ids:
+            if clip_id not in self:
+                raise StoreError(f"{self.path} has no embedding of {clip_id!r}; embed this data into it")
+            row = self._row_of[clip_id]
+            shard = bisect.bisect_right(self._starts, row) - 1
+            first, last = self._frame_starts[shard][row - self._starts[shard] :][:2]
+            bytes_per_frame = self.frame_dim * self._dtype.itemsize
+            wanted = int(last - first) * bytes_per_frame
+            data = os.pread(self._frame_files[shard], wanted, int(first) * bytes_per_frame)
+            if len(data) != wanted:
+                raise StoreError(f"{self.path}: shard {self._shards[shard][0]} has shrunk while it was read")
+            result.append(np.frombuffer(data, self._dtype).reshape(-1, self.frame_dim).astype(np.float32))
+        return result
+
     def read_all(self) -> NDArray[np.float32]:
         """All embeddings, float32. Shape (rows, dim)."""
         parts = [np.fromfile(self.path / f"{shard:05d}.bin", dtype=self._dtype) for shard, _ in self._shards]
@@ -230,6 +306,9 @@ class EmbeddingStore:
         for shard, sidecar in self._shards:
             if file_digest(self.path / f"{shard:05d}.bin") != sidecar["sha256"]:
                 raise StoreError(f"{self.path / f'{shard:05d}.bin'} is damaged; delete it and embed again")
+            frames = self.path / f"{shard:05d}.frames.bin"
+            if self.frame_dim and file_digest(frames) != sidecar["frames"]["sha256"]:
+                raise StoreError(f"{frames} is damaged; delete it and embed again")
 
     @property
     def digest(self) -> str:
@@ -237,16 +316,18 @@ class EmbeddingStore:
         return digest([self.fingerprint, [sidecar["sha256"] for _, sidecar in self._shards]])
 
 
-def forecast_bytes(clips: int, dim: int, dtype: str = "float16") -> int:
-    """Disk that a store will take."""
-    return clips * dim * np.dtype(dtype).itemsize
+def forecast_bytes(clips: int, numbers: int, dtype: str = "float16") -> int:
+    """Disk that a store will take, with so many numbers for each clip."""
+    return clips * numbers * np.dtype(dtype).itemsize
 
 
 def _shard_is_done(path: Path, shard: int) -> bool:
     """Whether the sidecar is there and the data has the size that it says."""
     try:
         sidecar = json.loads((path / f"{shard:05d}.json").read_text())
-        return bool((path / f"{shard:05d}.bin").stat().st_size == sidecar["bytes"])
+        whole = (path / f"{shard:05d}.bin").stat().st_size == sidecar["bytes"]
+        frames = sidecar.get("frames")
+        return bool(whole and (frames is None or (path / f"{shard:05d}.frames.bin").stat().st_size == frames["bytes"]))
     except (FileNotFoundError, json.JSONDecodeError, KeyError):
         return False
 

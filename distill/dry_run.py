@@ -28,7 +28,8 @@ def dry_run(job: Job) -> None:
     decoding = time.perf_counter() - begin
     if loaded.batch is None:
         raise UserError(f"no clip of the first batch could be read; the first: {loaded.set_aside[0].reason}")
-    teachers = [forecast(teacher, loaded, len(job.manifest)) for teacher in job.teachers.values()]
+    clips_in_all = len(job.manifest)
+    teachers = [forecast(teacher, loaded.batch, clips_in_all, job.reads_frames) for teacher in job.teachers.values()]
     seconds = _step_seconds(job.objective(job.teachers), loaded.batch)
     if not job.live:  # the run reads what the teachers have said
         seconds = max(seconds - sum(len(loaded.batch) / rate.clips_per_second for rate in teachers), 1e-6)

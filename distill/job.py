@@ -96,8 +96,7 @@ class Job:
             self._take_weights(settings["init_from"])
         self._objective = complete(named, OBJECTIVES, given={"student", "teachers"})
         # A mistake in its options shows now, and not after the embedding.
-        if self.objective(self.teachers).reads_frames and not self.live:
-            raise UserError("the objective compares frames, and a store holds clip embeddings: --live is wanted")
+        self.reads_frames = self.objective(self.teachers).reads_frames
         named_teachers = [normalise(teacher, TEACHERS) for teacher in self.teachers.values()]
         self.config: dict[str, Any] = {
             **settings,
@@ -177,7 +176,7 @@ class Job:
             return teacher.store.path
         path = self.store_path / name if len(self.teachers) > 1 else self.store_path
         with lock(path, "distill fit"):
-            fill_store(teacher, self.manifest, path, self.crop, min(self.batch_size, 16))
+            fill_store(teacher, self.manifest, path, self.crop, min(self.batch_size, 16), frames=self.reads_frames)
         return path
 
     def data(self, manifest: Manifest, sample_rate: int) -> AudioData:

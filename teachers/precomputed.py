@@ -16,7 +16,7 @@ from distill.teachers.teacher import Teacher
 
 
 class Precomputed(Teacher):
-    """Looks clip embeddings up by clip id instead of computing them, so that cached distillation is live distillation.
+    """Looks embeddings up by clip id instead of computing them, so that cached distillation is live distillation.
 
     Args:
         store: Folder written by `distill embed`.
@@ -57,13 +57,16 @@ class Precomputed(Teacher):
 
     @property
     def frame_dim(self) -> int:
-        """Size of a frame's embedding; a store of clips has one frame a clip."""
-        return self.store.dim
+        """Size of a frame's embedding; a store without frames has one frame a clip."""
+        return self.store.frame_dim or self.store.dim
 
     @property
     def frame_hop(self) -> float:
-        """0: whole clips."""
-        return 0.0
+        """Seconds from one frame to the next; 0 where the store has no frames."""
+        if not self.store.frame_dim:
+            return 0.0
+        times = self.store.frame_times
+        return float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
 
     def sample(self, rows: int) -> NDArray[np.float32]:
         """At most so many of the stored embeddings, evenly over the store. Shape (rows, dim)."""
@@ -77,4 +80,13 @@ class Precomputed(Teacher):
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embeddings of the clips that `batch.ids` names."""
-        return Embeddings.of_clip(torch.from_numpy(self.store[batch.ids]).to(batch.waveform.device))
+        device = batch.waveform.device
+        clip = torch.from_numpy(self.store[batch.ids]).to(device)
+        if not self.store.frame_dim:
+            return Embeddings.of_clip(clip)
+        clips = [torch.from_numpy(frames) for frames in self.store.frames(batch.ids)]
+        frames = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True).to(device)
+        counts = torch.tensor([len(own) for own in clips], device=device)
+        times = torch.from_numpy(self.store.frame_times[: frames.shape[1]]).to(device)
+        mask = torch.arange(frames.shape[1], device=device) < counts.unsqueeze(1)
+        return Embeddings.of_frames(frames, times, mask, clip=clip)

@@ -7,7 +7,7 @@ import io
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from distill.components import Spec, build, describe, normalise, plain
 from distill.data.audio import as_text
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.dataset import ClipDataset, Crop, Loaded, input_fingerprint
+from distill.data.dataset import ClipDataset, Crop, input_fingerprint
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.files import lock, write_text
@@ -27,7 +27,7 @@ from distill.data.fingerprint import weights_digest
 from distill.data.manifest import Manifest, read_manifest
 from distill.data.module import loader
 from distill.data.sampling import Draws
-from distill.data.store import EmbeddingStore, SetAside, StoreWriter, forecast_bytes
+from distill.data.store import ClipFrames, EmbeddingStore, SetAside, StoreWriter, forecast_bytes
 from distill.precision import Arithmetic
 from distill.runs import load_student
 from distill.students import STUDENTS
@@ -43,6 +43,7 @@ def embed(
     crop: Crop | None = None,
     batch_size: int = 16,
     dtype: str = "float16",
+    frames: bool = False,
     arithmetic: Arithmetic = Arithmetic(),
     workers: int = -1,
     device: str = "auto",
@@ -60,6 +61,7 @@ def embed(
         crop: Part of each clip that is embedded; it cannot be random.
         batch_size: Clips in a batch; it does not change the embeddings.
         dtype: Of the stored embeddings, float16 or float32.
+        frames: Keep the embeddings of frames too, for objectives that compare frames; they take much more disk.
         arithmetic: Precision of the encoder, and whether it is compiled.
         workers: Processes that decode audio; 0 decodes between the batches, and -1 does that where the encoder itself
             keeps the cores busy, and uses up to 8 processes beside a GPU.
@@ -76,7 +78,9 @@ def embed(
     print(introduction(encoder))
     manifest = read_manifest(data)
     with lock(Path(out), "distill embed"):
-        store = fill_store(encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic)
+        store = fill_store(
+            encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic, frames
+        )
     print(f"{len(store)} embeddings of {store.dim} numbers in {out}")
     report_set_aside(store.set_aside, manifest, Path(out) / "set_aside.csv")
     return store
@@ -126,6 +130,7 @@ def fill_store(
     workers: int = -1,
     device: str = "auto",
     arithmetic: Arithmetic = Arithmetic(),
+    frames: bool = False,
 ) -> EmbeddingStore:
     """Embed what the store does not hold yet. The caller holds the lock on `path`.
 
@@ -145,7 +150,9 @@ def fill_store(
         **asdict(arithmetic),
     }
     ids = [row.id for row in manifest.rows]
-    writer = StoreWriter(path, ids, encoder.clip_dim, fingerprint, dtype)
+    if frames and not encoder.frame_hop:
+        raise UserError("the encoder embeds whole clips and has no frames to keep")
+    writer = StoreWriter(path, ids, encoder.clip_dim, fingerprint, dtype, encoder.frame_dim if frames else 0)
     if missing := writer.missing_shards():
         encoder = encoder.to(choose_device(device))
         if workers < 0:
@@ -178,11 +185,16 @@ def _embed_shards(
     with tqdm(total=total, desc="embed", unit="clip", mininterval=0.5, dynamic_ncols=True) as bar:
         for shard in missing:
             embeddings: dict[str, np.ndarray[Any, Any]] = {}
+            frames: dict[str, ClipFrames] = {}
             aside: list[SetAside] = []
             for _ in range(-(-len(writer.rows(shard)) // batch_size)):
                 batch = next(loaded)
                 aside.extend(batch.set_aside)
-                embeddings.update(_embed_batch(encode, batch, device))
+                if batch.batch is not None:
+                    embedded = _embed_batch(encode, batch.batch, device)
+                    embeddings.update(zip(batch.batch.ids, embedded.clip.numpy(), strict=True))
+                    if writer.frame_dim:
+                        frames.update(_clip_frames(batch.batch.ids, embedded))
                 bar.update(len(batch.set_aside) + (len(batch.batch) if batch.batch else 0))
             if not embeddings:
                 first = aside[0]
@@ -190,15 +202,21 @@ def _embed_shards(
                     f"not one of {len(aside)} clips could be read; the first: {as_text(first.id)} "
                     f"({first.reason}: {first.detail})"
                 )
-            writer.write(shard, embeddings, aside)
+            writer.write(shard, embeddings, aside, frames)
 
 
 @torch.inference_mode()
-def _embed_batch(encode: Encode, loaded: Loaded, device: torch.device) -> dict[str, np.ndarray[Any, Any]]:
-    if loaded.batch is None:
-        return {}
-    vectors = encode(loaded.batch.to(device)).clip.float().cpu().numpy()
-    return dict(zip(loaded.batch.ids, vectors, strict=True))
+def _embed_batch(encode: Encode, batch: AudioBatch, device: torch.device) -> Embeddings:
+    """Embeddings of a batch, on the CPU; floats are float32."""
+    parts = (part.cpu() for part in encode(batch.to(device)))
+    return Embeddings(*(part.float() if part.is_floating_point() else part for part in parts))
+
+
+def _clip_frames(ids: Iterable[str], embedded: Embeddings) -> Iterator[tuple[str, ClipFrames]]:
+    """The valid frames of each clip, by its id."""
+    times = embedded.frame_times.numpy()
+    for clip_id, frames, mask in zip(ids, embedded.frames, embedded.frame_mask, strict=True):
+        yield clip_id, ClipFrames(frames[mask].numpy(), times[mask.numpy()])
 
 
 @dataclass(frozen=True)
@@ -210,13 +228,14 @@ class Rate:
     bytes: int
 
 
-def forecast(encoder: Encoder, loaded: Loaded, clips: int) -> Rate:
-    """Time one batch; extrapolate."""
-    _embed_batch(encoder, loaded, encoder.device)
+def forecast(encoder: Encoder, batch: AudioBatch, clips: int, frames: bool = False) -> Rate:
+    """Time one batch; extrapolate to a store of so many clips, with or without frames."""
+    embedded = _embed_batch(encoder, batch, encoder.device)
     begin = time.perf_counter()
-    _embed_batch(encoder, loaded, encoder.device)
-    rate = len(loaded.batch or ()) / (time.perf_counter() - begin)
-    return Rate(rate, clips / rate, forecast_bytes(clips, encoder.clip_dim))
+    _embed_batch(encoder, batch, encoder.device)
+    rate = len(batch) / (time.perf_counter() - begin)
+    numbers = embedded.clip.numel() + (embedded.frames.numel() if frames else 0)
+    return Rate(rate, clips / rate, forecast_bytes(clips, numbers // len(batch)))
 
 
 def report_set_aside(clips: Iterable[SetAside], manifest: Manifest, path: Path) -> None:

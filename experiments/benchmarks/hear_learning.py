@@ -48,9 +48,8 @@ def write_table(path: Path, rows: list[tuple[Path, str, str]]) -> Path:
 
 def tables(sounds: Path) -> dict[str, Path]:
     """A table of the pool with its finest labels, and one of each task."""
-    names = {
-        row["mid"]: row["display_name"] for row in csv.DictReader(open(sounds / "audioset/class_labels_indices.csv"))
-    }
+    with open(sounds / "audioset" / "class_labels_indices.csv", newline="") as file:
+        names = {row["mid"]: row["display_name"] for row in csv.DictReader(file)}
     pool = []
     with open(sounds / "audioset" / "balanced_train_segments.csv", newline="") as file:
         for row in csv.reader((line for line in file if not line.startswith("#")), skipinitialspace=True):
@@ -151,7 +150,7 @@ def report(bench: Benchmark, health: dict[str, list[float]], epochs: int, second
     lines = [
         "Linear probes on rendered sound (20 keywords by unheard speakers, 11 families of unheard instruments,",
         "20 environment classes in 5 folds), mean and standard deviation over 3 seeds; the teacher is one seed.",
-        f"`experiments/benchmarks/hear_learning.py SOUNDS --epochs {epochs}`: 3,850 clips of 1 s, {seconds / 60:.0f} min.",
+        f"`experiments/benchmarks/hear_learning.py SOUNDS --epochs {epochs}`: 3,850 clips, {seconds / 60:.0f} min",
         "",
         "| encoder | keywords | families | esc | mean |",
         "|---|---|---|---|---|",

@@ -13,7 +13,7 @@ import pytest
 
 from distill.data.errors import StoreError, UserError
 from distill.data.files import lock, write_atomically
-from distill.data.store import EmbeddingStore, SetAside, StoreWriter
+from distill.data.store import ClipFrames, EmbeddingStore, SetAside, StoreWriter
 
 IDS = [f"clip{row:03d}" for row in range(25)]
 VECTORS = np.random.default_rng(0).standard_normal((25, 6)).astype(np.float32)
@@ -183,3 +183,37 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_frames_are_kept_with_their_clips(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    ids = [f"clip{index}" for index in range(7)]
+    times = (0.05 + 0.1 * np.arange(9)).astype(np.float32)
+    clips = {clip_id: random.standard_normal(4).astype(np.float32) for clip_id in ids}
+    frames = {
+        clip_id: ClipFrames(random.standard_normal((2 + row, 3)).astype(np.float32), times[: 2 + row])
+        for row, clip_id in enumerate(ids)
+    }
+    frames["clip2"].frames[0, 0] = np.nan
+    writer = StoreWriter(tmp_path, ids, 4, {}, "float32", frame_dim=3, rows_per_shard=3)
+    for shard in writer.missing_shards():
+        writer.write(shard, clips, (), frames)
+    store = EmbeddingStore(tmp_path)
+    assert [clip.id for clip in store.set_aside] == ["clip2"]
+    wanted = ["clip6", "clip0", "clip4"]
+    for clip_id, found in zip(wanted, store.frames(wanted), strict=True):
+        assert np.array_equal(found, frames[clip_id].frames)
+    assert np.allclose(store.frame_times, times[:8])
+    store.verify()
+    (tmp_path / "00001.frames.bin").write_bytes(b"cut")
+    assert StoreWriter(tmp_path, ids, 4, {}, "float32", frame_dim=3).missing_shards() == [1]
+
+
+def test_frames_at_other_times_are_refused(tmp_path: Path) -> None:
+    clips = {name: np.zeros(2, np.float32) for name in "ab"}
+    frames = {
+        name: ClipFrames(np.zeros((2, 3), np.float32), np.array(times, np.float32))
+        for name, times in {"a": [0.1, 0.2], "b": [0.1, 0.3]}.items()
+    }
+    with pytest.raises(StoreError, match="other times"):
+        StoreWriter(tmp_path, ["a", "b"], 2, {}, frame_dim=3).write(0, clips, (), frames)

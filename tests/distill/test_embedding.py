@@ -172,13 +172,15 @@ def test_a_store_of_another_crop_is_refused(sounds: Callable[..., Path], tmp_pat
     fit(data, tmp_path / "run", teacher=teacher, crop=distill.Crop(0.2))
 
 
-def test_frames_need_a_live_teacher(sounds: Callable[..., Path], tmp_path: Path) -> None:
+def test_stored_frames_are_live_frames(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    sizes = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 1}
     options = {"objective": {"class_path": "embedding", "init_args": {"level": "frame"}},
-               "student": {"class_path": "mobilenet_v3", "init_args": {"width": 0.1}}}  # fmt: skip
+               "student": {"class_path": "hear", "init_args": sizes}}  # fmt: skip
     data = sounds(8, seconds=1.0)
-    with pytest.raises(UserError, match="--live"):
-        fit(data, tmp_path / "run", **options)
-    fit(data, tmp_path / "run", live=True, epochs=1, **options)
+    stored = fit(data, tmp_path / "stored", epochs=2, **options)
+    live = fit(data, tmp_path / "live", live=True, epochs=2, **options)
+    clip = torch.from_numpy(np.random.default_rng(0).standard_normal(16_000).astype(np.float32))
+    torch.testing.assert_close(stored.embed(clip, 16_000).clip, live.embed(clip, 16_000).clip, atol=1e-3, rtol=0)
 
 
 def test_windows_are_set_from_the_command_line(sounds: Callable[..., Path], tmp_path: Path) -> None:
