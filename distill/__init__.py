@@ -17,6 +17,7 @@ _HOMES = {
     "embed": "distill.commands.embed",
     "cluster": "distill.commands.cluster",
     "probe": "distill.commands.probe",
+    "report": "distill.commands.report",
     "load": "distill.api",
     "create_teacher": "distill.api",
     "create_student": "distill.api",

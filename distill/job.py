@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,11 +24,11 @@ from distill.data.errors import UserError
 from distill.data.files import lock
 from distill.data.manifest import Manifest, read_manifest
 from distill.data.module import AudioData
-from distill.data.sampling import ClusterOrder, Order, UniformOrder
+from distill.data.sampling import ClusterOrder, Draws, Order, UniformOrder
 from distill.data.store import EmbeddingStore
 from distill.objectives import OBJECTIVES
 from distill.objectives.objective import Objective
-from distill.report import draw_losses
+from distill.report import draw_losses, draw_observed, save_figure
 from distill.runs import Run, load_student, save_student
 from distill.settings import Engine, Sampling, as_settings
 from distill.students import STUDENTS
@@ -162,7 +162,7 @@ class Job:
                 f"distill fit --resume true --out {self.run.path}",
                 keep_alive.stopped_by,
             )
-        return self._finish(trainer, module.objective.weights, len(set_aside))
+        return self._finish(trainer, module.objective, len(set_aside))
 
     def introduction(self) -> str:
         """What the teachers and the student are, and where their weights came from."""
@@ -244,18 +244,27 @@ class Job:
             line = str(error).splitlines()[1].strip()
             raise UserError(f"--init_from {source}: its student does not fit this one ({line})") from error
 
-    def _finish(self, trainer: L.Trainer, losses: Iterable[str], set_aside: int) -> Student:
+    def draw(self, objective: Objective) -> None:
+        """Pictures of the run into its report: losses, what was observed, and the objective's own."""
+        names = list(objective.weights)
+        of = f" of {' and '.join(self.teachers)}" if self.teachers else ""
+        draw_losses(self.run.metrics, self.run.report / "losses.png", self._objective["class_path"] + of, names)
+        draw_observed(self.run.metrics, self.run.report / "observed.png", names)
+        first = range(min(4, len(self.manifest)))
+        clips = ClipDataset(self.manifest, self.student.sample_rate, self.crop, self.manifest.classes)
+        loaded = clips.__getitems__(Draws(first, first))
+        if loaded.batch is not None:
+            with torch.inference_mode():
+                for name, figure in objective.pictures(loaded.batch).items():
+                    save_figure(figure, self.run.report / f"{name}.png")
+
+    def _finish(self, trainer: L.Trainer, objective: Objective, set_aside: int) -> Student:
         student = self.student.cpu().eval()
         measured = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("validation_")}
         results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
         card = model_card(student, self.teachers, self.config, results, len(self.manifest) - set_aside)
         save_student(student, self.run.student, card)
-        draw_losses(
-            self.run.metrics,
-            self.run.report / "losses.png",
-            " ".join([self._objective["class_path"], *(["of", " and ".join(self.teachers)] if self.teachers else [])]),
-            list(losses),
-        )
+        self.draw(objective.cpu().eval())
         described = ", ".join(f"{name} {value}" for name, value in results.items())
         print(f"student of {student.parameter_count():,} parameters in {self.run.student} {described}".rstrip())
         return student

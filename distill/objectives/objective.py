@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch
@@ -43,6 +44,10 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """Named, unweighted scalar losses of one batch."""
+
+    def pictures(self, batch: AudioBatch) -> dict[str, Figure]:
+        """Pictures of what was learned, by name, from a batch in evaluation mode; none by default."""
+        return {}
 
     def after_step(self, step: int) -> None:
         """Called after each optimizer step, for moving averages and temperatures."""

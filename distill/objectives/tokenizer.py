@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from distill.alignment import Alignment
@@ -13,6 +15,7 @@ from distill.data.frontend import frame_mask
 from distill.losses import LOSSES
 from distill.objectives.objective import Objective
 from distill.quantizer import CodeUse, GumbelQuantizer
+from distill.report import codes_figure, spectrograms_figure
 from distill.students.hear.frontend import BANDS
 from distill.students.hear.students import TOKEN_HOP, HearTokenizer
 from distill.students.hear.transformer import Block
@@ -112,6 +115,16 @@ class TokenizerDistillation(Objective):
             decoded = block(decoded, ~inside)
         rebuilt = self.to_mel(self.shared(decoded)).unflatten(2, (2, BANDS)).flatten(1, 2)
         return tokens.mel.transpose(1, 2)[:, : rebuilt.shape[1]], rebuilt
+
+    def pictures(self, batch: AudioBatch) -> dict[str, Figure]:
+        """How often each code is chosen, and mel spectrograms beside what their tokens make of them."""
+        use = self.use(torch.zeros(0, dtype=torch.int64, device=self.use.counts.device))
+        title = f"{use['used_codes']:.0f} of {self.student.codes} codes in use, perplexity {use['perplexity']:.0f}"
+        original, rebuilt = (mel.float().cpu().numpy() for mel in self.reconstruct(batch))
+        return {
+            "codes": codes_figure(self.use.counts.double().cpu().numpy(), title),
+            "reconstruction": spectrograms_figure(original, rebuilt, hop=TOKEN_HOP / 2),
+        }
 
     def _reconstruction(self, decoded: Tensor, mel: Tensor, inside: Tensor) -> Tensor:
         """Mean squared error of the two mel frames of each valid token."""

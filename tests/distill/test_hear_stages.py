@@ -266,6 +266,16 @@ def test_the_three_stages_from_the_command_line(
     parts = 0.3 * float(last["reconstruction"]) + 0.35 * (float(last["beats"]) + float(last["ssast"]))
     assert float(last["loss"]) == pytest.approx(parts + 0.1 * float(last["diversity"]), rel=1e-3)
     assert float(last["perplexity"]) >= 1
+    pictures = tmp_path / "tok" / "report"
+    assert {path.name for path in pictures.iterdir()} == {
+        "losses.png",
+        "observed.png",
+        "codes.png",
+        "reconstruction.png",
+    }
+    (pictures / "codes.png").unlink()
+    main(["report", "--run", str(tmp_path / "tok")])
+    assert (pictures / "codes.png").stat().st_size > 0
     student = ["--student", "hear", *options("student", SMALL)]
     mam = ["--objective", "masked_prediction", f"--objective.tokenizer={tmp_path / 'tok'}"]
     main(["fit", *student, *mam, *HERE, "--data", data, "--out", str(tmp_path / "mam")])
