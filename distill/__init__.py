@@ -18,6 +18,7 @@ _HOMES = {
     "cluster": "distill.commands.cluster",
     "probe": "distill.commands.probe",
     "report": "distill.commands.report",
+    "export": "distill.commands.export",
     "load": "distill.api",
     "create_teacher": "distill.api",
     "create_student": "distill.api",

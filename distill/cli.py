@@ -27,6 +27,7 @@ COMMANDS = {
     "embed": "run a teacher or a trained student over audio, into an embedding store",
     "cluster": "k-means over a store, with a report",
     "probe": "score frozen embeddings with a linear classifier",
+    "export": "a trained student as one ONNX file, waveform in",
     "report": "pictures of a run: losses, and what its objective observed and learned",
     "list": "teachers, students, objectives, losses: with licence, sample rate and where weights come from",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from distill.data.errors import UserError
 from distill.data.frontend import frame_mask
@@ -61,6 +62,8 @@ class AcousticModel(nn.Module):
         Returns:
             Shape (batch, time, hidden); what stands after the end of a clip means nothing.
         """
+        if torch.compiler.is_exporting():
+            return self._in_whole_windows(features, lengths)
         if features.shape[1] <= self.window:
             return self.blocks(features, lengths)
         return self._in_windows(features, lengths)
@@ -68,10 +71,26 @@ class AcousticModel(nn.Module):
     def blocks(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """All blocks over (batch, time, hidden), time no longer than a window."""
         inside = frame_mask(lengths, tokens.shape[1])
-        whole = not torch.compiler.is_compiling() and bool(inside.all())
+        whole = not torch.compiler.is_exporting() and bool(inside.all())
         for layer in self.layers:
             tokens = layer(tokens, None if whole else ~inside)
         return tokens
+
+    def _in_whole_windows(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """The same for a graph that takes any length: each clip in as many windows as the longest, and no branches."""
+        clips, time = features.shape[:2]
+        step = self.window - self.overlap
+        count = torch.sym_max(1, (time - self.overlap + step - 1) // step)
+        steps = F.pad(features, (0, 0, 0, (count + 1) * step - time)).unflatten(1, (count + 1, step))
+        windows = torch.cat([steps[:, :-1], steps[:, 1:, : self.overlap]], dim=2)
+        valid = (lengths.unsqueeze(1) - torch.arange(count, device=lengths.device) * step).clamp(0, self.window)
+        # A window that holds nothing new is encoded all the same; its weight is zero.
+        first = torch.arange(count, device=lengths.device) == 0
+        used = (first | (valid > self.overlap)).to(features.dtype).unsqueeze(2)
+        encoded = self.blocks(windows.flatten(0, 1), valid.flatten().clamp(min=1)).unflatten(0, (clips, count))
+        weights = self.taper.to(features.dtype) * used
+        sums = _overlapped(encoded * weights.unsqueeze(3), step)
+        return (sums / _overlapped(weights.unsqueeze(3), step).clamp(min=1e-8))[:, :time]
 
     def _in_windows(self, features: Tensor, lengths: Tensor) -> Tensor:
         """The windows of all clips, blended where they overlap; those of equal length are encoded together."""
@@ -91,3 +110,10 @@ class AcousticModel(nn.Module):
                     sums[clip, start : start + size] += window * taper
                     weights[clip, start : start + size] += taper
         return sums / weights.clamp(min=1e-8)
+
+
+def _overlapped(windows: Tensor, step: int) -> Tensor:
+    """The sum of windows (clips, count, window, dim) that begin every `step`: (clips, (count + 1) * step, dim)."""
+    beginnings, ends = windows[:, :, :step], windows[:, :, step:]
+    ends = F.pad(ends, (0, 0, 0, step - ends.shape[2]))
+    return F.pad(beginnings.flatten(1, 2), (0, 0, 0, step)) + F.pad(ends.flatten(1, 2), (0, 0, step, 0))

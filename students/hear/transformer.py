@@ -57,11 +57,9 @@ class RelativeAttention(nn.Module):
         by_content = (query + self.content_bias.unsqueeze(1)) * scale
         by_position = (query + self.position_bias.unsqueeze(1)) * scale
         unheard = None if outside is None else outside[:, None, None, :]
-        # A graph for any length cannot count its pieces.
-        piece = time if torch.compiler.is_compiling() else _QUERIES
         attended = []
-        for first in range(0, time, piece):
-            count = min(piece, time - first)
+        for first in range(0, time, _QUERIES):
+            count = min(_QUERIES, time - first)
             rows = slice(self.reach - first - count, self.reach - first + time)
             scores = by_content[:, :, first : first + count] @ key.transpose(2, 3)
             band = by_position[:, :, first : first + count] @ self.position_keys[rows].T
