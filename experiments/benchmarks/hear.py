@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import copy
+import resource
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
-from measure import ROOT, Row, compare, table, write_section
+from measure import ROOT, Row, compare, paired, table, write_section
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.batch import AudioBatch
+from distill.commands.export import write_onnx
+from distill.data.batch import AudioBatch, Embeddings
+from distill.objectives.masked import MaskedTokenPrediction
+from distill.objectives.objective import Objective
+from distill.objectives.tokenizer import TokenizerDistillation
+from distill.quantizer import GumbelQuantizer, Quantized
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.classifier import HearClassifier
 from distill.students.hear.frontend import HearFrontEnd, Spectra
+from distill.students.hear.students import Hear, HearTokenizer
 from distill.students.hear.transformer import Block, RelativeAttention
+from distill.teachers.teacher import Teacher
 
 GFLOP_10_S = 18.2  # that the forward pass of a clip of 10 s needs, windows cropped
+
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class LiteralAttention(RelativeAttention):
@@ -112,12 +128,12 @@ class LiteralFrontEnd(HearFrontEnd):
         return (logarithm - mean) / (logarithm.std(dim=(1, 2), keepdim=True, correction=0) + 1e-6)
 
 
-def literal(model: nn.Module) -> nn.Module:
+def literal(model: M) -> M:
     """A copy that computes as the formulas are published."""
     model = copy.deepcopy(model)
     kinds: dict[type, type] = {
         RelativeAttention: LiteralAttention, Block: LiteralBlock, AcousticModel: LiteralAcousticModel,
-        HearFrontEnd: LiteralFrontEnd,
+        HearFrontEnd: LiteralFrontEnd, GumbelQuantizer: LiteralQuantizer,
     }  # fmt: skip
     for module in model.modules():
         module.__class__ = kinds.get(type(module), type(module))
@@ -169,12 +185,134 @@ def inference() -> tuple[list[Row], list[str]]:
     return [compare(what, ours, theirs, 2.3, "literal transcription", ratio)], [note]
 
 
+class LiteralQuantizer(GumbelQuantizer):
+    """Every code of every token is multiplied by whether it was chosen, as published."""
+
+    def forward(self, logits: Tensor, inside: Tensor, noise: Tensor | None = None) -> Quantized:
+        chosen = F.gumbel_softmax(logits, tau=float(self.temperature), hard=True)
+        products = chosen.unsqueeze(-1) * self.codebook
+        vectors = self.project(products.sum(-2))
+        mean = logits.softmax(-1)[inside].mean(0)
+        return Quantized(vectors, chosen.argmax(-1), (mean - 1 / len(self.codebook)).square().sum())
+
+
+class Told(Teacher):
+    """Frames of 768 numbers every 20 ms, at no cost."""
+
+    sample_rate = 16_000
+
+    def encode(self, batch: AudioBatch) -> Embeddings:
+        times = 0.0175 + 0.02 * torch.arange(batch.waveform.shape[1] // 320)
+        frames = torch.ones(len(batch), len(times), 768)
+        return Embeddings.of_frames(frames, times, torch.ones(frames.shape[:2], dtype=torch.bool))
+
+
+def stage_two() -> MaskedTokenPrediction:
+    torch.manual_seed(0)
+    return MaskedTokenPrediction(Hear(), HearTokenizer()).train()
+
+
+def step(objective: Objective, batch: AudioBatch) -> Callable[[], None]:
+    def run() -> None:
+        objective.zero_grad()
+        objective.total(objective(batch)).backward()
+
+    return run
+
+
+def training() -> tuple[list[Row], list[str]]:
+    batch = AudioBatch.of(torch.randn(16, 96_000) * 0.1, 16_000)
+    ours, rival = stage_two(), literal(stage_two())
+    seconds, theirs, ratio = paired(step(ours, batch), step(rival, batch), pairs=3)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step(ours, batch)()
+    events = sorted(profile.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    shares = ", ".join(
+        f"{event.key.removeprefix('aten::')} {event.self_cpu_time_total / total:.0%}" for event in events[:6]
+    )
+    row = compare("stage 2, step of 16 x 6 s, two threads", seconds, theirs, 1.3, "literal transcription", ratio)
+    return [row], [f"- Where the time of that step goes: {shares}."]
+
+
+def stage_one_memory(kind: str) -> None:
+    """Prints the memory that a step of stage 1 at batch 32 x 6 s adds at its peak, in GiB."""
+    torch.manual_seed(0)
+    objective = TokenizerDistillation(HearTokenizer(), {"told": Told()}, alignment="index").train()
+    if kind == "literal":
+        objective = literal(objective)
+    batch = AudioBatch.of(torch.randn(32, 96_000) * 0.1, 16_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step(objective, batch)()
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
+
+
+def length(seconds: str) -> None:
+    """Prints CPU seconds and GiB at the peak of embedding one clip."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    student = Hear().eval()
+    waveform = torch.randn(round(float(seconds) * 16_000)) * 0.1
+    student.embed(waveform[:16_000], 16_000)
+    spent = cpu_seconds(lambda: student.embed(waveform, 16_000))
+    print(spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def alone(*words: str) -> list[float]:
+    """Numbers that this file prints in a process of its own."""
+    ended = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, cwd=ROOT)
+    return [float(word) for word in ended.stdout.split()]
+
+
+def memory() -> Row:
+    ours, theirs = alone("memory", "ours")[0], alone("memory", "literal")[0]
+    what = "stage 1, peak memory of a step of 32 x 6 s"
+    return what, f"{ours:.2f} GiB", f"{theirs:.2f} GiB (literal transcription)", theirs / ours, 2.0
+
+
+def lengths() -> list[str]:
+    measured = {seconds: alone("length", str(seconds)) for seconds in (1, 3, 10, 30, 60, 120, 300, 600)}
+    slope = np.polyfit(np.log(list(measured)), np.log([spent for spent, _ in measured.values()]), 1)[0]
+    costs = ", ".join(f"{seconds} s: {spent:.2f}" for seconds, (spent, _) in measured.items())
+    peaks = ", ".join(f"{seconds} s: {measured[seconds][1]:.2f}" for seconds in (1, 60, 120, 300, 600))
+    return [
+        f"- `hear`, CPU seconds against length, one thread: {costs}. Exponent {slope:.3f} (wanted: at most 1.05).",
+        f"- Peak memory of the process, GiB: {peaks}.",
+    ]
+
+
+def onnx() -> str:
+    import onnxruntime
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = HearClassifier(classes=50).eval()
+    waveform = torch.randn(1, 160_000) * 0.1
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False):
+        write_onnx(model, Path(folder) / "hear.onnx")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(str(Path(folder) / "hear.onnx"), options)
+    batch = AudioBatch.of(waveform, 16_000)
+    with torch.inference_mode():
+        theirs = session.run(["logits"], {"waveform": waveform.numpy()})[0]
+        difference = float(np.abs(theirs - model(batch).logits.numpy()).max())
+        runtime, eager, _ = paired_cpu(
+            lambda: session.run(["logits"], {"waveform": waveform.numpy()}), lambda: model(batch), 7
+        )
+    torch.set_num_threads(2)
+    return (
+        f"- ONNX of `hear_classifier`, 10 s, one thread, CPU time: onnxruntime {runtime:.3f} s, eager {eager:.3f} s; "
+        f"logits equal to {difference:.0e}."
+    )
+
+
 def main() -> None:
     rows, notes = inference()
-    write_section("HEAR", [*table(rows), "", *notes])
+    more, profile = training()
+    rows += [*more, memory()]
+    write_section("HEAR", [*table(rows), "", *notes, *profile, *lengths(), onnx()])
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-    rows, notes = inference()
-    print(*rows, *notes, sep="\n")
+    {"memory": stage_one_memory, "length": length}[sys.argv[1]](sys.argv[2])
