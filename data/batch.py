@@ -68,6 +68,16 @@ class AudioBatch:
         after_end = torch.arange(waveform.shape[1], device=waveform.device) >= lengths.unsqueeze(1)
         return replace(self, waveform=waveform.masked_fill(after_end, 0), lengths=lengths, sample_rate=sample_rate)
 
+    def mix(self, partners: Tensor, shares: Tensor) -> AudioBatch:
+        """Each clip times its share, plus the clip at `partners` times the rest, labels too; both (batch,)."""
+        share = shares.unsqueeze(1)
+        return replace(
+            self,
+            waveform=share * self.waveform + (1 - share) * self.waveform[partners],
+            lengths=torch.maximum(self.lengths, self.lengths[partners]),
+            labels=share * self.labels + (1 - share) * self.labels[partners],
+        )
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> AudioBatch:
         """The same clips on another device. Lightning calls it."""
         return replace(
@@ -108,6 +118,15 @@ class Embeddings(NamedTuple):
             weights = frame_mask.to(frames.dtype).unsqueeze(-1)
             clip = (frames * weights).sum(1) / weights.sum(1).clamp(min=1)
         return cls(clip, frames, frame_times, frame_mask, clip.new_zeros(len(clip), 0))
+
+    def mix(self, partners: Tensor, shares: Tensor) -> Embeddings:
+        """Clip and frame embeddings of mixed clips, as if mixing sounds mixed them; both arguments (batch,)."""
+        clip, frames = shares.unsqueeze(1), shares.view(-1, 1, 1)
+        return self._replace(
+            clip=clip * self.clip + (1 - clip) * self.clip[partners],
+            frames=frames * self.frames + (1 - frames) * self.frames[partners],
+            frame_mask=self.frame_mask & self.frame_mask[partners],
+        )
 
     @classmethod
     def of_clip(cls, clip: Tensor) -> Embeddings:

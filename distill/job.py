@@ -74,8 +74,6 @@ class Job:
         self.validation: float = settings["validation"]
         self.fold = str(settings["fold"])
         self.store_path = Path(settings["store"] or run.path / "embeddings")
-        if self.sampling.policy == "cluster" and self.live:
-            raise UserError("--sampling.policy cluster needs the teacher's stored embeddings; leave --live out")
         named = normalise(settings["objective"], OBJECTIVES)
         kind: Any = OBJECTIVES.find(named["class_path"])
         self.takes_teachers = "teachers" in inspect.signature(kind).parameters
@@ -96,7 +94,11 @@ class Job:
             self._take_weights(settings["init_from"])
         self._objective = complete(named, OBJECTIVES, given={"student", "teachers"})
         # A mistake in its options shows now, and not after the embedding.
-        self.reads_frames = self.objective(self.teachers).reads_frames
+        objective = self.objective(self.teachers)
+        self.reads_frames = objective.reads_frames
+        wants = "clusters" if self.sampling.policy == "cluster" else objective.needs_store
+        if self.live and wants:
+            raise UserError(f"{wants} are made from the teacher's stored embeddings; leave --live out")
         named_teachers = [normalise(teacher, TEACHERS) for teacher in self.teachers.values()]
         self.config: dict[str, Any] = {
             **settings,
@@ -148,7 +150,10 @@ class Job:
         rates = [teacher.sample_rate for teacher in teachers.values() if not isinstance(teacher, Precomputed)]
         data = self.data(manifest, max([self.student.sample_rate, *rates]))
         steps = len(data.sampler())
-        module = Distiller(self.objective(teachers), self.optimizer, steps)
+        objective = self.objective(teachers)
+        if objective.needs_clusters:
+            objective.clusters = self.clusters()
+        module = Distiller(objective, self.optimizer, steps)
         keep_alive = KeepAlive(self.run.checkpoints, data, self.engine.checkpoint_minutes)
         torch.manual_seed(self.seed + 2)
         with _quiet():
@@ -201,12 +206,16 @@ class Job:
         draws = self.sampling.draws or len(train)
         if self.sampling.policy == "uniform":
             return UniformOrder(len(train), self.seed, draws)
+        label = self.clusters()
+        return ClusterOrder(torch.tensor([label[row.id] for row in train.rows]).numpy(), self.seed, draws)
+
+    def clusters(self) -> dict[str, int]:
+        """Cluster of each clip by its id, from the embeddings of the first teacher."""
         store = EmbeddingStore(self.embeddings(next(iter(self.teachers))))
         clusters = clustering_of(
             store, self.run.path / "clusters", self.sampling.clusters, normalise=False, seed=self.seed
         )
-        label = dict(zip(clusters.ids, clusters.labels.tolist(), strict=True))
-        return ClusterOrder(torch.tensor([label[row.id] for row in train.rows]).numpy(), self.seed, draws)
+        return dict(zip(clusters.ids, clusters.labels.tolist(), strict=True))
 
     def _trainer(self, data: AudioData, callbacks: list[L.Callback]) -> L.Trainer:
         return L.Trainer(

@@ -6,6 +6,35 @@ import torch
 from torch import Tensor, nn
 
 
+class Whiten(nn.Module):
+    """Takes embeddings to mean 0 and covariance 1, along the directions in which they vary.
+
+    Args:
+        dim: Columns.
+        least: Share of the mean variance below which a direction counts as noise and is not blown up.
+    """
+
+    def __init__(self, dim: int, least: float = 1e-3) -> None:
+        super().__init__()
+        self.least = least
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("directions", torch.eye(dim))
+        self.mean: Tensor
+        self.directions: Tensor
+
+    def fit(self, vectors: Tensor) -> None:
+        """Take the statistics of (rows, dim)."""
+        centred = vectors.double() - vectors.double().mean(0)
+        variances, directions = torch.linalg.eigh(centred.T @ centred / len(vectors))
+        scale = (variances.clamp(min=0) + self.least * variances.mean()).clamp(min=1e-12).rsqrt()
+        self.mean.copy_(vectors.double().mean(0))
+        self.directions.copy_(directions * scale)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Whiten (rows, dim)."""
+        return (vectors - self.mean) @ self.directions
+
+
 class Standardise(nn.Module):
     """Takes each column to mean 0 and variance 1.
 

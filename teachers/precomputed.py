@@ -68,10 +68,13 @@ class Precomputed(Teacher):
         times = self.store.frame_times
         return float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
 
-    def sample(self, rows: int) -> NDArray[np.float32]:
-        """At most so many of the stored embeddings, evenly over the store. Shape (rows, dim)."""
+    def sample(self, clips: int, frames: bool = False) -> NDArray[np.float32]:
+        """Embeddings, or frames, of at most so many clips, evenly over the store. Shape (rows, dim)."""
         stored = len(self.store)
-        return self.store.read_rows(np.linspace(0, stored - 1, min(rows, stored)).astype(np.int64))
+        rows = np.linspace(0, stored - 1, min(clips, stored)).astype(np.int64)
+        if frames:
+            return np.concatenate(self.store.frames([self.store.ids[row] for row in rows.tolist()]))
+        return self.store.read_rows(rows)
 
     @torch.no_grad()
     def forward(self, batch: AudioBatch) -> Embeddings:

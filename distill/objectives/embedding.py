@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from distill.alignment import Alignment
+from distill.components import build
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, require_one_of
 from distill.losses import LOSSES, Loss
 from distill.objectives.objective import Objective
-from distill.statistics import Standardise
+from distill.statistics import Standardise, Whiten
 from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
 
 LEVELS = ("clip", "frame")
-TARGETS = ("auto", "raw", "standardised")
-_STATISTICS_ROWS = 50_000
+TARGETS = ("auto", "raw", "standardised", "whitened")
+MIXED = ("mixed", "heard")
+_STATISTICS_CLIPS = 50_000
 
 
 class EmbeddingDistillation(Objective):
@@ -31,11 +34,15 @@ class EmbeddingDistillation(Objective):
     Args:
         student: Encoder to train.
         teachers: Encoders to imitate by name, live or `Precomputed`.
-        loss: Registered name of a loss.
+        loss: Registered name of a loss, or {class_path: NAME, init_args: {...}} for one with options.
         level: "clip" embeddings or "frame" embeddings, paired by time.
         alignment: How frames are paired; see `distill.alignment.Alignment`.
-        targets: "raw" embeddings, or "standardised" to mean 0 and variance 1 in each column, by the statistics of the
-            store or, live, of all that was seen; "auto" is raw with one teacher and standardised with several.
+        targets: "raw" embeddings; "standardised" to mean 0 and variance 1 in each column, by the statistics of the
+            store or, live, of all that was seen; or "whitened", by those of the store. "auto" is raw with one teacher
+            and standardised with several.
+        mixup: Strength of mixing pairs of clips in training: shares are drawn from Beta(mixup, mixup); 0 mixes none.
+        mixup_targets: "mixed": the teachers' embeddings of the two clips are mixed as the sounds are; "heard": live
+            teachers hear the mixture.
         hidden: Width of the projector; 0 is 4/3 of the student's embedding, as 1280 is of 960 in the paper.
         dropout: Share of hidden units that are dropped.
         weights: Weight of each teacher's loss, by name; 1 where not named.
@@ -48,10 +55,12 @@ class EmbeddingDistillation(Objective):
         self,
         student: Student,
         teachers: Mapping[str, Teacher],
-        loss: str = "cosine",
+        loss: str | dict[str, Any] = "cosine",
         level: str = "clip",
         alignment: str = "auto",
         targets: str = "auto",
+        mixup: float = 0.0,
+        mixup_targets: str = "mixed",
         hidden: int = 0,
         dropout: float = 0.2,
         weights: Mapping[str, float] | None = None,
@@ -61,8 +70,14 @@ class EmbeddingDistillation(Objective):
             raise UserError("--teacher is wanted: whose embeddings shall the student imitate?")
         require_one_of("--objective.level", level, LEVELS)
         require_one_of("--objective.targets", targets, TARGETS)
+        require_one_of("--objective.mixup_targets", mixup_targets, MIXED)
+        stored = [name for name, teacher in teachers.items() if isinstance(teacher, Precomputed)]
+        if mixup and mixup_targets == "heard" and stored:
+            raise UserError(f"--objective.mixup_targets heard: the stored {stored[0]!r} cannot hear a mixture; --live")
+        self.mixup, self.heard = mixup, mixup_targets == "heard"
         self.reads_frames = level == "frame"
-        standardised = targets == "standardised" or (targets == "auto" and len(teachers) > 1)
+        if targets == "auto":
+            targets = "standardised" if len(teachers) > 1 else "raw"
         hidden = hidden or (student.frame_dim if self.reads_frames else student.clip_dim) * 4 // 3
         self.imitations = nn.ModuleDict()
         for name, teacher in teachers.items():
@@ -71,12 +86,46 @@ class EmbeddingDistillation(Objective):
             projector = nn.Sequential(
                 nn.Linear(dims[0], hidden), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(hidden, dims[1])
             )
-            self.imitations[name] = Imitation(teacher, projector, LOSSES.find(loss), paired, standardised)
+            self.imitations[name] = Imitation(teacher, projector, build_loss(loss), paired, targets)
+        self.needs_clusters = bool(getattr(build_loss(loss), "needs_clusters", False))
+        self.needs_store = "whitened targets" if targets == "whitened" else "clusters" if self.needs_clusters else ""
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """The loss of each teacher, by its name."""
-        embeddings = self.student(batch)
-        return {name: imitation(embeddings, batch) for name, imitation in self.imitations.items()}
+        mixed, mix = batch, None
+        if self.training and self.mixup:
+            mix = draw_mixup(len(batch), self.mixup, batch.waveform.device)
+            mixed = batch.mix(*mix)
+        embeddings = self.student(mixed)
+        clusters = None
+        if self.needs_clusters:
+            known = [self.clusters[clip_id] for clip_id in batch.ids]
+            clusters = torch.tensor(known, device=embeddings.clip.device)
+        losses = {}
+        for name, imitation in self.imitations.items():
+            assert isinstance(imitation, Imitation)
+            target = imitation.teacher(mixed if self.heard else batch)
+            if mix is not None and not self.heard:
+                target = target.mix(*mix)
+            losses[name] = imitation(embeddings, target, clusters)
+        return losses
+
+
+def build_loss(spec: str | Mapping[str, Any]) -> Loss:
+    """A loss from its name or from {class_path, init_args}. Raises UserError."""
+    found: Any = LOSSES.find(spec if isinstance(spec, str) else str(spec.get("class_path")))
+    if isinstance(found, type):
+        try:
+            return build(spec, LOSSES)  # type: ignore[return-value]
+        except ValueError as error:
+            raise UserError(f"--objective.loss: {error}") from error
+    return found
+
+
+def draw_mixup(clips: int, strength: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """A partner for each clip, and the clip's own share, at least a half; both (clips,) (Zhang et al. 2018)."""
+    shares = torch.distributions.Beta(strength, strength).sample((clips,))
+    return torch.randperm(clips).to(device), torch.maximum(shares, 1 - shares).to(device)
 
 
 class Imitation(nn.Module):
@@ -87,32 +136,41 @@ class Imitation(nn.Module):
         projector: From the student's embedding to the teacher's.
         loss: Between the two.
         alignment: How frames are paired; None imitates clip embeddings.
-        standardised: Whether the teacher's embeddings are standardised first.
+        targets: "raw", "standardised" or "whitened".
+
+    Raises:
+        UserError: whitening without a store to take statistics from.
     """
 
     def __init__(
-        self, teacher: Teacher, projector: nn.Module, loss: Loss, alignment: Alignment | None, standardised: bool
+        self, teacher: Teacher, projector: nn.Module, loss: Loss, alignment: Alignment | None, targets: str
     ) -> None:
         super().__init__()
         self.teacher, self.projector, self.loss, self.alignment = teacher, projector, loss, alignment
-        self.standardise: Standardise | None = None
-        if standardised:
-            self.standardise = Standardise(teacher.frame_dim if alignment else teacher.clip_dim)
-            if isinstance(teacher, Precomputed):
-                self.standardise.fit(torch.from_numpy(teacher.sample(_STATISTICS_ROWS)))
+        self.needs_clusters = bool(getattr(loss, "needs_clusters", False))
+        self.normalise: Standardise | Whiten | None = None
+        if targets == "raw":
+            return
+        dim = teacher.frame_dim if alignment else teacher.clip_dim
+        self.normalise = Whiten(dim) if targets == "whitened" else Standardise(dim)
+        if isinstance(teacher, Precomputed):
+            clips = _STATISTICS_CLIPS // (20 if alignment else 1)
+            self.normalise.fit(torch.from_numpy(teacher.sample(clips, frames=alignment is not None)))
 
-    def forward(self, student: Embeddings, batch: AudioBatch) -> Tensor:
-        """Loss of one batch, given what the student makes of it."""
-        prediction, target = self._pair(student, self.teacher(batch))
+    def forward(self, student: Embeddings, teacher: Embeddings, clusters: Tensor | None = None) -> Tensor:
+        """Loss of one batch, given what the two make of it; `clusters` (batch,) for losses that want them."""
+        prediction, target, clips = self._pair(student, teacher)
         if len(target) == 0:  # clips shorter than the frames that they would be compared in
             return prediction.sum() * 0
-        if self.standardise is not None:
-            target = self.standardise(target)
+        if self.normalise is not None:
+            target = self.normalise(target)
+        if clusters is not None and self.needs_clusters:
+            return self.loss(self.projector(prediction), target, clusters[clips])
         return self.loss(self.projector(prediction), target)
 
-    def _pair(self, student: Embeddings, teacher: Embeddings) -> tuple[Tensor, Tensor]:
-        """What is compared: (clips, dim) of both, or (valid frames of all clips, dim) of both."""
+    def _pair(self, student: Embeddings, teacher: Embeddings) -> tuple[Tensor, Tensor, Tensor]:
+        """What is compared (rows, dim) of both, and the clip of each row: all clips, or the valid frames of all."""
         if self.alignment is None:
-            return student.clip, teacher.clip
+            return student.clip, teacher.clip, torch.arange(len(student.clip), device=student.clip.device)
         pairs = self.alignment(student, teacher)
-        return pairs.student[pairs.mask], pairs.teacher[pairs.mask]
+        return pairs.student[pairs.mask], pairs.teacher[pairs.mask], pairs.mask.nonzero()[:, 0]

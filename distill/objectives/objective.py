@@ -25,11 +25,16 @@ class Objective(nn.Module, ABC):
     Attributes:
         reads_frames: Whether the teachers' frames are needed, which a store of clip embeddings has not.
         reads_labels: Whether the data must have labels.
+        needs_clusters: Whether it asks for `clusters`.
+        needs_store: What is made from the teachers' stored embeddings, in words, where something is.
+        clusters: Cluster of each training clip by its id, where it asks for them.
         observed: What the last forward measured beside its losses, by name; logged and not minimised.
     """
 
     reads_frames = False
     reads_labels = False
+    needs_clusters = False
+    needs_store = ""
 
     def __init__(
         self, student: Student, published: Mapping[str, float], weights: Mapping[str, float] | None = None
@@ -40,6 +45,7 @@ class Objective(nn.Module, ABC):
         self.student = student
         self.weights = {**published, **(weights or {})}
         self.observed: dict[str, float] = {}
+        self.clusters: dict[str, int] = {}
 
     @abstractmethod
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:

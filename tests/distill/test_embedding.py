@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ import distill
 from distill.cli import main
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
-from distill.objectives.embedding import EmbeddingDistillation
-from distill.statistics import Standardise
+from distill.objectives.embedding import EmbeddingDistillation, draw_mixup
+from distill.statistics import Standardise, Whiten
 from tests.conftest import GOLDEN
 from tests.distill.test_fit import fit
 from tests.own_parts import Loudness, TinyConvolution
@@ -198,3 +199,79 @@ def test_a_trained_student_is_the_next_teacher(sounds: Callable[..., Path], tmp_
     words = ["--data", data, "--out", str(tmp_path / "second")]
     main(["fit", "--teacher", "frozen", "--teacher.student", str(tmp_path / "first"), *SMALL, *HERE, *words])
     assert "distilled from frozen" in (tmp_path / "second" / "student" / "README.md").read_text()
+
+
+def test_whitened_targets_have_covariance_one() -> None:
+    vectors = torch.randn(500, 4) @ torch.randn(4, 6) * 3 + 1  # of rank 4 in 6 columns
+    whiten = Whiten(6)
+    whiten.fit(vectors)
+    white = whiten(vectors)
+    variances = torch.linalg.eigvalsh(white.T @ white / 500)
+    assert variances[2:].tolist() == pytest.approx([1] * 4, abs=0.05)
+    assert variances[:2].max() < 0.01  # directions without variance stay silent
+
+
+def test_mixup_mixes_sounds_and_targets_alike() -> None:
+    teacher = Loudness(bands=4)
+    objective = EmbeddingDistillation(TinyConvolution(), {"one": teacher}, loss="mse", mixup=1.0, dropout=0.0)
+    data = batch(6)
+    torch.manual_seed(3)
+    loss = objective(data)["one"]
+    torch.manual_seed(3)
+    partners, shares = draw_mixup(6, 1.0, torch.device("cpu"))
+    assert float(shares.min()) >= 0.5
+    mixed = data.waveform * shares.unsqueeze(1) + data.waveform[partners] * (1 - shares.unsqueeze(1))
+    clip = teacher(data).clip
+    target = clip * shares.unsqueeze(1) + clip[partners] * (1 - shares.unsqueeze(1))
+    prediction = objective.imitations["one"].projector(objective.student(AudioBatch.of(mixed, 16_000)).clip)
+    torch.testing.assert_close(loss, (prediction - target).square().mean())
+    objective.eval()
+    assert objective(data)["one"].item() == objective(data)["one"].item()  # nothing is drawn in evaluation
+
+
+def test_a_live_teacher_may_hear_the_mixture() -> None:
+    options: dict[str, Any] = {"loss": "mse", "mixup": 1.0, "dropout": 0.0}
+    losses = []
+    for heard in ("mixed", "heard"):
+        torch.manual_seed(0)
+        objective = EmbeddingDistillation(TinyConvolution(), {"one": Loudness()}, mixup_targets=heard, **options)
+        torch.manual_seed(1)
+        losses.append(objective(batch(6))["one"].item())
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"loss": "hybrid"},
+        {"loss": {"class_path": "contrastive", "init_args": {"temperature": 0.2, "learned": True}}},
+        {"loss": "cluster_aware", "level": "frame"},
+        {"loss": "relational", "targets": "whitened", "mixup": 0.3},
+        {"loss": "decoupled", "targets": "standardised", "level": "frame", "mixup": 0.3},
+    ],
+)
+def test_every_kind_of_loss_trains(objective: dict[str, Any], sounds: Callable[..., Path], tmp_path: Path) -> None:
+    sizes = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 1}
+    parts = {
+        "student": {"class_path": "hear", "init_args": sizes},
+        "objective": {"class_path": "embedding", "init_args": objective},
+    }
+    fit(sounds(12, seconds=0.8), tmp_path / "run", epochs=2, sampling=distill.Sampling(clusters=3), **parts)
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        assert all(np.isfinite(float(row["loss"])) for row in csv.DictReader(file) if row["loss"])
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ({"loss": "hybrid"}, "clusters are made from the teacher's stored embeddings"),
+        ({"targets": "whitened"}, "whitened targets are made from"),
+        ({"loss": {"class_path": "contrastive", "init_args": {"temperature": 0.0}}}, "temperature 0"),
+        ({"loss": {"class_path": "contrastve"}}, "did you mean 'contrastive'"),
+    ],
+)
+def test_what_a_loss_cannot_have(
+    objective: dict[str, Any], message: str, sounds: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        fit(sounds(8), tmp_path / "run", live=True, objective={"class_path": "embedding", "init_args": objective})
