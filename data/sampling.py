@@ -94,6 +94,25 @@ class ClusterOrder(Order):
         return self._by_cluster[place].astype(np.int64)
 
 
+class WeightedOrder(Order):
+    """Draw clips with replacement, each with its weight; 8 bytes a clip.
+
+    Args:
+        weights: Not negative, and not all 0. Shape (clips,).
+        seed: Another seed is another order.
+        epoch_length: Draws in an epoch; None is as many as there are clips.
+    """
+
+    def __init__(self, weights: NDArray[np.float64], seed: int = 0, epoch_length: int | None = None) -> None:
+        super().__init__(epoch_length or len(weights), seed)
+        self._ends = np.cumsum(weights)
+
+    def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        """Clips drawn at positions `start` to `stop` of an epoch."""
+        draw = _uniform(self.seed, epoch, start, stop) * self._ends[-1]
+        return np.searchsorted(self._ends, draw, side="right").astype(np.int64)
+
+
 def cluster_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     """S-SONDO's probability of each clip: 1 / (non-empty clusters * clips in its cluster). Sums to 1."""
     sizes = np.bincount(labels)

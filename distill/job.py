@@ -8,23 +8,34 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from distill.card import model_card
 from distill.commands.cluster import clustering_of
 from distill.commands.embed import fill_store, report_set_aside
-from distill.components import build, build_named, complete, describe, normalise
+from distill.components import build, build_named, complete, describe, normalise, plain
 from distill.data.dataset import ClipDataset, Crop
 from distill.data.errors import UserError
 from distill.data.files import lock
+from distill.data.hierarchy import (
+    cap,
+    collapse_duplicates,
+    default_levels,
+    effective_number,
+    hierarchy,
+    hierarchy_weights,
+    label_weights,
+    temper,
+)
 from distill.data.manifest import Manifest, read_manifest
 from distill.data.module import AudioData
-from distill.data.sampling import ClusterOrder, Draws, Order, UniformOrder
+from distill.data.sampling import ClusterOrder, Draws, Order, UniformOrder, WeightedOrder, cluster_weights
 from distill.data.store import EmbeddingStore
 from distill.objectives import OBJECTIVES
 from distill.objectives.objective import Objective
@@ -96,13 +107,15 @@ class Job:
         # A mistake in its options shows now, and not after the embedding.
         objective = self.objective(self.teachers)
         self.reads_frames = objective.reads_frames
-        wants = "clusters" if self.sampling.policy == "cluster" else objective.needs_store
+        wants = self.sampling.needs_store or objective.needs_store
+        if wants and not self.teachers:
+            raise UserError(f"{wants} are made from a teacher's embeddings: --teacher is wanted")
         if self.live and wants:
             raise UserError(f"{wants} are made from the teacher's stored embeddings; leave --live out")
         named_teachers = [normalise(teacher, TEACHERS) for teacher in self.teachers.values()]
         self.config: dict[str, Any] = {
             **settings,
-            **{name: asdict(getattr(self, name)) for name in ("crop", "sampling", "optimizer", "engine")},
+            **{name: plain(getattr(self, name)) for name in ("crop", "sampling", "optimizer", "engine")},
             "teacher": named_teachers[0] if len(named_teachers) == 1 else named_teachers or None,
             "student": normalise(self.student, STUDENTS),
             "objective": self._objective,
@@ -203,11 +216,39 @@ class Job:
         return AudioData(clips, watched, self._order(train), self.batch_size, self.epochs, self.engine.workers)
 
     def _order(self, train: Manifest) -> Order:
-        draws = self.sampling.draws or len(train)
-        if self.sampling.policy == "uniform":
+        sampling, draws = self.sampling, self.sampling.draws or len(train)
+        plain = sampling.temper == 1 and not sampling.max_repeats and not sampling.duplicates
+        if plain and sampling.policy == "uniform":
             return UniformOrder(len(train), self.seed, draws)
-        label = self.clusters()
-        return ClusterOrder(torch.tensor([label[row.id] for row in train.rows]).numpy(), self.seed, draws)
+        if plain and sampling.policy == "cluster":
+            label = self.clusters()
+            return ClusterOrder(np.array([label[row.id] for row in train.rows]), self.seed, draws)
+        weights = self._weights(train)
+        if sampling.max_repeats:
+            weights = cap(weights, sampling.max_repeats / draws)
+        print(f"sampling: as many different clips as {effective_number(weights):.0f} drawn equally often would be")
+        return WeightedOrder(weights, self.seed, draws)
+
+    def _weights(self, train: Manifest) -> NDArray[np.float64]:
+        """Probability of each training clip, before a limit on repeats."""
+        sampling, ids = self.sampling, [row.id for row in train.rows]
+        weights = np.ones(len(train))
+        if sampling.policy == "label":
+            index = {name: number for number, name in enumerate(train.classes)}
+            weights = label_weights([[index[label] for label in row.labels] for row in train.rows])
+            if not weights.any():
+                raise UserError("--sampling.policy label: the data has no labels")
+        if sampling.policy == "cluster":
+            label = self.clusters()
+            weights = cluster_weights(np.array([label[clip_id] for clip_id in ids]))
+        if sampling.needs_store:
+            embeddings = EmbeddingStore(self.embeddings(next(iter(self.teachers))))[ids]
+            if sampling.policy == "hierarchical":
+                levels = sampling.levels or default_levels(len(train))
+                weights = hierarchy_weights(hierarchy(embeddings, levels, seed=self.seed))
+            if sampling.duplicates:
+                weights = weights * collapse_duplicates(embeddings, sampling.duplicates)
+        return temper(weights, sampling.temper)
 
     def clusters(self) -> dict[str, int]:
         """Cluster of each clip by its id, from the embeddings of the first teacher."""

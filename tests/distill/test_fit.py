@@ -290,3 +290,37 @@ def test_a_job_writes_its_config_so_that_it_builds_the_same(sounds: Callable[...
     fit(sounds(8), tmp_path / "run", epochs=1)
     run = Run(tmp_path / "run")
     assert Job(run, run.config).config == run.config
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {"policy": "hierarchical", "levels": [6, 2]},
+        {"policy": "cluster", "clusters": 3, "temper": 0.5, "max_repeats": 3.0},
+        {"policy": "label"},
+        {"duplicates": 0.999},
+    ],
+)
+def test_other_ways_of_drawing(
+    sampling: dict[str, Any], sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = sounds(12)
+    if sampling.get("policy") == "label":
+        rows = "".join(f"{path.relative_to(data)},{path.parent.name}\n" for path in sorted(data.rglob("*.wav")))
+        data = data / "clips.csv"
+        data.write_text("path,label\n" + rows)
+    fit(data, tmp_path / "run", sampling=sampling)
+    assert "drawn equally often" in capsys.readouterr().out
+    run = Run(tmp_path / "run")
+    assert Job(run, run.config).config == run.config
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [({"temper": 2.0}, "temper"), ({"policy": "label"}, "no labels"), ({"max_repeats": 0.01}, "max_repeats")],
+)
+def test_ways_of_drawing_that_cannot_be(
+    sampling: dict[str, Any], message: str, sounds: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        fit(sounds(12), tmp_path / "run", sampling=sampling)

@@ -1,0 +1,157 @@
+"""Balanced draws without labels: k-means of k-means, and weights of clips.
+
+Flat k-means puts most centroids where most clips are, so drawing its clusters equally often still draws mostly what
+there is most of. Clusters of centroids, resampled near their centres, spread over the space instead (Vo et al. 2024,
+"Automatic Data Curation for Self-Supervised Learning", arXiv 2405.15613).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.data.clusters import cluster
+from distill.data.errors import UserError
+
+_NEAREST = 5  # points of a cluster that stand for it when it is resampled
+
+
+def hierarchy(
+    embeddings: NDArray[np.float32], sizes: Sequence[int], *, resamplings: int = 10, seed: int = 0
+) -> list[NDArray[np.int64]]:
+    """K-means on clips, then on the centroids, and so on, each level resampled.
+
+    Args:
+        embeddings: Shape (clips, dim).
+        sizes: Clusters of each level, from the finest to the coarsest, each smaller than the one before.
+        resamplings: Times that each level is clustered again from the points nearest to its centroids.
+        seed: Of k-means.
+
+    Returns:
+        For each level the cluster of each of its points: of clips (clips,), then of the clusters below (sizes[0],), ...
+
+    Raises:
+        UserError: sizes that do not fall, or more clusters than clips.
+    """
+    if not sizes or any(fine <= coarse for fine, coarse in pairwise(sizes)):
+        raise UserError(f"--sampling.levels {list(sizes)}: numbers that fall are wanted, the finest level first")
+    levels, points = [], np.ascontiguousarray(embeddings, dtype=np.float32)
+    for level, size in enumerate(sizes):
+        labels, centroids = _spread(points, size, resamplings, seed + level)
+        levels.append(labels)
+        points = centroids
+    return levels
+
+
+def _spread(
+    points: NDArray[np.float32], size: int, resamplings: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """K-means, again and again on the points nearest to the last centroids. Labels (points,), centroids."""
+    first, centroids, _ = cluster(points, size, repeats=1, seed=seed)
+    labels = first.astype(np.int64)
+    for step in range(resamplings if len(points) > size * 2 else 0):
+        near = _nearest(points, labels, centroids)
+        _, centroids, _ = cluster(points[near], min(size, len(near)), repeats=1, seed=seed + 1000 * (step + 1))
+        labels = _assign(points, centroids)
+    used, numbered = np.unique(labels, return_inverse=True)
+    return numbered.astype(np.int64), centroids[used]
+
+
+def _nearest(
+    points: NDArray[np.float32], labels: NDArray[np.integer], centroids: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Rows of the few points of each cluster that lie nearest to its centroid, in order."""
+    distances = np.square(points - centroids[labels]).sum(1)
+    order = np.lexsort((distances, labels))
+    begins = np.searchsorted(labels[order], np.arange(len(centroids)))
+    rank = np.arange(len(order)) - begins[labels[order]]
+    return np.sort(order[rank < _NEAREST])
+
+
+def _assign(points: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The nearest centroid of each point. Shape (points,)."""
+    import faiss
+
+    index = faiss.IndexFlatL2(points.shape[1])
+    index.add(np.ascontiguousarray(centroids))
+    return index.search(points, 1)[1][:, 0]
+
+
+def default_levels(clips: int) -> tuple[int, ...]:
+    """A quarter of the clips, and then a quarter of the level below, down to about ten clusters."""
+    sizes, size = [], clips // 4
+    while size >= 6:
+        sizes.append(size)
+        size //= 4
+    return tuple(sizes) or (max(1, clips // 2),)
+
+
+def effective_number(weights: NDArray[np.float64]) -> float:
+    """The exponent of the entropy of probabilities: how many equal ones would be as varied."""
+    shares = weights[weights > 0] / weights.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def hierarchy_weights(levels: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """Probability of each clip when every cluster is drawn as often as its siblings, from the top down. Sums to 1."""
+    top = levels[-1]
+    weights = np.full(int(top.max()) + 1, 1 / (int(top.max()) + 1))
+    for labels in reversed(levels):
+        weights = (weights / np.bincount(labels, minlength=len(weights)))[labels]
+    return weights
+
+
+def label_weights(labels: Sequence[Sequence[int]], offset: float = 100.0) -> NDArray[np.float64]:
+    """EfficientAT's and PaSST's: each clip weighs the sum over its labels of 1000 / (offset + clips of the label).
+
+    Args:
+        labels: Classes of each clip, as numbers from 0.
+        offset: Makes rare classes less heavy.
+
+    Returns:
+        Weights, not scaled; 0 for clips without labels. Shape (clips,).
+    """
+    counts = np.bincount(np.array([label for clip in labels for label in clip], dtype=np.int64))
+    return np.array([sum(1000.0 / (offset + counts[label]) for label in clip) for clip in labels], dtype=np.float64)
+
+
+def temper(weights: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+    """Between uniform (0) and the weights as they are (1), on a logarithmic scale. Sums to 1."""
+    tempered = np.where(weights > 0, weights**strength, 0.0)
+    return tempered / tempered.sum()
+
+
+def cap(weights: NDArray[np.float64], most: float) -> NDArray[np.float64]:
+    """The same weights, none above `most`; what is taken from those is given to the others. Sums to 1.
+
+    Raises:
+        UserError: `most` is less than an equal share, so no weights can keep to it.
+    """
+    usable = np.count_nonzero(weights)
+    if most * usable < 1:
+        raise UserError(f"--sampling.max_repeats: {usable} clips drawn so seldom cannot fill an epoch")
+    weights = weights / weights.sum()
+    while (weights > most * (1 + 1e-9)).any():
+        full = weights >= most
+        rest = weights[~full].sum()
+        weights = np.where(full, most, weights * ((1 - most * full.sum()) / rest))
+    return weights
+
+
+def collapse_duplicates(embeddings: NDArray[np.float32], similarity: float) -> NDArray[np.float64]:
+    """One over the number of clips that are nearly the same as each, itself included. Shape (clips,).
+
+    Args:
+        embeddings: Shape (clips, dim).
+        similarity: Cosine from which two clips are nearly the same.
+    """
+    import faiss
+
+    unit = np.ascontiguousarray(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True).clip(min=1e-12))
+    index = faiss.IndexFlatIP(unit.shape[1])
+    index.add(unit)
+    limits, _, _ = index.range_search(unit, similarity)
+    return 1.0 / np.maximum(1, np.diff(limits.astype(np.int64)))

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from distill.data.clusters import cluster
+from distill.data.errors import UserError
+from distill.data.hierarchy import (
+    cap,
+    collapse_duplicates,
+    default_levels,
+    effective_number,
+    hierarchy,
+    hierarchy_weights,
+    label_weights,
+    temper,
+)
+from distill.data.sampling import WeightedOrder, cluster_weights
+from tests.conftest import GOLDEN
+
+
+def long_tail() -> tuple[np.ndarray, np.ndarray]:
+    """A head that holds 0.88 of 2,000 clips in one broad cloud, and 12 small classes around it."""
+    random = np.random.default_rng(0)
+    truth = np.r_[np.zeros(1760, int), 1 + np.arange(240) % 12]
+    centres = np.r_[np.zeros((1, 16)), random.standard_normal((12, 16)) * 4]
+    spread = np.where(truth == 0, 1.5, 0.7)[:, None]
+    return (centres[truth] + spread * random.standard_normal((2000, 16))).astype(np.float32), truth
+
+
+def test_a_hierarchy_draws_the_head_less_often_than_flat_clusters() -> None:
+    points, truth = long_tail()
+    flat = cluster_weights(cluster(points, 50)[0])
+    trees = [hierarchy_weights(hierarchy(points, default_levels(2000), seed=seed)) for seed in range(3)]
+    assert np.mean([tree[truth == 0].sum() for tree in trees]) < flat[truth == 0].sum() - 0.2
+    assert all(tree.sum() == pytest.approx(1) and tree.min() > 0 for tree in trees)
+
+
+def test_weights_of_a_tree_are_those_of_drawing_from_the_top() -> None:
+    levels = [np.array([0, 0, 0, 1, 2, 2]), np.array([0, 0, 1])]  # two at the top; clusters 0 and 1 in the first
+    assert hierarchy_weights(levels).tolist() == pytest.approx([1 / 12] * 3 + [1 / 4] + [1 / 4] * 2)
+
+
+def test_label_weights_equal_the_official_ones() -> None:
+    stored = np.load(GOLDEN / "ssondo" / "sampler.npz")
+    indptr, indices = stored["label_indptr"], stored["label_indices"]
+    labels = [indices[a:b].tolist() for a, b in pairwise(indptr)]
+    np.testing.assert_allclose(label_weights(labels), stored["label_weights_sum"], rtol=1e-5)
+
+
+def test_temper_goes_from_uniform_to_as_it_is() -> None:
+    weights = np.array([0.1, 0.2, 0.7, 0.0])
+    assert temper(weights, 1.0).tolist() == pytest.approx(weights.tolist())
+    assert temper(weights, 0.0).tolist() == pytest.approx([1 / 3] * 3 + [0])
+    assert 1 < effective_number(weights) < effective_number(temper(weights, 0.5)) < 3
+
+
+def test_a_cap_is_kept_and_the_rest_is_shared() -> None:
+    capped = cap(np.array([0.6, 0.3, 0.05, 0.05]), 0.35)
+    assert capped.max() <= 0.35 + 1e-9
+    assert capped.sum() == pytest.approx(1)
+    assert capped[2] == pytest.approx(capped[3])
+    assert capped.tolist()[:2] == pytest.approx([0.35, 0.35])
+    with pytest.raises(UserError, match="max_repeats"):
+        cap(np.ones(4), 0.2)
+
+
+def test_duplicates_share_the_draws_of_one() -> None:
+    random = np.random.default_rng(0)
+    points = random.standard_normal((5, 32)).astype(np.float32)
+    points = np.r_[points, points[:1] * 2, points[:1] * 1.001].astype(np.float32)
+    assert collapse_duplicates(points, 0.999).tolist() == pytest.approx([1 / 3, 1, 1, 1, 1, 1 / 3, 1 / 3])
+
+
+def test_weighted_draws_have_their_shares_and_any_position() -> None:
+    weights = np.array([0.1, 0.0, 0.6, 0.3])
+    order = WeightedOrder(weights, seed=3, epoch_length=20_000)
+    drawn = order.indices(2, 0, 20_000)
+    assert np.bincount(drawn, minlength=4) / 20_000 == pytest.approx(weights, abs=0.015)
+    assert np.array_equal(order.indices(2, 500, 600), drawn[500:600])
+
+
+@pytest.mark.parametrize("levels", [(), (10, 10), (5, 8)])
+def test_levels_must_fall(levels: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="levels"):
+        hierarchy(long_tail()[0][:50], levels)
+
+
+def test_default_levels_fall() -> None:
+    assert default_levels(4000) == (1000, 250, 62, 15)
+    assert default_levels(20) == (10,)
+    assert json.dumps(default_levels(4000))
