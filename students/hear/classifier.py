@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import load_weights, read_state_dict
+from distill.data.checkpoint import load_weights, provenance, read_state_dict
 from distill.data.errors import UserError
 from distill.data.frontend import frame_mask
 from distill.data.windows import Windows
@@ -113,6 +113,8 @@ class HearClassifier(Student):
         self.head = Head(rest["task_hidden"], rest["head_hidden"], rest["classes"], head_dropout)
         if state is not None:
             self._load(state, whole=checkpoint is not None, where=where)
+            if source is not None and Path(source).is_file():
+                self.provenance = provenance(source, [key for key in state if key.startswith("preprocessor.")])
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed and classify a batch at the rate of the power spectrogram."""

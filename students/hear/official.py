@@ -97,6 +97,12 @@ def part_of(state: Mapping[str, Tensor], prefixes: tuple[str, ...], marker: str,
     raise UserError(f"{where}: it has no {wanted} (its first key: {next(iter(state), '')!r})")
 
 
+def left_out(state: Mapping[str, Tensor], used: Mapping[str, Tensor]) -> list[str]:
+    """Keys of a file whose tensors are not among those used."""
+    taken = {id(tensor) for tensor in used.values()}
+    return [key for key, tensor in state.items() if id(tensor) not in taken]
+
+
 def acoustic_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Options of an acoustic model from the shapes of its official tensors, by key without prefix."""
     layers = 1 + max(int(found[1]) for key in state if (found := re.match(r"contextual_encoder\.layers\.(\d+)\.", key)))
@@ -108,8 +114,3 @@ def acoustic_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "layers": layers,
         "window": state[f"{stem}self_attn.relative_position_k.positional_embedding.weight"].shape[0] // 2,
     }
-
-
-def is_official(state: Mapping[str, Tensor]) -> bool:
-    """Whether a file has the keys of the published code."""
-    return any(key.endswith(_CONV) for key in state)

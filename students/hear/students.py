@@ -10,11 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import load_weights, read_state_dict
+from distill.data.checkpoint import load_weights, provenance, read_state_dict
 from distill.data.frontend import frame_mask
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.frontend import MEL_RATE, HearFrontEnd
-from distill.students.hear.official import acoustic_sizes, from_official_acoustic, part_of, to_official_acoustic
+from distill.students.hear.official import (
+    acoustic_sizes,
+    from_official_acoustic,
+    left_out,
+    part_of,
+    to_official_acoustic,
+)
 from distill.students.hear.streaming import HearStream, Statistics, embeddings_of, encode_long, statistics_of
 from distill.students.student import Student
 
@@ -126,13 +132,10 @@ class Hear(_Acoustic):
         state: Mapping[str, Tensor] | None = None
         if checkpoint is not None:
             where = f"--student.checkpoint {checkpoint}"
-            state = part_of(
-                read_state_dict(Path(checkpoint), "--student.checkpoint"),
-                ("", "acoustic_model.", "encoder."),
-                _CONV,
-                where,
-            )
+            file = read_state_dict(Path(checkpoint), "--student.checkpoint")
+            state = part_of(file, ("", "acoustic_model.", "encoder."), _CONV, where)
             self.sizes = acoustic_sizes(state)
+            self.provenance = provenance(checkpoint, left_out(file, state))
         self.front_end = HearFrontEnd(official=official)
         self.acoustic = AcousticModel(**self.sizes, overlap=overlap, dropout=dropout)
         if state is not None:
@@ -190,6 +193,7 @@ class HearTokenizer(_Acoustic):
             codes = len(state["linear.weight"])
             state_of_encoder = part_of(state, ("encoder.",), _CONV, where)
             self.sizes = acoustic_sizes(state_of_encoder)
+            self.provenance = provenance(checkpoint, left_out(file, state))
         self.codes = self.sizes["codes"] = codes
         sizes = {name: value for name, value in self.sizes.items() if name != "codes"}
         self.front_end = HearFrontEnd(official=official)

@@ -172,6 +172,13 @@ def test_what_is_written_back_is_the_official_file(classifier: HearClassifier, t
     assert all(tensor.equal(framework[f"tokenizer.{key}"]) for key, tensor in tokenizer.official_state().items())
 
 
+def test_a_student_says_what_it_loaded(tokenizer: HearTokenizer) -> None:
+    assert tokenizer.provenance is not None
+    assert tokenizer.provenance.file.endswith("tokenizer_framework.state_dict.safetensors")
+    assert all(not key.startswith("tokenizer.") for key in tokenizer.provenance.dropped)
+    assert "vector_quantizer.code_book" in tokenizer.provenance.dropped
+
+
 @pytest.mark.parametrize("queries", [1, 3, 7])
 def test_diagonals(queries: int) -> None:
     time = 7
