@@ -32,6 +32,7 @@ class Row:
         duration: Seconds; None is to the end of the file.
         labels: Names of its classes; empty where none are known.
         split: Name of its part ("train", "test", a fold's number); "" where none is given.
+        asked: Labels that are known to be there or not; empty where all are.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Row:
     duration: float | None = None
     labels: tuple[str, ...] = ()
     split: str = ""
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,10 @@ class Manifest:
         return Manifest(self.source, tuple(rows))
 
 
-def read_manifest(data: str | os.PathLike[str]) -> Manifest:
-    """Read a folder of audio (recursively), a CSV, TSV, JSONL or Parquet table, or a folder in the ESC-50 layout.
+def read_manifest(data: str | os.PathLike[str], task: str = "auto") -> Manifest:
+    """Read a folder of audio (recursively), a CSV, TSV, JSONL or Parquet table, or a real data set by its layout.
+
+    A folder that has the files of a known data set is read as it; `task` says which set it must be.
 
     A table has a column `path` (or `file_name`, `filename`), relative to the table's folder, and optionally
     `id`, `start` and `end` (or `duration`) in seconds, `label` or `labels` (several joined by ","), `split` or `fold`.
@@ -90,9 +94,13 @@ def read_manifest(data: str | os.PathLike[str]) -> Manifest:
     source = Path(data)
     if not source.exists():
         raise UserError(f"--data {source}: no such file or folder")
+    from distill.data.layouts import find_layout, read_layout
+
+    layout = find_layout(source) if task == "auto" and source.is_dir() else task
+    if layout not in (None, "auto"):
+        return read_layout(str(layout), source)
     if source.is_dir():
-        esc50 = source / "meta" / "esc50.csv"
-        manifest = _read_table(esc50, root=source / "audio") if esc50.is_file() else _scan_folder(source)
+        manifest = _scan_folder(source)
     elif source.suffix.lower() in TABLE_SUFFIXES:
         manifest = _read_table(source, root=source.parent)
     else:

@@ -124,7 +124,7 @@ def _list(options: list[str]) -> None:
 
     kinds = [word for word in options if word != "--markdown"]
     if len(kinds) > 1 or kinds[:1] == ["--help"]:
-        print("usage: distill list [teachers | students | objectives | losses] [--markdown]")
+        print("usage: distill list [teachers | students | objectives | losses | datasets] [--markdown]")
         return
     list_components(kinds[0] if kinds else "all", markdown="--markdown" in options)
 

@@ -88,7 +88,7 @@ class Job:
         named = normalise(settings["objective"], OBJECTIVES)
         kind: Any = OBJECTIVES.find(named["class_path"])
         self.takes_teachers = "teachers" in inspect.signature(kind).parameters
-        self.manifest = read_manifest(settings["data"])
+        self.manifest = read_manifest(settings["data"], settings["task"])
         if kind.reads_labels:
             self.manifest = self.manifest.labelled()
         self.teachers: dict[str, Teacher] = build_named(settings["teacher"] or [], TEACHERS)

@@ -34,6 +34,7 @@ def fit(
     store: str = "",
     validation: float = 0.05,
     fold: str = "",
+    task: str = "auto",
     seed: int = 0,
     init_from: str = "",
     resume: bool = False,
@@ -62,6 +63,7 @@ def fit(
         store: Folder that keeps the teacher's embeddings between runs; by default `embeddings` in the run.
         validation: Share of the clips that is not trained on but watched.
         fold: Fold or split of the data that is not trained on but watched, in the place of a share.
+        task: Data set that the folder must be, such as "speech_commands_v1"; "auto" finds out.
         seed: Of weights, order, crops and dropout.
         init_from: Run whose student's weights a new run begins with.
         resume: Go on with the run in `out`; its own arguments are used where none are given.
@@ -79,7 +81,7 @@ def fit(
     settings: dict[str, Any] = dict(  # noqa: C408
         teacher=teacher, student=student, data=data, out=out, objective=objective, epochs=epochs,
         batch_size=batch_size, crop=crop, sampling=sampling, optimizer=optimizer, engine=engine, live=live,
-        store=store, validation=validation, fold=fold, seed=seed, init_from=init_from,
+        store=store, validation=validation, fold=fold, task=task, seed=seed, init_from=init_from,
     )  # fmt: skip
     if not out:
         raise UserError("--out RUN is wanted: the folder of the run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distill.data.errors import UserError
+from distill.data.layouts import LAYOUTS
 from distill.data.registry import Registry, suggest
 from distill.losses import LOSSES
 from distill.objectives import OBJECTIVES
@@ -22,8 +23,11 @@ M2D = "M2D is not among them: its licence allows only the evaluation of its pape
 
 def list_components(kind: str = "all", markdown: bool = False) -> None:
     """Print the components of a kind, or of all kinds. Raises UserError for an unknown kind."""
-    if kind != "all" and kind not in KINDS:
-        raise UserError(f"unknown list {kind!r}; {suggest(kind, list(KINDS))}")
+    if kind not in ("all", "datasets", *KINDS):
+        raise UserError(f"unknown list {kind!r}; {suggest(kind, [*KINDS, 'datasets'])}")
+    if kind == "datasets":
+        print("\n".join(data_set_lines()))
+        return
     if markdown:
         if kind != "teachers":
             raise UserError("--markdown is for `distill list teachers`")
@@ -31,6 +35,17 @@ def list_components(kind: str = "all", markdown: bool = False) -> None:
         return
     for name in KINDS if kind == "all" else [kind]:
         print("\n".join(lines(name)), end="\n\n" if kind == "all" else "\n")
+    if kind == "all":
+        print("\n".join(data_set_lines()))
+
+
+def data_set_lines() -> list[str]:
+    """A line for each data set whose layout is known: metric, what its score counts, and the files it is known by."""
+    rows = ["DATA SETS"]
+    for name, layout in LAYOUTS.items():
+        note = f"; {layout.note}" if layout.note else ""
+        rows.append(f"  {name:20} {layout.metric}{note} (known by {', '.join(layout.marks)})")
+    return rows
 
 
 def lines(kind: str) -> list[str]:

@@ -17,6 +17,7 @@ from distill.components import Spec, normalise
 from distill.data.dataset import Crop
 from distill.data.errors import UserError
 from distill.data.files import lock, write_json
+from distill.data.layouts import LAYOUTS
 from distill.data.manifest import Manifest, read_manifest
 from distill.data.store import EmbeddingStore
 from distill.teachers import TEACHERS
@@ -24,7 +25,7 @@ from distill.teachers.teacher import Teacher
 
 PROTOCOL = "linear"
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the L2 penalty; chosen on a part of the training clips
-TASKS = ("auto", "esc50")
+TASKS = ("auto", *LAYOUTS)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def probe(
         data: Labelled clips: a table, a folder in the ESC-50 layout, or a folder with one sub-folder a class.
         model: Trained student: a run folder, a student folder or a hub id.
         teacher: Encoder, where it is a teacher.
-        task: "esc50" (the folder must be ESC-50's) or "auto".
+        task: Data set that the folder must be, such as "esc50" or "nsynth_pitch"; "auto" finds out.
         out: Folder of the embeddings and the result; by default `probe/NAME-OF-DATA` in the run.
         crop: Part of each clip that is embedded.
         batch_size: Clips in a batch.
@@ -108,9 +109,7 @@ def labelled_manifest(data: str, task: str) -> Manifest:
     """A manifest in which every row has one label; without any, the name of a clip's folder is its label."""
     if task not in TASKS:
         raise UserError(f"--task {task}: one of {', '.join(TASKS)} is wanted")
-    if task == "esc50" and not (Path(data) / "meta" / "esc50.csv").is_file():
-        raise UserError(f"--data {data}: not ESC-50, {Path(data) / 'meta' / 'esc50.csv'} is missing")
-    manifest = read_manifest(data).labelled()
+    manifest = read_manifest(data, task).labelled()
     if len(manifest.classes) < 2:
         raise UserError(f"--data {data}: no labels to probe (a column `label`, or a sub-folder for each class)")
     if several := next((row for row in manifest.rows if len(row.labels) != 1), None):

@@ -1,0 +1,241 @@
+"""Real data sets where the user has them: their published folders, splits, folds and labels. Nothing is downloaded.
+
+Splits are named "training", "validation" and "test"; folds by their number. A folder that is not the set gets one line
+that names the file that is missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distill.data.audio import duration
+from distill.data.errors import AudioError, UserError
+from distill.data.manifest import Manifest, Row
+
+KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+_NOISE = "_background_noise_"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A data set as it is published.
+
+    Args:
+        name: As `--task` has it.
+        marks: Files or folders that every copy has, relative to its root.
+        read: Rows of a root.
+        metric: "accuracy" or "mAP".
+        note: What a reader of a score must know.
+    """
+
+    name: str
+    marks: tuple[str, ...]
+    read: Callable[[Path], Iterable[Row]]
+    metric: str
+    note: str = ""
+
+
+def read_layout(task: str, root: str | Path) -> Manifest:
+    """Read a data set by its name.
+
+    Raises:
+        UserError: no such set, or a file of it is missing.
+    """
+    if task not in LAYOUTS:
+        raise UserError(f"--task {task}: one of {', '.join(LAYOUTS)} is wanted")
+    root, layout = Path(root), LAYOUTS[task]
+    for mark in layout.marks:
+        if not (root / mark).exists():
+            raise UserError(f"--data {root}: not {task}, {mark} is missing")
+    rows = tuple(layout.read(root))
+    if not rows:
+        raise UserError(f"--data {root}: {task} has its lists there, but none of its audio")
+    return Manifest(root, rows)
+
+
+def find_layout(root: Path) -> str | None:
+    """The first set whose files lie in a folder; its main task."""
+    return next(
+        (name for name, layout in LAYOUTS.items() if all((root / mark).exists() for mark in layout.marks)), None
+    )
+
+
+def _row(root: Path, path: Path, labels: Iterable[str], split: str, asked: Iterable[str] = ()) -> Row:
+    if ".." in path.relative_to(root).parts:
+        raise UserError(f"--data {root}: a list of it names {path}, which may lie outside")
+    return Row(id=path.relative_to(root).as_posix(), path=path, labels=tuple(labels), split=split, asked=tuple(asked))
+
+
+def _records(table: Path, delimiter: str = ",") -> Iterator[dict[str, str]]:
+    with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        yield from csv.DictReader(file, delimiter=delimiter)
+
+
+def _esc50(root: Path) -> Iterator[Row]:
+    for record in _records(root / "meta" / "esc50.csv"):
+        yield _row(root, root / "audio" / record["filename"], [record["category"]], record["fold"])
+
+
+def _spoken(root: Path) -> Iterator[tuple[Path, str, str]]:
+    """Path, word and split of every spoken clip of Speech Commands."""
+    listed = {
+        name: split
+        for split, file in (("validation", "validation_list.txt"), ("test", "testing_list.txt"))
+        for name in (root / file).read_text().split()
+    }
+    for path in sorted(root.glob("[a-z]*/*.wav")):
+        name = path.relative_to(root).as_posix()
+        yield path, path.parent.name, listed.get(name, "training")
+
+
+def _speech_commands_v2(root: Path) -> Iterator[Row]:
+    for path, word, split in _spoken(root):
+        yield _row(root, path, [word], split)
+
+
+def _speech_commands_v1(root: Path) -> Iterator[Row]:
+    for path, word, split in _spoken(root):
+        yield _row(root, path, [word if word in KEYWORDS else "_unknown_"], split)
+    for path in sorted((root / _NOISE).glob("*.wav")):
+        try:
+            seconds = int(duration(path))
+        except AudioError:
+            continue
+        for second in range(seconds):
+            place = second / max(1, seconds)
+            split = "training" if place < 0.8 else "validation" if place < 0.9 else "test"
+            row_id = f"{path.relative_to(root).as_posix()}@{second}"
+            yield Row(id=row_id, path=path, start=float(second), duration=1.0, labels=("_silence_",), split=split)
+
+
+def _voxceleb1(root: Path) -> Iterator[Row]:
+    splits = {"1": "training", "2": "validation", "3": "test"}
+    homes = [folder for name in ("wav", "dev/wav", "test/wav") if (folder := root / name).is_dir()]
+    for line in (root / "iden_split.txt").read_text().splitlines():
+        part, _, name = line.strip().partition(" ")
+        path = next((home / name for home in homes if (home / name).exists()), None)
+        if path is not None:
+            yield _row(root, path, [name.partition("/")[0]], splits[part])
+
+
+def _audioset(root: Path, training: tuple[str, ...]) -> Iterator[Row]:
+    files = {path.stem: path for path in root.rglob("*") if path.suffix.lower() in (".wav", ".flac", ".mp3", ".ogg")}
+    for name, split in (*((name, "training") for name in training), ("eval_segments.csv", "test")):
+        if not (root / name).exists():
+            continue
+        lines = (line for line in (root / name).read_text().splitlines() if not line.startswith("#"))
+        for clip, start, end, mids in csv.reader(lines, skipinitialspace=True):
+            # Crawlers name their files in different ways.
+            names = (f"Y{clip}", clip, f"{clip}_{float(start):.0f}_{float(end):.0f}", f"{clip}_{start}_{end}")
+            path = next((files[stem] for stem in names if stem in files), None)
+            if path is not None:
+                yield _row(root, path, mids.split(","), split)
+
+
+def _fsd50k(root: Path) -> Iterator[Row]:
+    truth = root / "FSD50K.ground_truth"
+    splits = {"train": "training", "val": "validation"}
+    for record in _records(truth / "dev.csv"):
+        path = root / "FSD50K.dev_audio" / f"{record['fname']}.wav"
+        yield _row(root, path, record["labels"].split(","), splits[record["split"]])
+    for record in _records(truth / "eval.csv"):
+        path = root / "FSD50K.eval_audio" / f"{record['fname']}.wav"
+        yield _row(root, path, record["labels"].split(","), "test")
+
+
+def _urbansound8k(root: Path) -> Iterator[Row]:
+    for record in _records(root / "metadata" / "UrbanSound8K.csv"):
+        path = root / "audio" / f"fold{record['fold']}" / record["slice_file_name"]
+        yield _row(root, path, [record["class"]], record["fold"])
+
+
+def _gtzan(root: Path) -> Iterator[Row]:
+    from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_valid
+
+    lists = (("training", filtered_train), ("validation", filtered_valid), ("test", filtered_test))
+    listed = {name: split for split, names in lists for name in names}
+    for path in sorted((root / "genres").glob("*/*")):
+        if path.suffix in (".wav", ".au") and path.stem in listed:
+            yield _row(root, path, [path.parent.name], listed[path.stem])
+
+
+def _openmic(root: Path) -> Iterator[Row]:
+    with np.load(root / "openmic-2018.npz", allow_pickle=False) as arrays:
+        truth, mask, keys = arrays["Y_true"], arrays["Y_mask"], arrays["sample_key"]
+    names = {number: name for name, number in json.loads((root / "class-map.json").read_text()).items()}
+    row_of = {str(key): row for row, key in enumerate(keys)}
+    for split, file in (("training", "split01_train.csv"), ("test", "split01_test.csv")):
+        for key in (root / "partitions" / file).read_text().split():
+            row = row_of[key]
+            asked = [names[column] for column in np.flatnonzero(mask[row]).tolist()]
+            present = [name for name in asked if truth[row, _column(names, name)] >= 0.5]
+            yield _row(root, root / "audio" / key[:3] / f"{key}.ogg", present, split, asked)
+
+
+def _column(names: dict[int, str], wanted: str) -> int:
+    return next(column for column, name in names.items() if name == wanted)
+
+
+def _nsynth(root: Path, label: str) -> Iterator[Row]:
+    for part, split in (("train", "training"), ("valid", "validation"), ("test", "test")):
+        folder = root / f"nsynth-{part}"
+        if not (folder / "examples.json").exists():
+            continue
+        for name, note in json.loads((folder / "examples.json").read_text()).items():
+            yield _row(root, folder / "audio" / f"{name}.wav", [str(note[label])], split)
+
+
+def _magnatagatune(root: Path) -> Iterator[Row]:
+    text = (root / "annotations_final.csv").read_text(encoding="utf-8-sig")
+    records = list(csv.DictReader(io.StringIO(text), delimiter="\t"))
+    tags = [column for column in records[0] if column not in ("clip_id", "mp3_path")]
+    counts = {tag: sum(record[tag] == "1" for record in records) for tag in tags}
+    top = sorted(tags, key=lambda tag: (-counts[tag], tag))[:50]
+    for record in records:
+        first = record["mp3_path"][0]
+        split = "training" if first in "0123456789ab" else "validation" if first == "c" else "test"
+        yield _row(root, root / "mp3" / record["mp3_path"], [tag for tag in top if record[tag] == "1"], split)
+
+
+def _tau2020(root: Path) -> Iterator[Row]:
+    for split, file in (("training", "fold1_train.csv"), ("test", "fold1_evaluate.csv")):
+        for record in _records(root / "evaluation_setup" / file, delimiter="\t"):
+            yield _row(root, root / record["filename"], [record["scene_label"]], split)
+
+
+_COMMANDS = ("validation_list.txt", "testing_list.txt")
+_SEGMENTS = ("class_labels_indices.csv", "balanced_train_segments.csv")
+_BOTH = ("balanced_train_segments.csv", "unbalanced_train_segments.csv")
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout("esc50", ("meta/esc50.csv",), _esc50, "accuracy", "mean of 5 folds"),
+        Layout("speech_commands_v2", _COMMANDS, _speech_commands_v2, "accuracy", "35 words"),
+        Layout(
+            "speech_commands_v1", (*_COMMANDS, _NOISE), _speech_commands_v1, "accuracy",
+            "10 words, _unknown_, and _silence_ cut from the noise files in time: the official test folder is another",
+        ),
+        Layout("voxceleb1", ("iden_split.txt",), _voxceleb1, "accuracy", "identification"),
+        Layout("audioset_20k", _SEGMENTS, lambda root: _audioset(root, _BOTH[:1]), "mAP", "what exists of the clips"),
+        Layout("audioset_2m", (*_SEGMENTS, _BOTH[1]), lambda root: _audioset(root, _BOTH), "mAP", "what exists"),
+        Layout("fsd50k", ("FSD50K.ground_truth/dev.csv", "FSD50K.ground_truth/eval.csv"), _fsd50k, "mAP"),
+        Layout("urbansound8k", ("metadata/UrbanSound8K.csv",), _urbansound8k, "accuracy", "mean of 10 folds"),
+        Layout("gtzan", ("genres/blues", "genres/jazz"), _gtzan, "accuracy", "fault-filtered split of 443 / 197 / 290"),
+        Layout(
+            "openmic2018", ("openmic-2018.npz", "class-map.json", "partitions/split01_train.csv"), _openmic, "mAP",
+            "each instrument over the clips that were asked about it",
+        ),
+        Layout("nsynth_family", ("nsynth-train/examples.json",), lambda root: _nsynth(root, "instrument_family_str"),
+               "accuracy", "instrument families"),
+        Layout("nsynth_pitch", ("nsynth-train/examples.json",), lambda root: _nsynth(root, "pitch"), "accuracy"),
+        Layout("magnatagatune", ("annotations_final.csv",), _magnatagatune, "mAP", "top 50 tags, untagged clips kept"),
+        Layout("tau2020", ("evaluation_setup/fold1_train.csv",), _tau2020, "accuracy", "development set, fold 1"),
+    )
+}  # fmt: skip
