@@ -199,13 +199,8 @@ class Job:
 
     def data(self, manifest: Manifest, sample_rate: int) -> AudioData:
         """Training and validation clips, and their order."""
-        held_out = {row.id for row in manifest.rows if _share(row.id) < self.validation}
-        if self.fold:
-            held_out = {row.id for row in manifest.rows if row.split == self.fold}
-            if not held_out:
-                folds = sorted({row.split for row in manifest.rows} - {""})
-                raise UserError(f"--fold {self.fold}: the data has {', '.join(folds) or 'no column fold or split'}")
-        train = manifest.subset(row for row in manifest.rows if row.id not in held_out)
+        held_out, left_alone = self._held_out(manifest)
+        train = manifest.subset(row for row in manifest.rows if row.id not in held_out | left_alone)
         if not train.rows:
             raise UserError(f"--validation {self.validation} leaves none of {len(manifest)} clips to train on")
         classes = manifest.classes
@@ -214,6 +209,24 @@ class Job:
             manifest.subset(row for row in manifest.rows if row.id in held_out), sample_rate, self.crop, classes
         )
         return AudioData(clips, watched, self._order(train), self.batch_size, self.epochs, self.engine.workers)
+
+    def _held_out(self, manifest: Manifest) -> tuple[set[str], set[str]]:
+        """Ids of the clips that are watched, and of those that are neither watched nor trained on.
+
+        Clips of a test split are for tests: they are not trained on, with labels or without.
+        """
+        parts: dict[str, set[str]] = {}
+        for row in manifest.rows:
+            parts.setdefault(row.split, set()).add(row.id)
+        if self.fold and self.fold not in parts:
+            raise UserError(f"--fold {self.fold}: the data has {', '.join(sorted(parts)) or 'no folds'}")
+        test = parts.get("test", set()) if self.fold != "test" else set()
+        if test:
+            print(f"{len(test)} clips of the split 'test' are left alone")
+        if self.fold:
+            return parts[self.fold], test
+        named = next((parts[name] for name in ("validation", "valid", "val") if name in parts), None)
+        return named or {row.id for row in manifest.rows if _share(row.id) < self.validation} - test, test
 
     def _order(self, train: Manifest) -> Order:
         sampling, draws = self.sampling, self.sampling.draws or len(train)

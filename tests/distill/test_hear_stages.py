@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from distill.masking import draw_mask, official_mask
 from distill.objectives.masked import MaskedTokenPrediction
 from distill.objectives.tokenizer import TokenizerDistillation
 from distill.quantizer import CodeUse, GumbelQuantizer
+from distill.runs import save_student
 from distill.students.hear.official import from_official_blocks, to_official_acoustic, to_official_blocks
 from distill.students.hear.students import Hear, HearTokenizer
 from distill.teachers.teacher import Teacher
@@ -354,3 +356,32 @@ def test_reconstruction_counts_valid_frames_only() -> None:
     expected = np.concatenate([error.numpy().ravel() for error in errors]).mean()
     assert losses["reconstruction"] == pytest.approx(float(expected), rel=1e-4)
     assert 0 < losses["told"] < 2
+
+
+def test_a_test_split_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["path,label,split"]
+    for index, split in enumerate(["training"] * 8 + ["validation"] * 3 + ["test"] * 5):
+        soundfile.write(tmp_path / f"{index}.wav", tone(300 + 900 * (index % 2), 0.4, seed=index), 16_000)
+        rows.append(f"{index}.wav,{'ab'[index % 2]},{split}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+    words = ["fit", "--student", "hear_classifier", *options("student", {**SMALL, "task_hidden": 16}), *HERE]
+    words += ["--objective", "classification", "--data", str(tmp_path / "clips.csv"), "--batch_size=8"]
+    main([*words, "--out", str(tmp_path / "run")])
+    assert "5 clips of the split 'test' are left alone" in capsys.readouterr().out
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        assert [row["batch"] for row in csv.DictReader(file) if row["loss"]] == ["1"]
+
+
+@pytest.mark.parametrize("recipe", sorted((Path(__file__).parents[2] / "experiments").glob("*/*.yaml")), ids=str)
+def test_every_recipe_builds(recipe: Path, sounds: Callable[..., Path], tmp_path: Path) -> None:
+    """With the objective's tokenizer, the data and the teacher that a recipe leaves to the user."""
+    config = yaml.safe_load(recipe.read_text())
+    data = str(sounds(4, seconds=0.5))
+    words: dict[str, Any] = {**config, "data": data, "out": str(tmp_path / "run"), "task": "auto", "epochs": 1}
+    words["engine"] = {"workers": 0, "accelerator": "cpu"}
+    if config["objective"]["class_path"] == "masked_prediction":
+        save_student(HearTokenizer(**SMALL, codes=8), tmp_path / "tok" / "student", "card")
+        words["objective"]["init_args"]["tokenizer"] = str(tmp_path / "tok")
+    if config["objective"]["class_path"] == "tokenizer":
+        words["teacher"] = "spectral"
+    distill.fit(**words, dry_run=True)
