@@ -17,11 +17,14 @@ from distill.data.files import write_atomically
 from distill.runs import load_student
 from distill.students.student import Student
 
+_SECONDS = 20
 OUTPUTS = ("clip", "frames", "logits")
 
 
 def export(model: str = "", out: str = "", allow_import: str | None = None) -> None:
     """Write a trained student as one ONNX file: a clip of any length from half a second on.
+
+    A student that cuts long clips (`hear_classifier`: beyond its positions, 30 s) takes no longer ones here.
 
     Input "waveform", float32 (1, samples) in [-1, 1], at the student's sample rate. Outputs "clip" (1, clip_dim),
     "frames" (1, time, frame_dim) and "logits" (1, classes).
@@ -47,8 +50,12 @@ def write_onnx(student: Student, path: Path) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UserError("ONNX needs more packages: pip install 'audio-distill[onnx]'") from error
-    waveform = torch.randn(1, 3 * student.sample_rate) * 0.1
-    samples = torch.export.Dim("samples", min=student.sample_rate // 2)
+    rate, longest = student.sample_rate, student.windows.seconds
+    # Two tokens less than the student takes: a graph cannot branch on the last.
+    most = int(longest * rate) - rate // 25 if longest else None
+    # Longer than what attention sees at once, or the graph would be one for that.
+    waveform = torch.randn(1, min(_SECONDS * rate, most or _SECONDS * rate)) * 0.1
+    samples = torch.export.Dim("samples", min=rate // 2)
     try:
         with _quiet(), torch.no_grad():
             graph = torch.export.export(

@@ -74,6 +74,11 @@ class MaskedTokenPrediction(Objective):
             return self.score(batch, tokens, official_mask(noise, tokens.lengths, self.share))
         return self.score(batch, tokens, draw_mask(self.mask, tokens.lengths, time, self.share, self.span))
 
+    def _labels(self, batch: AudioBatch, tokens: Tokens) -> Tensor:
+        """What the tokenizer makes of the whole clips. Shape (batch, time)."""
+        same = self.tokenizer.front_end.official == self.student.front_end.official and not self.official
+        return self.tokenizer.tokenize(batch, heard=tokens if same else None)[0]
+
     def score(self, batch: AudioBatch, tokens: Tokens, hidden: Tensor) -> dict[str, Tensor]:
         """The loss with the mask `hidden` (batch, time)."""
         features = tokens.features.detach() if self.official else tokens.features
@@ -83,6 +88,6 @@ class MaskedTokenPrediction(Objective):
         logits = self.to_codes(encoded[hidden])
         if len(logits) == 0:  # clips so short that nothing was hidden
             return {"masked_tokens": encoded.sum() * 0}
-        labels = self.tokenizer.tokenize(batch)[0][hidden]
+        labels = self._labels(batch, tokens)[hidden]
         self.observed = {"masked_token_accuracy": float((logits.argmax(1) == labels).float().mean())}
         return {"masked_tokens": F.cross_entropy(logits.float(), labels)}

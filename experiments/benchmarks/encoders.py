@@ -170,11 +170,11 @@ def arithmetic() -> list[str]:
 def memory() -> str:
     """Peak memory of clips of 80 s and 300 s, each in a process of its own."""
     script = (
-        "import resource, sys; sys.path[:0] = ['.', 'experiments/benchmarks']\n"
-        "import torch; from encoders import random_beats\n"
+        "import sys; sys.path[:0] = ['.', 'experiments/benchmarks']\n"
+        "import torch; from encoders import random_beats; from measure import peak_kib\n"
         "teacher = random_beats(2)\n"
         "teacher.embed(torch.randn(int(sys.argv[1]) * 16000) * 0.1, 16000)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
+        "print(peak_kib() / 2**20)"
     )
     peaks = []
     for seconds in ("80", "300", "1200"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import resource
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from measure import ROOT, Row, compare, paired, table, write_section
+from measure import ROOT, Row, compare, paired, peak_kib, table, write_section
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,9 +25,10 @@ from distill.objectives.objective import Objective
 from distill.objectives.tokenizer import TokenizerDistillation
 from distill.quantizer import GumbelQuantizer, Quantized
 from distill.students.hear.acoustic import AcousticModel
-from distill.students.hear.classifier import HearClassifier
+from distill.students.hear.classifier import HearClassifier, TaskModel
+from distill.students.hear.dropout import Dropout
 from distill.students.hear.frontend import HearFrontEnd, Spectra
-from distill.students.hear.students import Hear, HearTokenizer
+from distill.students.hear.students import Hear, HearTokenizer, Tokens
 from distill.students.hear.transformer import Block, RelativeAttention
 from distill.teachers.teacher import Teacher
 
@@ -59,12 +59,17 @@ class LiteralAttention(RelativeAttention):
         scores = (content + position) / size**0.5
         if outside is not None:
             scores = scores.masked_fill(outside[:, None, None, :], torch.finfo(scores.dtype).min)
-        probabilities = F.dropout(scores.softmax(-1), self.dropout, self.training)
+        probabilities = F.dropout(scores.softmax(-1), self.dropout.share, self.training)
         by_content = torch.matmul(probabilities, value)
         flat = probabilities.permute(2, 0, 1, 3).reshape(length, -1, length)
         by_position = torch.matmul(flat, position_values).transpose(0, 1)
         attended = by_content + by_position.reshape(clips, self.heads, length, size)
         return self.out(attended.permute(0, 2, 1, 3).reshape(clips, length, dim))
+
+
+class LiteralDropout(Dropout):
+    def forward(self, values: Tensor) -> Tensor:
+        return F.dropout(values, self.share, self.training)
 
 
 class LiteralBlock(Block):
@@ -104,6 +109,12 @@ class LiteralAcousticModel(AcousticModel):
         return tokens
 
 
+class LiteralTaskModel(TaskModel):
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        outside = torch.arange(tokens.shape[1]) >= lengths.unsqueeze(1)
+        return self.transformer(tokens + self.pos_embed[:, : tokens.shape[1]], src_key_padding_mask=outside)
+
+
 class LiteralFrontEnd(HearFrontEnd):
     """One STFT for mel, and the same one again for power."""
 
@@ -133,9 +144,13 @@ def literal(model: M) -> M:
     model = copy.deepcopy(model)
     kinds: dict[type, type] = {
         RelativeAttention: LiteralAttention, Block: LiteralBlock, AcousticModel: LiteralAcousticModel,
-        HearFrontEnd: LiteralFrontEnd, GumbelQuantizer: LiteralQuantizer,
+        HearFrontEnd: LiteralFrontEnd, GumbelQuantizer: LiteralQuantizer, Dropout: LiteralDropout,
+        MaskedTokenPrediction: LiteralMaskedTokenPrediction, TaskModel: LiteralTaskModel,
     }  # fmt: skip
-    for module in model.modules():
+    parts = [*model.modules()]
+    if isinstance(model, MaskedTokenPrediction):
+        parts += [*model.tokenizer.modules()]  # it is held where modules() does not look
+    for module in parts:
         module.__class__ = kinds.get(type(module), type(module))
     return model
 
@@ -183,6 +198,15 @@ def inference() -> tuple[list[Row], list[str]]:
         f"machine's sgemm at these sizes ({rate:.0f}); real-time factor {ours / 10:.4f}."
     )
     return [compare(what, ours, theirs, 2.3, "literal transcription", ratio)], [note]
+
+
+class LiteralMaskedTokenPrediction(MaskedTokenPrediction):
+    """Logits of all tokens are made, and those that were hidden are picked from them."""
+
+    def score(self, batch: AudioBatch, tokens: Tokens, hidden: Tensor) -> dict[str, Tensor]:
+        encoded = self.student.contextual(tokens.features * ~hidden.unsqueeze(2), tokens.lengths)
+        logits, labels = self.to_codes(encoded), self._labels(batch, tokens)
+        return {"masked_tokens": F.cross_entropy(logits[hidden], labels[hidden])}
 
 
 class LiteralQuantizer(GumbelQuantizer):
@@ -242,9 +266,9 @@ def stage_one_memory(kind: str) -> None:
     if kind == "literal":
         objective = literal(objective)
     batch = AudioBatch.of(torch.randn(32, 96_000) * 0.1, 16_000)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_kib()
     step(objective, batch)()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
+    print((peak_kib() - before) / 2**20)
 
 
 def length(seconds: str) -> None:
@@ -255,7 +279,7 @@ def length(seconds: str) -> None:
     waveform = torch.randn(round(float(seconds) * 16_000)) * 0.1
     student.embed(waveform[:16_000], 16_000)
     spent = cpu_seconds(lambda: student.embed(waveform, 16_000))
-    print(spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    print(spent, peak_kib() / 2**20)
 
 
 def alone(*words: str) -> list[float]:
@@ -309,9 +333,12 @@ def onnx() -> str:
 
 def main() -> None:
     rows, notes = inference()
+    notes.append(onnx())
+    print(*rows, *notes, sep="\n", flush=True)
     more, profile = training()
     rows += [*more, memory()]
-    write_section("HEAR", [*table(rows), "", *notes, *profile, *lengths(), onnx()])
+    print(*rows, *profile, sep="\n", flush=True)
+    write_section("HEAR", [*table(rows), "", *notes, *profile, *lengths()])
 
 
 if __name__ == "__main__":

@@ -35,6 +35,12 @@ def paired(ours: Callable[[], object], rival: Callable[[], object], pairs: int =
     return medians[0], medians[1], statistics.median(theirs / mine for mine, theirs in taken)
 
 
+def peak_kib() -> int:
+    """Most memory that this process has held, in KiB; `ru_maxrss` would begin with what its parent held."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
 def compare(what: str, ours: float, rival: float, wanted: float, rival_name: str, ratio: float | None = None) -> Row:
     return what, f"{ours:.3g} s", f"{rival:.3g} s ({rival_name})", ratio or rival / ours, wanted
 

@@ -42,6 +42,7 @@ class AcousticModel(nn.Module):
         if not 0 < overlap <= window // 2:
             raise UserError(f"--student.overlap {overlap}: from 1 to half of the window, {window // 2}, is wanted")
         self.window, self.overlap = window, overlap
+        self.always_one_window = False  # set where nothing longer is ever given, which a graph cannot know
         self.conv = nn.Conv1d(BANDS, hidden, kernel_size=2, stride=2)
         self.layers = nn.ModuleList(Block(hidden, intermediate, heads, window, dropout) for _ in range(layers))
         rise = (0.5 - 0.5 * torch.cos(torch.pi * torch.linspace(0, 1, overlap))).clamp(min=_LEAST_WEIGHT)
@@ -62,9 +63,9 @@ class AcousticModel(nn.Module):
         Returns:
             Shape (batch, time, hidden); what stands after the end of a clip means nothing.
         """
-        if torch.compiler.is_exporting():
+        if torch.compiler.is_exporting() and not self.always_one_window:
             return self._in_whole_windows(features, lengths)
-        if features.shape[1] <= self.window:
+        if self.always_one_window or features.shape[1] <= self.window:
             return self.blocks(features, lengths)
         return self._in_windows(features, lengths)
 

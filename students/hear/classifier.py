@@ -108,6 +108,7 @@ class HearClassifier(Student):
         self.windows = Windows(seconds=rest["positions"] * TOKEN_HOP)
         self.front_end = HearFrontEnd(rest["rate"], rest["points"], official)
         self.acoustic = AcousticModel(**sizes, overlap=overlap, dropout=dropout)
+        self.acoustic.always_one_window = rest["positions"] <= sizes["window"]
         self.mixture = SpectrogramMixture(sizes["hidden"], rest["task_hidden"], self.front_end.frequencies)
         self.task = TaskModel(rest["task_hidden"], rest["task_intermediate"], task_heads, rest["positions"], dropout)
         self.head = Head(rest["task_hidden"], rest["head_hidden"], rest["classes"], head_dropout)
@@ -174,7 +175,9 @@ class TaskModel(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """(batch, time, dim), same shape out."""
-        outside = ~frame_mask(lengths, tokens.shape[1])
+        inside = frame_mask(lengths, tokens.shape[1])
+        # torch's softmax with a mask takes three times as long; a graph for any length cannot look.
+        outside = ~inside if torch.compiler.is_exporting() or not bool(inside.all()) else None
         return self.transformer(tokens + self.pos_embed[:, : tokens.shape[1]], src_key_padding_mask=outside)
 
 

@@ -208,15 +208,23 @@ class HearTokenizer(_Acoustic):
         return self.to_codes(self.contextual(tokens.features, tokens.lengths))
 
     @torch.no_grad()
-    def tokenize(self, batch: AudioBatch) -> tuple[Tensor, Tensor]:
-        """Tokens (batch, time), int64, and how many of each clip are valid (batch,), in evaluation mode."""
+    def tokenize(self, batch: AudioBatch, heard: Tokens | None = None) -> tuple[Tensor, Tensor]:
+        """Tokens (batch, time), int64, and how many of each clip are valid (batch,), in evaluation mode.
+
+        Args:
+            batch: Clips at any sample rate.
+            heard: What another model of HEAR has made of them: the mel spectrogram is taken from there.
+        """
         training = self.training
         self.eval()
         try:
-            tokens = self.tokens(batch)
+            tokens = self.tokens(batch) if heard is None else self._from_mel(heard)
             return self.logits(tokens).argmax(2), tokens.lengths
         finally:
             self.train(training)
+
+    def _from_mel(self, heard: Tokens) -> Tokens:
+        return heard._replace(features=self.acoustic.features(heard.mel))
 
     def official_state(self) -> dict[str, Tensor]:
         """The weights by the published keys, as in tokenizer_weight.pth."""

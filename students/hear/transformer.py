@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.students.hear.dropout import Dropout
+
 _QUERIES = 100  # in a piece; fewer would waste less of each product, but make it smaller
 
 
@@ -30,7 +32,7 @@ class RelativeAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, reach: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.reach, self.dropout = heads, reach, dropout
+        self.heads, self.reach, self.dropout = heads, reach, Dropout(dropout)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
         size = dim // heads
@@ -52,21 +54,23 @@ class RelativeAttention(nn.Module):
             Shape (B, T, dim).
         """
         time = tokens.shape[1]
-        query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # Copied once here; every product below would copy its part of it again.
+        query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).contiguous()
         scale = query.shape[3] ** -0.5
         by_content = (query + self.content_bias.unsqueeze(1)) * scale
         by_position = (query + self.position_bias.unsqueeze(1)) * scale
         unheard = None if outside is None else outside[:, None, None, :]
         attended = []
-        for first in range(0, time, _QUERIES):
-            count = min(_QUERIES, time - first)
+        piece = time if isinstance(time, torch.SymInt) else _QUERIES  # a graph for any time cannot count its pieces
+        for first in range(0, time, piece) if isinstance(time, int) else (0,):
+            count = min(piece, time - first) if isinstance(time, int) else time
             rows = slice(self.reach - first - count, self.reach - first + time)
             scores = by_content[:, :, first : first + count] @ key.transpose(2, 3)
             band = by_position[:, :, first : first + count] @ self.position_keys[rows].T
             scores = scores + diagonals_to_columns(band, time)
             if unheard is not None:
                 scores = scores.masked_fill(unheard, torch.finfo(scores.dtype).min)
-            weights = F.dropout(scores.softmax(3), self.dropout, self.training)
+            weights = self.dropout(scores.softmax(3))
             attended.append(weights @ value + columns_to_diagonals(weights) @ self.position_values[rows])
         return self.out(torch.cat(attended, dim=2).transpose(1, 2).flatten(2))
 
@@ -101,8 +105,8 @@ class Block(nn.Module):
         self.attention = RelativeAttention(dim, heads, reach, dropout)
         self.norm2 = nn.LayerNorm(dim)
         self.feed_forward = nn.Sequential(
-            nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.SiLU(), nn.Dropout(dropout), nn.Linear(hidden, dim),
-            nn.Dropout(dropout),
+            nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.SiLU(), Dropout(dropout), nn.Linear(hidden, dim),
+            Dropout(dropout),
         )  # fmt: skip
 
     def forward(self, tokens: Tensor, outside: Tensor | None = None) -> Tensor:

@@ -22,7 +22,7 @@ SMALL = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 2, "window": 40
 OPTIONS: dict[str, dict[str, Any]] = {
     "hear": SMALL,
     "hear_classifier": {**SMALL, "classes": 3, "task_hidden": 12, "task_intermediate": 24, "head_hidden": 8,
-                        "positions": 200, "head_dropout": 0.0},
+                        "positions": 400, "head_dropout": 0.0},
     "hear_tokenizer": {**SMALL, "codes": 16},
     "mobilenet_v3": {"width": 0.1},
 }  # fmt: skip

@@ -1,0 +1,31 @@
+"""Dropout whose mask costs a quarter of torch's on a CPU, where drawing it took a seventh of HEAR's training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_STEPS = 1 << 16
+
+
+class Dropout(nn.Module):
+    """Sets a share of values to zero in training and scales the others, as `torch.nn.Dropout` does.
+
+    On a CPU, four values share one 64-bit random number, so the share is right to 1/65536.
+
+    Args:
+        share: Of values that are dropped.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Same shape out."""
+        if not self.training or not self.share or values.device.type != "cpu":
+            return F.dropout(values, self.share, self.training)
+        bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        kept = bits.view(torch.int16)[: values.numel()] >= round(self.share * _STEPS) - _STEPS // 2
+        return (values * kept.view(values.shape)).mul_(1 / (1 - self.share))
