@@ -247,7 +247,7 @@ def step(objective: Objective, batch: AudioBatch) -> Callable[[], None]:
 def training() -> tuple[list[Row], list[str]]:
     batch = AudioBatch.of(torch.randn(16, 96_000) * 0.1, 16_000)
     ours, rival = stage_two(), literal(stage_two())
-    seconds, theirs, ratio = paired(step(ours, batch), step(rival, batch), pairs=3)
+    seconds, theirs, ratio = paired(step(ours, batch), step(rival, batch), pairs=5)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         step(ours, batch)()
     events = sorted(profile.key_averages(), key=lambda event: -event.self_cpu_time_total)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +29,13 @@ class Dropout(nn.Module):
         """Same shape out."""
         if not self.training or not self.share or values.device.type != "cpu":
             return F.dropout(values, self.share, self.training)
-        bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = bits.view(torch.int16)[: values.numel()] >= round(self.share * _STEPS) - _STEPS // 2
-        return (values * kept.view(values.shape)).mul_(1 / (1 - self.share))
+        return (values * self.draw(values, values.shape)).mul_(1 / (1 - self.share))
+
+    def draw(self, like: Tensor, shape: Sequence[int]) -> Tensor:
+        """True where a value is kept, on the device of `like`. Shape `shape`, bool."""
+        if like.device.type != "cpu":
+            return torch.rand(*shape, device=like.device) >= self.share
+        count = math.prod(shape)
+        bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+        kept = bits.view(torch.int16)[:count] >= round(self.share * _STEPS) - _STEPS // 2
+        return kept.view(*shape)

@@ -15,6 +15,7 @@ import distill
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
 from distill.students.hear.classifier import HearClassifier, pool
+from distill.students.hear.dropout import Dropout
 from distill.students.hear.frontend import HearFrontEnd
 from distill.students.hear.students import Hear, HearTokenizer
 from distill.students.hear.transformer import RelativeAttention, columns_to_diagonals, diagonals_to_columns
@@ -282,3 +283,28 @@ def test_a_classifier_begins_from_an_acoustic_model(tmp_path: Path) -> None:
 def test_what_cannot_be_built(name: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         distill.create_student(name, **options)
+
+
+def test_the_gradient_by_hand_is_autograds(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = RelativeAttention(8, 2, reach=150, dropout=0.3).double().train()
+    for bias in (attention.content_bias, attention.position_bias):
+        torch.nn.init.normal_(bias)
+    tokens = torch.randn(2, 130, 8, dtype=torch.float64, requires_grad=True)
+    outside = torch.arange(130) >= torch.tensor([[130], [90]])
+    found = []
+    for by_hand in (True, False):
+        torch.manual_seed(5)
+        monkeypatch.setattr(torch, "is_autocast_enabled", lambda device, plain=not by_hand: plain)
+        out = attention(tokens, outside)
+        found.append([out, *torch.autograd.grad(out.square().sum(), [tokens, *attention.parameters()])])
+    for ours, autograds in zip(*found, strict=True):
+        torch.testing.assert_close(ours, autograds, atol=1e-9, rtol=1e-7)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    dropout = Dropout(0.1).train()
+    values = torch.ones(1_000_003)
+    dropped = dropout(values)
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.1, abs=0.002)
+    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.002)
+    assert dropout.eval()(values) is values or dropout(values).equal(values)
