@@ -154,6 +154,10 @@ def diagonals_to_columns(band: Tensor, time: int) -> Tensor:
 def columns_to_diagonals(weights: Tensor) -> Tensor:
     """The inverse: out[i, j - i + Q] = weights[i, j], and zero elsewhere. (..., Q, T) -> (..., Q, T + Q)."""
     queries, time = weights.shape[-2:]
+    if not weights.requires_grad and not torch.compiler.is_exporting():
+        band = weights.new_zeros(*weights.shape[:-1], time + queries)
+        diagonals_to_columns(band, time).copy_(weights)  # through the view; no second copy
+        return band
     shifted = F.pad(weights, (0, queries - 1)).flatten(-2)
     return F.pad(shifted, (queries, 0)).unflatten(-1, (queries, time + queries))
 
