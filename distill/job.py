@@ -73,6 +73,7 @@ class Job:
     """
 
     def __init__(self, run: Run, settings: Mapping[str, Any]) -> None:
+        settings = {"fold": "", "task": "auto", **settings}  # of a run that an older version began
         self.run = run
         self.crop = as_settings(Crop, settings["crop"])
         self.sampling = as_settings(Sampling, settings["sampling"])

@@ -29,9 +29,9 @@ def draw_losses(metrics: Path, path: Path, title: str, losses: Sequence[str] = (
         rows = list(csv.DictReader(file))
     figure = Figure(figsize=(6, 3.6))
     axes = figure.subplots()
-    lines = {"training": ("loss", "-"), "validation": ("validation_loss", "o-")}
+    lines = {"training": ("loss", ".-"), "validation": ("validation_loss", "o-")}
     if len(losses) > 1:
-        lines |= {name: (name, "--") for name in losses}
+        lines |= {name: (name, ".--") for name in losses}
     for label, (column, style) in lines.items():
         points = [(float(row["epoch"]), float(row[column])) for row in rows if row.get(column)]
         if points:
@@ -52,7 +52,7 @@ def draw_observed(metrics: Path, path: Path, losses: Sequence[str]) -> None:
         return
     figure = Figure(figsize=(3.6 * len(names), 2.8))
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        for column, label, style in ((name, "training", "-"), (f"validation_{name}", "validation", "o-")):
+        for column, label, style in ((name, "training", ".-"), (f"validation_{name}", "validation", "o-")):
             points = [(float(row["epoch"]), float(row[column])) for row in rows if row.get(column)]
             if points:
                 axes.plot(*zip(*points, strict=True), style, label=label, markersize=3, linewidth=1.2)
