@@ -73,7 +73,6 @@ class Job:
     """
 
     def __init__(self, run: Run, settings: Mapping[str, Any]) -> None:
-        settings = {"fold": "", "task": "auto", **settings}  # of a run that an older version began
         self.run = run
         self.crop = as_settings(Crop, settings["crop"])
         self.sampling = as_settings(Sampling, settings["sampling"])
@@ -104,6 +103,7 @@ class Job:
         self.student: Student = build(self._with_classes(settings["student"]), STUDENTS)
         if settings["init_from"]:
             self._take_weights(settings["init_from"])
+        self._stores: dict[str, Path] = {}  # hashing a teacher's weights once is enough
         self._objective = complete(named, OBJECTIVES, given={"student", "teachers"})
         # A mistake in its options shows now, and not after the embedding.
         objective = self.objective(self.teachers)
@@ -190,6 +190,11 @@ class Job:
 
     def embeddings(self, name: str) -> Path:
         """Folder with a teacher's embeddings of all clips, computed where they are not there."""
+        if name not in self._stores:
+            self._stores[name] = self._embed(name)
+        return self._stores[name]
+
+    def _embed(self, name: str) -> Path:
         teacher = self.teachers[name]
         if isinstance(teacher, Precomputed):
             return teacher.store.path
@@ -231,10 +236,10 @@ class Job:
 
     def _order(self, train: Manifest) -> Order:
         sampling, draws = self.sampling, self.sampling.draws or len(train)
-        plain = sampling.temper == 1 and not sampling.max_repeats and not sampling.duplicates
-        if plain and sampling.policy == "uniform":
+        exact = sampling.temper == 1 and not sampling.max_repeats and not sampling.duplicates
+        if exact and sampling.policy == "uniform":
             return UniformOrder(len(train), self.seed, draws)
-        if plain and sampling.policy == "cluster":
+        if exact and sampling.policy == "cluster":
             label = self.clusters()
             return ClusterOrder(np.array([label[row.id] for row in train.rows]), self.seed, draws)
         weights = self._weights(train)

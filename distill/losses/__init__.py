@@ -6,10 +6,13 @@ cluster of each row too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
+from distill.components import build
+from distill.data.errors import UserError
 from distill.data.registry import Registry
 
 Loss = Callable[..., Tensor]
@@ -29,3 +32,14 @@ LOSSES: Registry[Tensor] = Registry(
         "relational": "distill.losses.contrastive:Relational",
     },
 )
+
+
+def build_loss(spec: str | Mapping[str, Any]) -> Loss:
+    """A loss from its name or from {class_path, init_args}. Raises UserError."""
+    found: Any = LOSSES.find(spec if isinstance(spec, str) else str(spec.get("class_path")))
+    if not isinstance(found, type):
+        return found
+    try:
+        return build(spec, LOSSES)  # type: ignore[return-value]
+    except ValueError as error:
+        raise UserError(f"--objective.loss: {error}") from error

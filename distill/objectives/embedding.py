@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from distill.alignment import Alignment
-from distill.components import build
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, require_one_of
-from distill.losses import LOSSES, Loss
+from distill.losses import Loss, build_loss
 from distill.objectives.objective import Objective
 from distill.statistics import Standardise, Whiten
 from distill.students.student import Student
@@ -111,17 +110,6 @@ class EmbeddingDistillation(Objective):
         return losses
 
 
-def build_loss(spec: str | Mapping[str, Any]) -> Loss:
-    """A loss from its name or from {class_path, init_args}. Raises UserError."""
-    found: Any = LOSSES.find(spec if isinstance(spec, str) else str(spec.get("class_path")))
-    if isinstance(found, type):
-        try:
-            return build(spec, LOSSES)  # type: ignore[return-value]
-        except ValueError as error:
-            raise UserError(f"--objective.loss: {error}") from error
-    return found
-
-
 def draw_mixup(clips: int, strength: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """A partner for each clip, and the clip's own share, at least a half; both (clips,) (Zhang et al. 2018)."""
     shares = torch.distributions.Beta(strength, strength).sample((clips,))
@@ -136,10 +124,7 @@ class Imitation(nn.Module):
         projector: From the student's embedding to the teacher's.
         loss: Between the two.
         alignment: How frames are paired; None imitates clip embeddings.
-        targets: "raw", "standardised" or "whitened".
-
-    Raises:
-        UserError: whitening without a store to take statistics from.
+        targets: "raw", "standardised" or "whitened", the last by the statistics of a store only.
     """
 
     def __init__(

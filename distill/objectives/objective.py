@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
 from distill.data.registry import suggest
 from distill.students.student import Student
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Objective(nn.Module, ABC):

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from distill.alignment import Alignment
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
 from distill.data.frontend import frame_mask
-from distill.losses import LOSSES
+from distill.losses import build_loss
 from distill.objectives.objective import Objective
 from distill.quantizer import CodeUse, GumbelQuantizer
-from distill.report import codes_figure, spectrograms_figure
 from distill.students.hear.frontend import BANDS
 from distill.students.hear.students import TOKEN_HOP, HearTokenizer
 from distill.students.hear.transformer import Block
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RECONSTRUCTION, DISTILLATION, DIVERSITY = 0.3, 0.7, 0.1  # the published weights
 
@@ -35,7 +37,7 @@ class TokenizerDistillation(Objective):
         student: A `hear_tokenizer`.
         teachers: Encoders to imitate by name; none trains by reconstruction alone.
         alignment: How frames are paired; see `distill.alignment.Alignment`.
-        loss: Registered name of the loss between frames.
+        loss: Between frames: a registered name, or {class_path: NAME, init_args: {...}} for one with options.
         code_dim: Numbers in a code.
         hidden: Width of the decoder.
         intermediate: Width of its feed-forward parts.
@@ -45,7 +47,7 @@ class TokenizerDistillation(Objective):
         weights: Of the losses, by name.
 
     Raises:
-        UserError: the student is no `hear_tokenizer`, or a teacher has no frames.
+        UserError: the student is no `hear_tokenizer`, a teacher has no frames, or the loss needs clusters of clips.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class TokenizerDistillation(Objective):
         student: Student,
         teachers: Mapping[str, Teacher],
         alignment: str = "auto",
-        loss: str = "cosine",
+        loss: str | dict[str, Any] = "cosine",
         code_dim: int = 32,
         hidden: int = 128,
         intermediate: int = 512,
@@ -71,7 +73,9 @@ class TokenizerDistillation(Objective):
         self.reads_frames = bool(teachers)
         self.teachers = nn.ModuleDict(teachers)
         self.alignments = {name: Alignment(TOKEN_HOP, t.frame_hop, alignment) for name, t in teachers.items()}
-        self.loss = LOSSES.find(loss)
+        self.loss = build_loss(loss)
+        if getattr(self.loss, "needs_clusters", False):
+            raise UserError(f"--objective.loss {loss}: frames have no clusters; the objective `embedding` has them")
         self.quantizer = GumbelQuantizer(student.codes, code_dim, hidden)
         self.use = CodeUse(student.codes)
         reach = student.acoustic.window
@@ -90,10 +94,7 @@ class TokenizerDistillation(Objective):
         inside = frame_mask(tokens.lengths, time)
         quantized = self.quantizer(self.student.logits(tokens), inside, noise)
         self.observed = self.use(quantized.codes[inside])
-        decoded = quantized.vectors
-        for block in self.decoder:
-            decoded = block(decoded, None if bool(inside.all()) else ~inside)
-        decoded = self.shared(decoded)
+        decoded = self._decode(quantized.vectors, inside)
         losses = {"reconstruction": self._reconstruction(decoded, tokens.mel, inside)}
         heard = self.student.embeddings(decoded, tokens.lengths)
         for name, teacher in self.teachers.items():
@@ -110,14 +111,14 @@ class TokenizerDistillation(Objective):
         """Normalised mel of a batch and what its tokens make of it, both (batch, frames, 128), for a picture."""
         tokens = self.student.tokens(batch)
         inside = frame_mask(tokens.lengths, tokens.features.shape[1])
-        decoded = self.quantizer(self.student.logits(tokens), inside).vectors
-        for block in self.decoder:
-            decoded = block(decoded, ~inside)
-        rebuilt = self.to_mel(self.shared(decoded)).unflatten(2, (2, BANDS)).flatten(1, 2)
+        decoded = self._decode(self.quantizer(self.student.logits(tokens), inside).vectors, inside)
+        rebuilt = self.to_mel(decoded).unflatten(2, (2, BANDS)).flatten(1, 2)
         return tokens.mel.transpose(1, 2)[:, : rebuilt.shape[1]], rebuilt
 
     def pictures(self, batch: AudioBatch) -> dict[str, Figure]:
         """How often each code is chosen, and mel spectrograms beside what their tokens make of them."""
+        from distill.report import codes_figure, spectrograms_figure
+
         use = self.use(torch.zeros(0, dtype=torch.int64, device=self.use.counts.device))
         title = f"{use['used_codes']:.0f} of {self.student.codes} codes in use, perplexity {use['perplexity']:.0f}"
         original, rebuilt = (mel.float().cpu().numpy() for mel in self.reconstruct(batch))
@@ -125,6 +126,12 @@ class TokenizerDistillation(Objective):
             "codes": codes_figure(self.use.counts.double().cpu().numpy(), title),
             "reconstruction": spectrograms_figure(original, rebuilt, hop=TOKEN_HOP / 2),
         }
+
+    def _decode(self, vectors: Tensor, inside: Tensor) -> Tensor:
+        """Vectors of the chosen codes (batch, time, hidden) in their context, same shape out."""
+        for block in self.decoder:
+            vectors = block(vectors, None if bool(inside.all()) else ~inside)
+        return self.shared(vectors)
 
     def _reconstruction(self, decoded: Tensor, mel: Tensor, inside: Tensor) -> Tensor:
         """Mean squared error of the two mel frames of each valid token."""

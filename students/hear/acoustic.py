@@ -26,6 +26,7 @@ class AcousticModel(nn.Module):
         window: Tokens that attention sees at once.
         overlap: Tokens that two windows of a longer clip share; there they are blended.
         dropout: In the blocks.
+        one_window: Whether nothing longer than a window is ever given, which an exported graph cannot know.
 
     Raises:
         UserError: heads do not divide the width, or windows that overlap by half or more.
@@ -34,15 +35,22 @@ class AcousticModel(nn.Module):
     taper: Tensor
 
     def __init__(
-        self, hidden: int, intermediate: int, heads: int, layers: int, window: int, overlap: int, dropout: float
+        self,
+        hidden: int,
+        intermediate: int,
+        heads: int,
+        layers: int,
+        window: int,
+        overlap: int,
+        dropout: float,
+        one_window: bool = False,
     ) -> None:
         super().__init__()
         if hidden % heads:
             raise UserError(f"--student.hidden {hidden} cannot be shared by --student.heads {heads}")
         if not 0 < overlap <= window // 2:
             raise UserError(f"--student.overlap {overlap}: from 1 to half of the window, {window // 2}, is wanted")
-        self.window, self.overlap = window, overlap
-        self.always_one_window = False  # set where nothing longer is ever given, which a graph cannot know
+        self.window, self.overlap, self.one_window = window, overlap, one_window
         self.conv = nn.Conv1d(BANDS, hidden, kernel_size=2, stride=2)
         self.layers = nn.ModuleList(Block(hidden, intermediate, heads, window, dropout) for _ in range(layers))
         rise = (0.5 - 0.5 * torch.cos(torch.pi * torch.linspace(0, 1, overlap))).clamp(min=_LEAST_WEIGHT)
@@ -63,9 +71,9 @@ class AcousticModel(nn.Module):
         Returns:
             Shape (batch, time, hidden); what stands after the end of a clip means nothing.
         """
-        if torch.compiler.is_exporting() and not self.always_one_window:
+        if torch.compiler.is_exporting() and not self.one_window:
             return self._in_whole_windows(features, lengths)
-        if self.always_one_window or features.shape[1] <= self.window:
+        if self.one_window or features.shape[1] <= self.window:
             return self.blocks(features, lengths)
         return self._in_windows(features, lengths)
 

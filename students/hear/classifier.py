@@ -17,11 +17,17 @@ from distill.data.frontend import frame_mask
 from distill.data.windows import Windows
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.frontend import MEL_RATE, HearFrontEnd
-from distill.students.hear.official import acoustic_sizes, from_official_acoustic, part_of, to_official_acoustic
+from distill.students.hear.official import (
+    CONV,
+    acoustic_sizes,
+    from_official_acoustic,
+    left_out,
+    part_of,
+    to_official_acoustic,
+)
 from distill.students.hear.students import FIRST_TOKEN, TOKEN_HOP
 from distill.students.student import Student
 
-_CONV = "feature_extractor.conv.weight"
 # Official names of the parts, and ours.
 _PARTS = {"spectrogram_mixture.": "mixture.", "task_model.": "task.", "decoder.": "head."}
 
@@ -78,22 +84,18 @@ class HearClassifier(Student):
     ) -> None:
         super().__init__()
         sizes: dict[str, Any] = {
-            "hidden": hidden,
-            "intermediate": intermediate,
-            "heads": heads,
-            "layers": layers,
-            "window": window,
-        }
+            "hidden": hidden, "intermediate": intermediate, "heads": heads, "layers": layers, "window": window,
+        }  # fmt: skip
         rest: dict[str, Any] = {
             "classes": classes, "task_hidden": task_hidden, "task_intermediate": task_intermediate,
             "positions": positions, "head_hidden": head_hidden, "rate": rate, "points": points,
         }  # fmt: skip
-        state: Mapping[str, Tensor] | None = None
+        state: dict[str, Tensor] | None = None
         source = checkpoint or acoustic
         where = f"--student.{'checkpoint' if checkpoint else 'acoustic'} {source}"
         if source is not None:
-            state = _read(source, where)
-            sizes = acoustic_sizes(part_of(state, ("acoustic_model.",), _CONV, where))
+            state, file = _read(source, where)
+            sizes = acoustic_sizes(part_of(state, ("acoustic_model.",), CONV, where))
         if state is not None and checkpoint is not None:
             rest |= _sizes(state, rate, where)
         if rest["classes"] < 1:
@@ -107,15 +109,15 @@ class HearClassifier(Student):
         self.sample_rate = rest["rate"]
         self.windows = Windows(seconds=rest["positions"] * TOKEN_HOP)
         self.front_end = HearFrontEnd(rest["rate"], rest["points"], official)
-        self.acoustic = AcousticModel(**sizes, overlap=overlap, dropout=dropout)
-        self.acoustic.always_one_window = rest["positions"] <= sizes["window"]
+        one_window = rest["positions"] <= sizes["window"]
+        self.acoustic = AcousticModel(**sizes, overlap=overlap, dropout=dropout, one_window=one_window)
         self.mixture = SpectrogramMixture(sizes["hidden"], rest["task_hidden"], self.front_end.frequencies)
         self.task = TaskModel(rest["task_hidden"], rest["task_intermediate"], task_heads, rest["positions"], dropout)
         self.head = Head(rest["task_hidden"], rest["head_hidden"], rest["classes"], head_dropout)
         if state is not None:
-            self._load(state, whole=checkpoint is not None, where=where)
+            used = self._load(state, whole=checkpoint is not None, where=where)
             if source is not None and Path(source).is_file():
-                self.provenance = provenance(source, [key for key in state if key.startswith("preprocessor.")])
+                self.provenance = provenance(source, left_out(file, used))
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed and classify a batch at the rate of the power spectrogram."""
@@ -138,12 +140,15 @@ class HearClassifier(Student):
             official |= {theirs + key: tensor for key, tensor in part.state_dict().items()}
         return official
 
-    def _load(self, state: Mapping[str, Tensor], whole: bool, where: str) -> None:
-        acoustic = part_of(state, ("acoustic_model.",), _CONV, where)
-        load_weights(self.acoustic, from_official_acoustic(acoustic), where)
-        for theirs, ours in _PARTS.items() if whole else ():
-            part = {key.removeprefix(theirs): tensor for key, tensor in state.items() if key.startswith(theirs)}
-            load_weights(getattr(self, ours.rstrip(".")), part, where)
+    def _load(self, state: Mapping[str, Tensor], whole: bool, where: str) -> dict[str, Tensor]:
+        """Take the acoustic model's weights, or those of all parts; what was taken, by official key."""
+        parts: dict[str, nn.Module] = {"acoustic_model.": self.acoustic}
+        if whole:
+            parts |= {theirs: getattr(self, ours.rstrip(".")) for theirs, ours in _PARTS.items()}
+        for prefix, part in parts.items():
+            own = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+            load_weights(part, from_official_acoustic(own) if part is self.acoustic else own, where)
+        return {key: tensor for key, tensor in state.items() if key.startswith(tuple(parts))}
 
 
 class SpectrogramMixture(nn.Module):
@@ -206,8 +211,8 @@ def pool(frames: Tensor, inside: Tensor) -> Tensor:
     return torch.cat([mean, highest, (squares / (count - 1).clamp(min=1e-5) + 1e-8).sqrt()], dim=1)
 
 
-def _read(source: str, where: str) -> dict[str, Tensor]:
-    """Official keys of a file, of which the acoustic model's stand below `acoustic_model.`."""
+def _read(source: str, where: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Official keys of a file, the acoustic model's below `acoustic_model.`; and the file as it is."""
     path = Path(source)
     folders = [folder for folder in (path / "student", path) if (folder / "model.safetensors").is_file()]
     if folders:
@@ -215,12 +220,12 @@ def _read(source: str, where: str) -> dict[str, Tensor]:
         ours = {key.removeprefix("acoustic."): tensor for key, tensor in state.items() if key.startswith("acoustic.")}
         if "conv.weight" not in ours:
             raise UserError(f"{where}: the student in it is no `hear`")
-        return {f"acoustic_model.{key}": tensor for key, tensor in to_official_acoustic(ours).items()}
+        return {f"acoustic_model.{key}": tensor for key, tensor in to_official_acoustic(ours).items()}, state
     state = read_state_dict(path, where.partition(" ")[0])
-    if f"acoustic_model.{_CONV}" in state:
-        return state
-    acoustic = part_of(state, ("encoder.", ""), _CONV, where)
-    return {f"acoustic_model.{key}": tensor for key, tensor in acoustic.items()}
+    if f"acoustic_model.{CONV}" in state:
+        return state, state
+    acoustic = part_of(state, ("encoder.", ""), CONV, where)
+    return {f"acoustic_model.{key}": tensor for key, tensor in acoustic.items()}, state
 
 
 def _sizes(state: Mapping[str, Tensor], rate: int, where: str) -> dict[str, Any]:

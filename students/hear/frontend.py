@@ -58,7 +58,7 @@ class HearFrontEnd(nn.Module):
 
     def frames(self, lengths: Tensor) -> Tensor:
         """Valid frames of clips of so many samples, int64; a clip is at least as long as half a transform."""
-        lengths = -(-lengths * MEL_RATE // self.rate)
+        lengths = self._at_mel_rate(lengths)
         if not self.official:
             lengths = lengths.clamp(min=_POINTS // 2 + 1)
         return lengths // _HOP + 1
@@ -68,8 +68,7 @@ class HearFrontEnd(nn.Module):
         with torch.autocast(waveform.device.type, enabled=False):
             waveform = self._centred(waveform.float(), lengths)
             narrow = resample(waveform, self.rate, MEL_RATE)
-            at_mel_rate = -(-lengths * MEL_RATE // self.rate)
-            spectrum = self._power(self.mel, narrow, at_mel_rate)
+            spectrum = self._power(self.mel, narrow, self._at_mel_rate(lengths))
             frames = self.frames(lengths)
             mel = self._normalised(self.mel.filters.T @ spectrum, frames)
             if not power:
@@ -87,6 +86,9 @@ class HearFrontEnd(nn.Module):
     def normalise(self, logarithm: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
         """With mean 0 and deviation 1, given those that it has."""
         return (logarithm - mean) / (deviation.clamp(min=_LEAST_DEVIATION) + _OFFSET)
+
+    def _at_mel_rate(self, lengths: Tensor) -> Tensor:
+        return -(-lengths * MEL_RATE // self.rate)
 
     def _centred(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Without its mean level, and zero after the end of each clip."""

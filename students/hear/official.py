@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distill.data.checkpoint import Provenance, provenance, read_state_dict
 from distill.data.errors import UserError
 
 # Official name of a block's part, and ours.
@@ -25,7 +26,7 @@ _PARTS = {
     "ffn.output_dense": "feed_forward.4",
 }
 _BLOCK = re.compile(r"(.*layers\.\d+\.)(.+)")
-_CONV = "feature_extractor.conv.weight"
+CONV = "feature_extractor.conv.weight"
 
 
 def from_official_blocks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -97,10 +98,17 @@ def part_of(state: Mapping[str, Tensor], prefixes: tuple[str, ...], marker: str,
     raise UserError(f"{where}: it has no {wanted} (its first key: {next(iter(state), '')!r})")
 
 
-def left_out(state: Mapping[str, Tensor], used: Mapping[str, Tensor]) -> list[str]:
+def read_part(checkpoint: str, prefixes: tuple[str, ...], marker: str) -> tuple[dict[str, Tensor], Provenance]:
+    """`part_of` an official file, and where it came from. Raises UserError."""
+    file = read_state_dict(checkpoint, "--student.checkpoint")
+    part = part_of(file, prefixes, marker, f"--student.checkpoint {checkpoint}")
+    return part, provenance(checkpoint, left_out(file, part))
+
+
+def left_out(file: Mapping[str, Tensor], used: Mapping[str, Tensor]) -> list[str]:
     """Keys of a file whose tensors are not among those used."""
     taken = {id(tensor) for tensor in used.values()}
-    return [key for key, tensor in state.items() if id(tensor) not in taken]
+    return [key for key, tensor in file.items() if id(tensor) not in taken]
 
 
 def acoustic_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -108,7 +116,7 @@ def acoustic_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     layers = 1 + max(int(found[1]) for key in state if (found := re.match(r"contextual_encoder\.layers\.(\d+)\.", key)))
     stem = "contextual_encoder.layers.0."
     return {
-        "hidden": state[_CONV].shape[0],
+        "hidden": state[CONV].shape[0],
         "intermediate": state[f"{stem}ffn.intermediate_dense.weight"].shape[0],
         "heads": state[f"{stem}self_attn.query_bias1"].shape[0],
         "layers": layers,

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from distill.data.batch import Embeddings
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.frontend import HearFrontEnd
 
@@ -162,11 +161,3 @@ def encode_long(front_end: HearFrontEnd, acoustic: AcousticModel, waveform: Tens
     """Frames (frames, hidden) of one long clip (samples,): two passes, and only a window of it at a time."""
     stream = HearStream(front_end, acoustic, statistics_of(front_end, waveform))
     return torch.cat([*(stream.feed(piece) for piece in waveform.split(_CHUNK)), stream.finish()])
-
-
-def embeddings_of(frames: list[Tensor], times: Tensor) -> Embeddings:
-    """Embeddings of clips from their own frames (frames, hidden) each."""
-    padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
-    counts = torch.tensor([len(own) for own in frames], device=padded.device)
-    mask = torch.arange(padded.shape[1], device=padded.device) < counts.unsqueeze(1)
-    return Embeddings.of_frames(padded, times[: padded.shape[1]], mask)

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import load_weights, provenance, read_state_dict
+from distill.data.checkpoint import load_weights
 from distill.data.frontend import frame_mask
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.frontend import MEL_RATE, HearFrontEnd
 from distill.students.hear.official import (
+    CONV,
     acoustic_sizes,
     from_official_acoustic,
-    left_out,
     part_of,
+    read_part,
     to_official_acoustic,
 )
-from distill.students.hear.streaming import HearStream, Statistics, embeddings_of, encode_long, statistics_of
+from distill.students.hear.streaming import HearStream, Statistics, encode_long, statistics_of
 from distill.students.student import Student
 
 TOKEN_HOP = 0.020  # seconds
 FIRST_TOKEN = 0.005  # centre of the first token: between mel frames at 0 and 10 ms
 _LONG = 60.0  # seconds from which a clip is encoded a window at a time
-_CONV = "feature_extractor.conv.weight"
 
 
 class Tokens(NamedTuple):
@@ -50,6 +49,16 @@ class _Acoustic(Student):
     sample_rate = MEL_RATE
     front_end: HearFrontEnd
     acoustic: AcousticModel
+
+    def _build(
+        self, sizes: dict[str, Any], state: Mapping[str, Tensor] | None, overlap: int, dropout: float, official: bool
+    ) -> None:
+        """Make the parts, of the sizes and with the weights of an official acoustic model where one is given."""
+        self.sizes = sizes if state is None else acoustic_sizes(state)
+        self.front_end = HearFrontEnd(official=official)
+        self.acoustic = AcousticModel(**self.sizes, overlap=overlap, dropout=dropout)
+        if state is not None:
+            load_weights(self.acoustic, from_official_acoustic(state), "--student.checkpoint")
 
     def tokens(self, batch: AudioBatch) -> Tokens:
         """The input of the transformer, from a batch at any sample rate."""
@@ -85,8 +94,8 @@ class _Acoustic(Student):
         if batch.waveform.shape[1] > _LONG * self.sample_rate and not torch.is_grad_enabled():
             clips = zip(batch.waveform, batch.lengths.tolist(), strict=True)
             frames = [encode_long(self.front_end, self.acoustic, waveform[:length]) for waveform, length in clips]
-            count = max(len(own) for own in frames)
-            return embeddings_of(frames, FIRST_TOKEN + TOKEN_HOP * torch.arange(count, device=batch.waveform.device))
+            counts = torch.tensor([len(own) for own in frames], device=batch.waveform.device)
+            return self.embeddings(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), counts)
         tokens = self.tokens(batch)
         return self.embeddings(self.contextual(tokens.features, tokens.lengths), tokens.lengths)
 
@@ -122,24 +131,13 @@ class Hear(_Acoustic):
         official: bool = False,
     ) -> None:
         super().__init__()
-        self.sizes: dict[str, Any] = {
-            "hidden": hidden,
-            "intermediate": intermediate,
-            "heads": heads,
-            "layers": layers,
-            "window": window,
-        }
-        state: Mapping[str, Tensor] | None = None
+        sizes: dict[str, Any] = {
+            "hidden": hidden, "intermediate": intermediate, "heads": heads, "layers": layers, "window": window,
+        }  # fmt: skip
+        state: dict[str, Tensor] | None = None
         if checkpoint is not None:
-            where = f"--student.checkpoint {checkpoint}"
-            file = read_state_dict(Path(checkpoint), "--student.checkpoint")
-            state = part_of(file, ("", "acoustic_model.", "encoder."), _CONV, where)
-            self.sizes = acoustic_sizes(state)
-            self.provenance = provenance(checkpoint, left_out(file, state))
-        self.front_end = HearFrontEnd(official=official)
-        self.acoustic = AcousticModel(**self.sizes, overlap=overlap, dropout=dropout)
-        if state is not None:
-            load_weights(self.acoustic, from_official_acoustic(state), where)
+            state, self.provenance = read_part(checkpoint, ("", "acoustic_model.", "encoder."), CONV)
+        self._build(sizes, state, overlap, dropout, official)
 
     def official_state(self) -> dict[str, Tensor]:
         """The weights by the published keys, as in acoustic_model_weight.pth."""
@@ -178,30 +176,21 @@ class HearTokenizer(_Acoustic):
         official: bool = False,
     ) -> None:
         super().__init__()
-        self.sizes: dict[str, Any] = {
-            "hidden": hidden,
-            "intermediate": intermediate,
-            "heads": heads,
-            "layers": layers,
-            "window": window,
-        }
-        state: Mapping[str, Tensor] | None = None
+        sizes: dict[str, Any] = {
+            "hidden": hidden, "intermediate": intermediate, "heads": heads, "layers": layers, "window": window,
+        }  # fmt: skip
+        state: dict[str, Tensor] | None = None
+        encoder: dict[str, Tensor] | None = None
         if checkpoint is not None:
-            where = f"--student.checkpoint {checkpoint}"
-            file = read_state_dict(Path(checkpoint), "--student.checkpoint")
-            state = part_of(file, ("tokenizer.", ""), f"encoder.{_CONV}", where)
+            state, self.provenance = read_part(checkpoint, ("tokenizer.", ""), f"encoder.{CONV}")
+            encoder = part_of(state, ("encoder.",), CONV, f"--student.checkpoint {checkpoint}")
             codes = len(state["linear.weight"])
-            state_of_encoder = part_of(state, ("encoder.",), _CONV, where)
-            self.sizes = acoustic_sizes(state_of_encoder)
-            self.provenance = provenance(checkpoint, left_out(file, state))
-        self.codes = self.sizes["codes"] = codes
-        sizes = {name: value for name, value in self.sizes.items() if name != "codes"}
-        self.front_end = HearFrontEnd(official=official)
-        self.acoustic = AcousticModel(**sizes, overlap=overlap, dropout=dropout)
-        self.to_codes = nn.Linear(sizes["hidden"], codes)
+        self._build(sizes, encoder, overlap, dropout, official)
+        self.codes = codes
+        self.sizes = {**self.sizes, "codes": codes}
+        self.to_codes = nn.Linear(self.sizes["hidden"], codes)
         if state is not None:
-            load_weights(self.acoustic, from_official_acoustic(state_of_encoder), where)
-            load_weights(self.to_codes, part_of(state, ("linear.",), "weight", where), where)
+            load_weights(self.to_codes, part_of(state, ("linear.",), "weight", ""), "--student.checkpoint")
 
     def logits(self, tokens: Tokens) -> Tensor:
         """Scores of all tokens of the vocabulary. Shape (batch, time, codes)."""

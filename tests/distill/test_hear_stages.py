@@ -385,3 +385,16 @@ def test_every_recipe_builds(recipe: Path, sounds: Callable[..., Path], tmp_path
     if config["objective"]["class_path"] == "tokenizer":
         words["teacher"] = "spectral"
     distill.fit(**words, dry_run=True)
+
+
+def test_a_loss_between_frames_can_have_options_but_not_clusters() -> None:
+    student = HearTokenizer(hidden=8, intermediate=8, heads=2, layers=1, codes=16)
+    teachers = {"told": Told(torch.randn(2, 50, 6))}
+    loss = {"class_path": "contrastive", "init_args": {"temperature": 0.5}}
+    objective = TokenizerDistillation(student, teachers, loss=loss, hidden=8, heads=2)
+    sounds = AudioBatch.of(torch.randn(2, 16_000), 16_000)
+    objective(sounds)["told"].backward()
+    assert float(objective.loss.log_scale.exp()) == pytest.approx(2.0)
+    assert objective.to_teacher["told"].weight.grad.abs().sum() > 0
+    with pytest.raises(UserError, match="no clusters"):
+        TokenizerDistillation(student, teachers, loss="hybrid", hidden=8, heads=2)
