@@ -26,7 +26,8 @@ from distill.data.module import AudioData
 from distill.data.store import SetAside
 from distill.objectives.objective import Objective
 
-SCHEDULES = ("cosine", "linear", "constant")
+SCHEDULES = ("cosine", "linear", "constant", "efficientat")
+_FALLS = (0.4, 0.875)  # between which shares of a run EfficientAT's rate falls: epochs 80 and 175 of 200
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Optimizer:
         learning_rate: At its highest.
         weight_decay: On matrices and kernels; biases and norms have none.
         warmup: Share of all steps in which the rate rises from 0.
-        schedule: "cosine", "linear" (both down to 0) or "constant" after warm-up.
+        schedule: "cosine", "linear" (both down to the floor) or "constant" after warm-up; or "efficientat", whose
+            warm-up is exponential, and which falls in a line from 0.4 to 0.875 of the run.
         floor: Share of the highest rate that the schedule ends at.
         clip_norm: Largest norm of all gradients together; 0 does not clip.
     """
@@ -58,6 +60,10 @@ class Optimizer:
     def factor(self, step: int, steps: int) -> float:
         """Learning rate at a step, as a share of the highest."""
         warmup = math.ceil(self.warmup * steps)
+        if self.schedule == "efficientat":
+            rise = math.exp(-5.0 * max(0.0, 1 - max(step, 0.5) / warmup) ** 2) if warmup else 1.0
+            fallen = (step / steps - _FALLS[0]) / (_FALLS[1] - _FALLS[0])
+            return rise * (1 - (1 - self.floor) * min(1.0, max(0.0, fallen)))
         if step < warmup:
             return (step + 1) / (warmup + 1)
         done = min(1.0, (step - warmup) / max(1, steps - warmup))
@@ -85,6 +91,7 @@ class Distiller(L.LightningModule):
         self._note(loaded)
         if loaded.batch is None:
             return None
+        self.objective.student.at(self.global_step / self.steps)
         losses = self.objective(loaded.batch)
         total = self.objective.total(losses)
         self.latest = {name: float(loss.detach()) for name, loss in losses.items()} | self.objective.observed

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 STUDENTS: Registry[Student] = Registry(
     "student",
     {
+        "dymn": "distill.students.dymn:DyMN",
+        "eres2net": "distill.students.eres2net:ERes2Net",
         "hear": "distill.students.hear.students:Hear",
         "hear_classifier": "distill.students.hear.classifier:HearClassifier",
         "hear_tokenizer": "distill.students.hear.students:HearTokenizer",

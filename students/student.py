@@ -15,3 +15,6 @@ class Student(Encoder):
     licence = "that of the teacher and the data it was trained with"
     source = "trained with `distill fit`"
     begins_from = ("checkpoint", "acoustic")  # options that say where weights began; loading must not need those files
+
+    def at(self, share: float) -> None:
+        """Called in training before each step, with the share of the run that is done, from 0 to 1."""

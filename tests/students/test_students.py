@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,12 +15,17 @@ from safetensors.torch import save_file
 import distill
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
+from distill.students.dymn import DyMN
+from distill.students.eres2net import ERes2Net, mean_and_deviation
+from distill.students.log_mel import LogMelStudent
 from distill.students.mobilenet_v3 import MobileNetV3
 from distill.students.student import Student
 from tests.conftest import GOLDEN
 
 SMALL = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 2, "window": 40, "overlap": 10, "dropout": 0.0}
 OPTIONS: dict[str, dict[str, Any]] = {
+    "dymn": {"width": 0.1},
+    "eres2net": {"channels": 4},
     "hear": SMALL,
     "hear_classifier": {**SMALL, "classes": 3, "task_hidden": 12, "task_intermediate": 24, "head_hidden": 8,
                         "positions": 400, "head_dropout": 0.0},
@@ -77,10 +83,10 @@ def test_embed_leaves_the_mode_alone_and_refuses_nothing(student: Student) -> No
         student.embed(torch.zeros(0), 16_000)
 
 
-def official_state(name: str) -> dict[str, torch.Tensor]:
+def official_state(name: str, statistics: str = "bnstats") -> dict[str, torch.Tensor]:
     """Weights of the golden model, made by the recipe in tests/golden/ssondo/README.md."""
     folder = GOLDEN / "ssondo"
-    stored = np.load(folder / f"model_{name}_{'state' if name == 'mn01' else 'bnstats'}.npz")
+    stored = np.load(folder / f"model_{name}_{'state' if name == 'mn01' else statistics}.npz")
     state = {}
     for line in (folder / f"keys_{name}.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -89,41 +95,99 @@ def official_state(name: str) -> dict[str, torch.Tensor]:
             state[row["key"]] = torch.from_numpy((row["scale"] * normal + row["offset"]).astype(np.float32))
         elif row["kind"] == "stored":
             state[row["key"]] = torch.from_numpy(stored[row["key"]])
-        else:
+        elif row["key"].endswith("num_batches_tracked"):
             state[row["key"]] = torch.zeros((), dtype=torch.long)
+        else:  # constants of the activation
+            state[row["key"]] = torch.zeros(row["shape"])
     return state
 
 
-def official(name: str, width: float, folder: Path) -> MobileNetV3:
-    path = folder / "official.ckpt"
-    torch.save({"state_dict": {f"student_model.{key}": value for key, value in official_state(name).items()}}, path)
-    return MobileNetV3(width, checkpoint=str(path)).eval()
+class Golden(NamedTuple):
+    """A model of the official code, and where its numbers stand."""
+
+    name: str
+    make: Callable[[str], LogMelStudent]
+    parameters: int
+    statistics: str = "bnstats"
+    suffix: str = ""
+
+    def student(self, folder: Path) -> LogMelStudent:
+        path, state = folder / "official.ckpt", official_state(self.name, self.statistics)
+        torch.save({"state_dict": {f"student_model.{key}": value for key, value in state.items()}}, path)
+        student = self.make(str(path)).eval()
+        if self.suffix == "_temp1":
+            student.at(1.0)
+        return student
+
+    def output(self, name: str) -> np.ndarray[Any, Any]:
+        return np.load(GOLDEN / "ssondo" / f"model_{self.name}.npz")[name]
+
+    def mel(self) -> torch.Tensor:
+        if self.name.endswith(("n01", "net4")):
+            return torch.from_numpy(self.output("input"))[:, 0]
+        return torch.from_numpy(np.float32(2 * np.random.RandomState(1234).standard_normal((1, 128, 624)) - 3))
 
 
-@pytest.mark.parametrize(("name", "width", "parameters"), [("mn01", 0.1, 43_384), ("mn10", 1.0, 2_971_664)])
-def test_embeddings_equal_the_official_ones(name: str, width: float, parameters: int, tmp_path: Path) -> None:
-    student = official(name, width, tmp_path)
-    assert student.parameter_count() == parameters
-    stored = np.load(GOLDEN / "ssondo" / f"model_{name}.npz")
-    full = np.float32(2 * np.random.RandomState(1234).standard_normal((1, 1, 128, 624)) - 3)
-    mel = stored.get("input", full)
+def dymn(width: float) -> Callable[[str], LogMelStudent]:
+    return lambda checkpoint: DyMN(width, checkpoint=checkpoint)
+
+
+MODELS = [
+    Golden("mn01", lambda checkpoint: MobileNetV3(0.1, checkpoint), 43_384),
+    Golden("mn10", lambda checkpoint: MobileNetV3(1.0, checkpoint), 2_971_664),
+    Golden("dymn01", dymn(0.1), 147_164, suffix="_temp30"),
+    Golden("dymn01", dymn(0.1), 147_164, "bnstats_temp1", "_temp1"),
+    Golden("dymn10", dymn(1.0), 8_643_312, suffix="_temp30"),
+    Golden("dymn10", dymn(1.0), 8_643_312, "bnstats_temp1", "_temp1"),
+    Golden("eres2net4", lambda checkpoint: ERes2Net(4, checkpoint), 87_965),
+    Golden("eres2net16", lambda checkpoint: ERes2Net(16, checkpoint), 1_368_068),
+]
+
+
+def pooled(student: LogMelStudent, mel: torch.Tensor) -> torch.Tensor:
+    frames, valid = student.encode_mel(mel)
+    assert valid.tolist() == [frames.shape[1]] * len(mel)
+    if isinstance(student, ERes2Net):
+        return mean_and_deviation(frames, torch.ones(frames.shape[:2], dtype=torch.bool))
+    return frames.mean(1)
+
+
+@pytest.mark.parametrize("golden", MODELS, ids=lambda golden: golden.name + golden.suffix)
+def test_embeddings_equal_the_official_ones(golden: Golden, tmp_path: Path) -> None:
+    student, mel = golden.student(tmp_path), golden.mel()
+    assert student.parameter_count() == golden.parameters
     with torch.no_grad():
-        embedding = student.encode_mel(torch.from_numpy(mel)[:, 0])[0].mean(1)
-    expected = stored["embedding_f32"].reshape(embedding.shape)
-    np.testing.assert_allclose(embedding.numpy(), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+        single, double = pooled(student, mel).numpy(), pooled(student.double(), mel.double()).numpy()
+    expected = golden.output("embedding" + golden.suffix).reshape(double.shape)
+    np.testing.assert_allclose(double, expected, rtol=1e-9, atol=1e-10 * np.abs(expected).max())
+    np.testing.assert_allclose(single, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-def test_a_training_pass_equals_the_official_one(tmp_path: Path) -> None:
-    student = official("mn01", 0.1, tmp_path).double().train()
-    stored = np.load(GOLDEN / "ssondo" / "model_mn01.npz")
-    embedding = student.encode_mel(torch.from_numpy(stored["input"]).double()[:, 0])[0].mean(1)
-    np.testing.assert_allclose(embedding.detach().numpy(), stored["train_embedding"][:, 0], rtol=1e-8, atol=1e-9)
+NARROW = [(model, where) for model, where in zip((MODELS[0], MODELS[2], MODELS[6]), range(3), strict=True)]
+
+
+@pytest.mark.parametrize(("golden", "where"), NARROW, ids=lambda value: getattr(value, "name", ""))
+def test_a_training_pass_equals_the_official_one(golden: Golden, where: int, tmp_path: Path) -> None:
+    student = golden.student(tmp_path).double().train()
+    embedding = pooled(student, golden.mel().double())
+    np.testing.assert_allclose(embedding.detach(), golden.output("train_embedding")[:, 0], rtol=1e-7, atol=1e-8)
     embedding.square().mean().backward()
-    first = student.features[0]
-    np.testing.assert_allclose(first[0].weight.grad.numpy(), stored["train_grad_first_conv"], rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(
-        first[1].running_mean.numpy(), stored["train_first_bn_running_mean_after"], rtol=1e-6, atol=1e-9
-    )
+    weight, norm = (
+        lambda: (student.features[0][0].weight, student.features[0][1]),
+        lambda: (student.layers[0].depth_conv.weight, student.layers[0].depth_norm),
+        lambda: (student.network["conv1"].weight, student.network["bn1"]),
+    )[where]()
+    np.testing.assert_allclose(weight.grad, golden.output("train_grad_first_conv"), rtol=1e-5, atol=1e-9)
+    after = golden.output("train_first_bn_running_mean_after")
+    np.testing.assert_allclose(norm.running_mean, after, rtol=1e-6, atol=1e-9)
+
+
+def test_several_slices_are_the_rows_of_a_batch(tmp_path: Path) -> None:
+    """The official DyMN cannot take them, and its ERes2Net only in this way."""
+    golden = MODELS[6]
+    student, slices = golden.student(tmp_path).double(), torch.from_numpy(golden.output("input_2slices")).double()
+    with torch.no_grad():
+        np.testing.assert_allclose(pooled(student, slices[0]), golden.output("embedding_2slices")[0], rtol=1e-9)
 
 
 def test_bare_efficientat_keys_load_too(tmp_path: Path) -> None:
@@ -131,6 +195,23 @@ def test_bare_efficientat_keys_load_too(tmp_path: Path) -> None:
     save_file(state, tmp_path / "mn01.safetensors")
     student = MobileNetV3(0.1, checkpoint=str(tmp_path / "mn01.safetensors"))
     assert student.features[0][0].weight.equal(state["features.0.0.weight"])
+    state = {key.removeprefix("model."): value for key, value in official_state("dymn01").items()}
+    save_file(state, tmp_path / "dymn01.safetensors")
+    assert float(DyMN(0.1, checkpoint=str(tmp_path / "dymn01.safetensors")).temperature) == 1.0
+
+
+def test_the_temperature_falls_as_in_efficientat_and_is_saved() -> None:
+    student = DyMN(0.1)
+    seen = []
+    for epoch in range(0, 200, 10):
+        student.at(epoch / 200)
+        seen.append(float(student.temperature))
+    assert seen[:4] == pytest.approx([30.0, 20.0, 10.0, 1.0])
+    assert set(seen[3:]) == {1.0}
+    again = DyMN(0.1)
+    again.load_state_dict(student.state_dict())
+    again.at(0.0)  # a student that was trained does not grow warm again
+    assert float(again.temperature) == 1.0
 
 
 @pytest.mark.parametrize(

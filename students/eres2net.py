@@ -1,0 +1,146 @@
+"""ERes2Net with a fifth stage, the smallest and slowest student of S-SONDO.
+
+Chen et al. 2023, "An Enhanced Res2Net with Local and Global Feature Fusion for Speaker Verification" (arXiv
+2305.12838); the fifth stage is S-SONDO's. Letters of shapes: B batch, C channels, M mel bands, T time.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from distill.data.batch import AudioBatch, Embeddings
+from distill.data.errors import UserError
+from distill.students.log_mel import LogMelStudent, halve, mask, valid_or_all
+
+BLOCKS = (3, 4, 6, 3, 3)
+_WIDTHS = (1, 2, 4, 8, 2)  # of the stages, in units of the first
+_SCALE = 2  # groups of channels in a block, one convolved after the other
+
+
+class ERes2Net(LogMelStudent):
+    """1.37 M parameters with 16 channels; a frame every 0.256 s. It costs 12.7 times the operations of MobileNetV3.
+
+    A frame is the last map over all frequencies; a clip is the mean and the deviation of its frames, so that its
+    embedding is twice as wide.
+
+    Args:
+        channels: Of the first stage; 16 in S-SONDO.
+        checkpoint: Official S-SONDO weights to start from, of so many channels.
+    """
+
+    time_stride = 16
+
+    def __init__(self, channels: int = 16, checkpoint: str | None = None) -> None:
+        super().__init__()
+        if channels < 2 or channels % 2:
+            raise UserError(f"--student.channels {channels}: an even number from 2 on is wanted")
+        # Names as in the official checkpoints.
+        network = nn.ModuleDict({"conv1": nn.Conv2d(1, channels, 3, padding=1, bias=False)})
+        network["bn1"] = nn.BatchNorm2d(channels)
+        inputs = channels
+        for stage, (blocks, width) in enumerate(zip(BLOCKS, _WIDTHS, strict=True), 1):
+            layers = []
+            for block in range(blocks):
+                stride = 2 if block == 0 and stage > 1 else 1
+                layers.append(_Block(inputs, width * channels, stride, fused=stage > 2))
+                inputs = 2 * width * channels
+            network[f"layer{stage}"] = nn.ModuleList(layers)
+        for stage, (before, after) in enumerate(pairwise(_WIDTHS), 1):
+            network[f"layer{stage}_downsample"] = nn.Conv2d(
+                2 * before * channels, 2 * after * channels, 3, stride=2, padding=1, bias=False
+            )
+            network[_fusion(stage)] = _Fusion(2 * after * channels)
+        self.network = network
+        if checkpoint is not None:
+            parts = r"((?:conv1|bn1|layer\d(?:_downsample)?|fuse_mode\d+)\..+)"
+            self.load_official(network, checkpoint, rf"(?:student_model\.)?(?:model\.)?{parts}")
+
+    def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, M, T) -> frames (B, ceil(T / 16), C), and how many of them are valid (B,)."""
+        part = self.network
+        x = part["bn1"](part["conv1"](mask(mel.unsqueeze(1), valid))).relu()
+        fused = x
+        for stage in range(1, len(BLOCKS) + 1):
+            inside = valid
+            for block in part[f"layer{stage}"].children():
+                x, valid = block(x, valid)
+            if stage == 1:
+                fused = x
+            else:
+                lower = part[f"layer{stage - 1}_downsample"](mask(fused, inside))
+                fused = part[_fusion(stage - 1)](x, lower)
+        return fused.flatten(1, 2).transpose(1, 2), valid_or_all(valid, fused)
+
+    def encode(self, batch: AudioBatch) -> Embeddings:
+        """Embed a batch at 32 kHz."""
+        embeddings = super().encode(batch)
+        return embeddings._replace(clip=mean_and_deviation(embeddings.frames, embeddings.frame_mask))
+
+
+def mean_and_deviation(frames: Tensor, inside: Tensor) -> Tensor:
+    """Mean and unbiased deviation of the valid frames, (B, T, C) and (B, T) -> (B, 2 C)."""
+    weights = inside.unsqueeze(2).to(frames.dtype)
+    count = weights.sum(1)
+    mean = (frames * weights).sum(1) / count.clamp(min=1)
+    squares = ((frames - mean.unsqueeze(1)) * weights).square().sum(1)
+    return torch.cat([mean, (squares / (count - 1).clamp(min=1) + 1e-8).sqrt()], dim=1)
+
+
+def _fusion(stage: int) -> str:
+    """Official name of what joins the stages up to the one after `stage`."""
+    return "fuse_mode" + "".join(str(number) for number in range(1, stage + 2))
+
+
+class _Block(nn.Module):
+    """A residual block in which a group of channels sees what the group before it has made."""
+
+    def __init__(self, inputs: int, planes: int, stride: int, fused: bool) -> None:
+        super().__init__()
+        width = planes // 2
+        self.stride, self.width = stride, width
+        self.conv1 = nn.Conv2d(inputs, width * _SCALE, 1, stride, bias=False)
+        self.bn1 = nn.BatchNorm2d(width * _SCALE)
+        self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(_SCALE))
+        self.bns = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(_SCALE))
+        self.fuse_models = nn.ModuleList(_Fusion(width) for _ in range(_SCALE - 1 if fused else 0))
+        self.conv3 = nn.Conv2d(width * _SCALE, 2 * planes, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(2 * planes)
+        self.act = nn.Hardtanh(0.0, 20.0)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != 2 * planes:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, 2 * planes, 1, stride, bias=False), nn.BatchNorm2d(2 * planes)
+            )
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        valid = halve(valid) if self.stride == 2 else valid
+        groups = self.act(self.bn1(self.conv1(x))).split(self.width, dim=1)
+        made: list[Tensor] = []
+        for number, group in enumerate(groups):
+            if made:
+                group = self.fuse_models[number - 1](made[-1], group) if self.fuse_models else made[-1] + group
+            made.append(self.act(self.bns[number](self.convs[number](mask(group, valid)))))
+        y = self.bn3(self.conv3(torch.cat(made, dim=1)))
+        return self.act(y + self.shortcut(x)), valid
+
+
+class _Fusion(nn.Module):
+    """Two maps, each as strongly as a gate over both says."""
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        inner = max(1, channels // reduction)
+        self.local_att = nn.Sequential(
+            nn.Conv2d(2 * channels, inner, 1),
+            nn.BatchNorm2d(inner),
+            nn.SiLU(),
+            nn.Conv2d(inner, channels, 1),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        gate = self.local_att(torch.cat([x, y], dim=1)).tanh()
+        return x * (1 + gate) + y * (1 - gate)
