@@ -90,8 +90,11 @@ class ClipDataset(Dataset[Loaded]):
         return resample(torch.from_numpy(samples), sample_rate, self.sample_rate)
 
     def labels(self, clip: Row) -> Tensor:
-        """Multi-hot labels (classes,) of one clip."""
+        """Multi-hot labels (classes,) of one clip; NaN where it is not known whether it has the label."""
         target = torch.zeros(len(self._class_index))
+        if clip.asked and self._class_index:
+            target.fill_(torch.nan)
+            target[[self._class_index[label] for label in clip.asked]] = 0.0
         for label in clip.labels if self._class_index else ():
             target[self._class_index[label]] = 1.0
         return target

@@ -26,13 +26,14 @@ COMMANDS = {
     "fit": "train a student: distil a teacher into it",
     "embed": "run a teacher or a trained student over audio, into an embedding store",
     "cluster": "k-means over a store, with a report",
-    "probe": "score frozen embeddings with a linear classifier",
+    "probe": "score an encoder on labelled clips: linear, mlp, knn or fine-tuned",
     "export": "a trained student as one ONNX file, waveform in",
-    "report": "pictures of a run: losses, and what its objective observed and learned",
+    "report": "pictures of a run; or runs side by side: scores, retention, costs",
     "list": "teachers, students, objectives, losses: with licence, sample rate and where weights come from",
 }
 COMPONENTS: dict[str, Registry[Any]] = {"teacher": TEACHERS, "student": STUDENTS, "objective": OBJECTIVES}
 SWITCHES = ("--dry_run", "--resume", "--overwrite", "--live", "--normalise")  # on without a value
+_SEVERAL, _NUMBERS = ("--compare", "--support"), ("--support",)  # take all words up to the next option
 _MAX_CONFIG_BYTES, _MAX_ALIASES = 1 << 20, 100
 
 _HELP = """usage: distill COMMAND [OPTIONS]
@@ -96,6 +97,7 @@ def _run(words: list[str]) -> None:
         f"{word}=true" if word in SWITCHES and not _value(options, place) else word
         for place, word in enumerate(options)
     ]
+    options = _gather(options)
     allowed = _allow_imports(options)
     options = [_resolve_word(options, place) for place in range(len(options))]
     parser = _parser(command)
@@ -127,6 +129,34 @@ def _list(options: list[str]) -> None:
         print("usage: distill list [teachers | students | objectives | losses | datasets] [--markdown]")
         return
     list_components(kinds[0] if kinds else "all", markdown="--markdown" in options)
+
+
+def _gather(options: list[str]) -> list[str]:
+    """The words after an option that takes several (--compare runs/*, --support 1,2,5) as one list in JSON."""
+    gathered: list[str] = []
+    taking: list[str] | None = None
+    for word in options:
+        if taking is not None and not word.startswith("--"):
+            taking += word.split(",") if gathered[-1] in _NUMBERS else [word]
+            continue
+        if taking is not None:
+            gathered.append(_as_list(gathered[-1], taking))
+            taking = None
+        name, _, value = word.partition("=")
+        if name in _SEVERAL:
+            gathered.append(name)
+            taking = ([value] if name not in _NUMBERS else value.split(",")) if value else []
+        else:
+            gathered.append(word)
+    return [*gathered, _as_list(gathered[-1], taking)] if taking is not None else gathered
+
+
+def _as_list(option: str, words: list[str]) -> str:
+    import json
+
+    if option in _NUMBERS:
+        return f"[{', '.join(word.strip('[]') for word in words)}]"
+    return json.dumps(words)
 
 
 def _allow_imports(options: list[str]) -> set[str]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +36,7 @@ from distill.data.sampling import ClusterOrder, Draws, Order, UniformOrder, Weig
 from distill.data.store import EmbeddingStore
 from distill.objectives import OBJECTIVES
 from distill.objectives.objective import Objective
-from distill.report import draw_losses, draw_observed, save_figure
+from distill.pictures import draw_losses, draw_observed, save_figure
 from distill.runs import Run, load_student, save_student
 from distill.settings import Engine, Sampling, as_settings
 from distill.students import STUDENTS
@@ -47,7 +44,7 @@ from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
-from distill.training import AtomicCheckpoints, Distiller, KeepAlive, Optimizer, Progress
+from distill.training import Distiller, KeepAlive, Optimizer, Progress, quiet, trainer
 
 # What may differ when a run goes on: how long and where, not what is learned from what.
 _MAY_CHANGE = {"epochs", "engine", "out"}
@@ -170,9 +167,9 @@ class Job:
         module = Distiller(objective, self.optimizer, steps)
         keep_alive = KeepAlive(self.run.checkpoints, data, self.engine.checkpoint_minutes)
         torch.manual_seed(self.seed + 2)
-        with _quiet():
-            trainer = self._trainer(data, [keep_alive, Progress(self.run.metrics, data)])
-            trainer.fit(module, datamodule=data, ckpt_path=self._checkpoint() if resume else None, weights_only=True)
+        with quiet():
+            fitting = trainer(self.engine, data, [keep_alive, Progress(self.run.metrics, data)], self.run.path)
+            fitting.fit(module, datamodule=data, ckpt_path=self._checkpoint() if resume else None, weights_only=True)
         set_aside = module.set_aside | {clip.id: clip for store in stores for clip in store.set_aside}
         report_set_aside(set_aside.values(), self.manifest, self.run.path / "set_aside.csv")
         if keep_alive.stopped_by:
@@ -181,7 +178,7 @@ class Job:
                 f"distill fit --resume true --out {self.run.path}",
                 keep_alive.stopped_by,
             )
-        return self._finish(trainer, module.objective, len(set_aside))
+        return self._finish(fitting, module.objective, len(set_aside))
 
     def introduction(self) -> str:
         """What the teachers and the student are, and where their weights came from."""
@@ -277,27 +274,6 @@ class Job:
         )
         return dict(zip(clusters.ids, clusters.labels.tolist(), strict=True))
 
-    def _trainer(self, data: AudioData, callbacks: list[L.Callback]) -> L.Trainer:
-        return L.Trainer(
-            accelerator=self.engine.accelerator,
-            devices=self.engine.devices,
-            strategy=self.engine.strategy,
-            precision=self.engine.precision,  # type: ignore[arg-type]
-            max_epochs=1,  # of Lightning: all of our epochs are one pass, so that a position is one number
-            val_check_interval=data.sampler().batches_per_epoch,
-            check_val_every_n_epoch=None,
-            limit_val_batches=1.0 if len(data.validation_clips) else 0,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # ours gives every rank its slice
-            callbacks=callbacks,
-            plugins=[AtomicCheckpoints()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            default_root_dir=self.run.path,
-        )
-
     def _checkpoint(self) -> Path | None:
         checkpoint, damaged = self.run.newest_checkpoint()
         for path in damaged:
@@ -327,9 +303,9 @@ class Job:
                 for name, figure in objective.pictures(loaded.batch).items():
                     save_figure(figure, self.run.report / f"{name}.png")
 
-    def _finish(self, trainer: L.Trainer, objective: Objective, set_aside: int) -> Student:
+    def _finish(self, fitting: L.Trainer, objective: Objective, set_aside: int) -> Student:
         student = self.student.cpu().eval()
-        measured = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("validation_")}
+        measured = {name: value for name, value in fitting.callback_metrics.items() if name.startswith("validation_")}
         results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
         card = model_card(student, self.teachers, self.config, results, len(self.manifest) - set_aside)
         save_student(student, self.run.student, card)
@@ -342,18 +318,3 @@ class Job:
 def _share(clip_id: str) -> float:
     """A number in [0, 1) that belongs to an id: which clips are held out does not depend on the others."""
     return int.from_bytes(hashlib.sha256(clip_id.encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's notes on what is meant so."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        for message in ("does not have many workers", "You're resuming from a checkpoint", "mid-epoch", "LeafSpec"):
-            warnings.filterwarnings("ignore", message=f".*{message}.*")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

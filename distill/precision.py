@@ -49,7 +49,7 @@ class Arithmetic:
             encoder = _quantised(encoder)
         if self.compile:
             encoder = copy.deepcopy(encoder)
-            for network in encoder.network.values() if isinstance(encoder, Teacher) else encoder.children():
+            for network in encoder.networks.values() if isinstance(encoder, Teacher) else encoder.children():
                 network.compile()
         if self.precision != "bfloat16":
             return encoder
@@ -69,7 +69,7 @@ def _quantised(encoder: Encoder) -> Encoder:
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", UserWarning)
         if isinstance(encoder, Teacher):
-            networks = torch.ao.quantization.quantize_dynamic(encoder.network, {torch.nn.Linear}, inplace=True)
+            networks = torch.ao.quantization.quantize_dynamic(encoder.networks, {torch.nn.Linear}, inplace=True)
             for name, network in networks.items():
                 setattr(encoder, name, network)
         else:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import os
 import signal
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,6 +28,7 @@ from distill.data.files import file_digest, write_atomically, write_text
 from distill.data.module import AudioData
 from distill.data.store import SetAside
 from distill.objectives.objective import Objective
+from distill.settings import Engine
 
 SCHEDULES = ("cosine", "linear", "constant", "efficientat")
 _FALLS = (0.4, 0.875)  # between which shares of a run EfficientAT's rate falls: epochs 80 and 175 of 200
@@ -82,7 +86,7 @@ class Distiller(L.LightningModule):
 
     def __init__(self, objective: Objective, optimizer: Optimizer, steps: int) -> None:
         super().__init__()
-        self.objective, self.optimizer, self.steps = objective, optimizer, steps
+        self.objective, self.optimizer, self.steps = objective.train(), optimizer, steps
         self.set_aside: dict[str, SetAside] = {}
         self.latest: dict[str, float] = {}
 
@@ -320,3 +324,41 @@ class Progress(L.Callback):
         spare = len(self._columns)
         rows = [self._columns, *(line + [""] * (spare - len(line)) for line in kept)]
         write_text(self.metrics, "".join(",".join(row) + "\n" for row in rows))
+
+
+def trainer(engine: Engine, data: AudioData, callbacks: list[L.Callback], folder: Path) -> L.Trainer:
+    """Lightning's trainer as every run here wants it: one pass over all epochs, nothing written but by callbacks."""
+    return L.Trainer(
+        accelerator=engine.accelerator,
+        devices=engine.devices,
+        strategy=engine.strategy,
+        precision=engine.precision,  # type: ignore[arg-type]
+        max_epochs=1,  # of Lightning: all of our epochs are one pass, so that a position is one number
+        val_check_interval=data.sampler().batches_per_epoch,
+        check_val_every_n_epoch=None,
+        limit_val_batches=1.0 if len(data.validation_clips) else 0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # ours gives every rank its slice
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's notes on what is meant so."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for message in ("does not have many workers", "You're resuming from a checkpoint", "mid-epoch", "LeafSpec"):
+            warnings.filterwarnings("ignore", message=f".*{message}.*")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

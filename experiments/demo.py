@@ -14,11 +14,12 @@ from torch import Tensor
 
 import distill
 from distill.commands.embed import fill_store
-from distill.commands.probe import labelled_manifest, probe_store
+from distill.commands.probe import labelled_manifest
 from distill.data.dataset import Crop
 from distill.data.files import lock, write_text
 from distill.data.frontend import LogMel
-from distill.report import draw_scores
+from distill.evaluation.scoring import score_store
+from distill.pictures import draw_scores
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
@@ -53,7 +54,8 @@ def main() -> None:
     def score(name: str, encoder: Teacher | Student) -> float:
         folder = options.out / "embeddings" / name
         with lock(folder, "demo"):
-            return probe_store(fill_store(encoder, manifest, folder, Crop(), 64, "float32"), manifest).accuracy
+            store = fill_store(encoder, manifest, folder, Crop(), 64, "float32")
+            return score_store(store, manifest).result.score
 
     teacher = distill.create_teacher("spectral")
     untrained, distilled = [], []

@@ -77,20 +77,20 @@ class Teacher(Encoder):
             )
 
     @property
-    def network(self) -> nn.ModuleDict:
+    def networks(self) -> nn.ModuleDict:
         """All networks of the teacher, for counting and hashing their weights."""
         return nn.ModuleDict(self.__dict__["_networks"])
 
     @property
     def device(self) -> torch.device:
         """Where the weights are; the CPU for a teacher without any."""
-        network = self.network
-        tensors = [*network.parameters(), *network.buffers()]
+        networks = self.networks
+        tensors = [*networks.parameters(), *networks.buffers()]
         return tensors[0].device if tensors else torch.device("cpu")
 
     def parameter_count(self) -> int:
         """Number of weights."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
+        return sum(parameter.numel() for parameter in self.networks.parameters())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Teacher:
         for network in self.__dict__["_networks"].values():

@@ -40,7 +40,7 @@ def clustering_of(store: EmbeddingStore, folder: Path, clusters: int, normalise:
     origin: dict[str, Any] = {"store": store.digest, "clusters": clusters, "normalise": normalise, "seed": seed}
     if (known := load(folder, origin)) is not None:
         return known
-    from distill.report import draw_clusters
+    from distill.pictures import draw_clusters
 
     clustering = cluster_store(store, clusters, normalise=normalise, seed=seed)
     save(clustering, folder, origin)

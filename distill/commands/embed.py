@@ -115,7 +115,7 @@ def choose_device(device: str) -> torch.device:
 def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     """What shapes an embedding on the encoder's side: class, options and weights, but not where a file lies."""
     named = normalise(encoder, TEACHERS)
-    network = encoder.network if isinstance(encoder, Teacher) else encoder
+    network = encoder.networks if isinstance(encoder, Teacher) else encoder
     options = {key: value for key, value in plain(encoder.options).items() if key not in ("checkpoint", "revision")}
     return {"encoder": named["class_path"], "options": options, "weights": weights_digest(network)}
 

@@ -1,204 +1,199 @@
-"""`distill probe`: how much a linear classifier can read from frozen embeddings."""
+"""`distill probe`: how much can be read from an encoder's embeddings, by a protocol that has a name."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from distill.commands.embed import encoder_of, fill_store, introduction, report_set_aside
 from distill.components import Spec, normalise
 from distill.data.dataset import Crop
+from distill.data.encoder import Encoder
 from distill.data.errors import UserError
-from distill.data.files import lock, write_json
-from distill.data.layouts import LAYOUTS
+from distill.data.files import lock, write_json, write_text
+from distill.data.layouts import LAYOUTS, find_layout
 from distill.data.manifest import Manifest, read_manifest
-from distill.data.store import EmbeddingStore
+from distill.data.windows import Windows
+from distill.evaluation.cost import cost_of
+from distill.evaluation.finetune import FineTuning, score_finetuned
+from distill.evaluation.pictures import confusion_figure, support_figure
+from distill.evaluation.protocols import PROTOCOLS
+from distill.evaluation.scoring import ProbeResult, Scored, score_store
+from distill.pictures import save_figure
+from distill.runs import Run
+from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 
-PROTOCOL = "linear"
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the L2 penalty; chosen on a part of the training clips
 TASKS = ("auto", *LAYOUTS)
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """Scores of one encoder on one data set.
-
-    Args:
-        protocol: Name of how it was measured; scores of different protocols are not to be compared.
-        task: Of the data set.
-        accuracy: Mean over folds.
-        spread: Standard deviation over folds; 0 with one.
-        folds: Accuracy of each fold, by its name.
-        clips: Clips that were used.
-        classes: How many.
-    """
-
-    protocol: str
-    task: str
-    accuracy: float
-    spread: float
-    folds: dict[str, float]
-    clips: int
-    classes: int
+_COSTED = 10.0  # seconds of the clip whose cost stands beside a score
 
 
 def probe(
     data: str,
     model: str | None = None,
     teacher: Spec | Teacher | None = None,
+    protocol: str = "linear",
     task: str = "auto",
+    metric: str = "auto",
+    seeds: int = 1,
+    support: Sequence[float] = (),
     out: str = "",
     crop: Crop | None = None,
+    finetuning: FineTuning = FineTuning(),
     batch_size: int = 16,
     workers: int = -1,
     device: str = "auto",
     allow_import: str | None = None,
 ) -> ProbeResult:
-    """Train a linear classifier on frozen embeddings and print its accuracy on clips it has not seen.
+    """Score an encoder on labelled clips it has not seen.
 
-    Folds or splits are the data's own (a column `fold` or `split`, or the ESC-50 layout); where there are none, five
-    folds are made. The L2 penalty is chosen on a fifth of the training clips, never on the test clips, and the last
-    state of training is scored, not the best.
+    Folds or splits are the data's own (a column `fold` or `split`, or the layout of a known data set); where there are
+    none, five folds are made. Hyper-parameters are chosen on the validation part, or by folds inside the training
+    clips, and never on what is scored. Beside the score stands what the encoder costs.
 
     Args:
-        data: Labelled clips: a table, a folder in the ESC-50 layout, or a folder with one sub-folder a class.
+        data: Labelled clips: a table, a real data set's folder, or a folder with one sub-folder a class.
         model: Trained student: a run folder, a student folder or a hub id.
         teacher: Encoder, where it is a teacher.
+        protocol: "linear" (logistic regression), "mlp" (one hidden layer), "knn", or "finetune" (all weights learn);
+            "linear_best_test_epoch" is S-SONDO's habit for ESC-50, which flatters.
         task: Data set that the folder must be, such as "esc50" or "nsynth_pitch"; "auto" finds out.
+        metric: "accuracy", "mAP", "AUC", or "auto": that of the data set, else what its labels allow.
+        seeds: How many times; the spread over seeds stands beside the mean.
+        support: Temporal supports in seconds, such as 0.5,1,2,5,10: long clips are embedded in windows of each length,
+            and scores and costs compared (the question of arXiv 2312.14005).
         out: Folder of the embeddings and the result; by default `probe/NAME-OF-DATA` in the run.
         crop: Part of each clip that is embedded.
+        finetuning: Settings of the protocol "finetune".
         batch_size: Clips in a batch.
         workers: Processes that decode audio; -1 chooses as `distill embed` does.
         device: "cpu", "cuda" or "auto".
         allow_import: Package of a model's own class that may be imported.
 
     Returns:
-        Accuracy by fold, mean and spread.
+        The result; with `support` that of the longest, since choosing the best one would be choosing on the test.
 
     Raises:
-        UserError: no labels, no such task, or the folder is not the task's.
+        UserError: no labels, no such task, protocol or metric, or the folder is not the task's.
     """
+    if protocol not in (*PROTOCOLS, "finetune"):
+        raise UserError(f"--protocol {protocol}: one of {', '.join((*PROTOCOLS, 'finetune'))} is wanted")
+    if seeds < 1 or any(not seconds > 0 for seconds in support):
+        raise UserError(f"--seeds {seeds} and --support {list(support)}: numbers above 0 are wanted")
     manifest = labelled_manifest(data, task)
+    if task == "auto" and Path(data).is_dir():
+        task = find_layout(Path(data)) or task
     encoder = encoder_of(teacher, model, allow_import)
     print(introduction(encoder))
     folder = Path(out) if out else Path(model or "probe") / "probe" / Path(data).resolve().name
+    named = (model or normalise(encoder, TEACHERS)["class_path"], _teacher_of(model))
+    options: dict[str, Any] = {"seeds": seeds, "task": task, "metric": metric}
+    embedding: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "device": device}
     with lock(folder, "distill probe"):
-        store = fill_store(
-            encoder, manifest, folder / "embeddings", crop or Crop(), batch_size, "float32", workers, device
-        )
-        report_set_aside(store.set_aside, manifest, folder / "set_aside.csv")
-        result = probe_store(store, manifest, task)
-        write_json(folder / "result.json", asdict(result))
-    folds = ", ".join(f"{name}: {score:.4f}" for name, score in result.folds.items())
-    name = model or normalise(encoder, TEACHERS)["class_path"]
-    print(f"{PROTOCOL} probe of {name} on {data}: accuracy {result.accuracy:.4f} +- {result.spread:.4f}")
-    print(f"  folds {folds} ({result.clips} clips, {result.classes} classes); written to {folder / 'result.json'}")
+        if protocol == "finetune":
+            if not isinstance(encoder, Student) or support:
+                raise UserError("--protocol finetune trains students (--model), each in its own windows")
+            options["workers"] = max(0, workers)
+            scored = score_finetuned(encoder, manifest, crop or Crop(), finetuning, folder, **options)
+        elif support:
+            options["protocol"] = protocol
+            return _study(encoder, manifest, folder, crop or Crop(), support, embedding, options, named)
+        else:
+            store = fill_store(encoder, manifest, folder / "embeddings", crop or Crop(), dtype="float32", **embedding)
+            report_set_aside(store.set_aside, manifest, folder / "set_aside.csv")
+            scored = score_store(store, manifest, protocol, **options)
+        result = scored.result.of(*named, cost_of(encoder, _COSTED))
+        _write(replace(scored, result=result), folder)
+    _print(result, data, folder)
     return result
 
 
 def labelled_manifest(data: str, task: str) -> Manifest:
-    """A manifest in which every row has one label; without any, the name of a clip's folder is its label."""
+    """Labelled clips; without any labels, the name of a clip's folder is its label. Raises UserError."""
     if task not in TASKS:
         raise UserError(f"--task {task}: one of {', '.join(TASKS)} is wanted")
     manifest = read_manifest(data, task).labelled()
     if len(manifest.classes) < 2:
         raise UserError(f"--data {data}: no labels to probe (a column `label`, or a sub-folder for each class)")
-    if several := next((row for row in manifest.rows if len(row.labels) != 1), None):
-        raise UserError(f"--data {data}: {several.id!r} has {len(several.labels)} labels; the probe wants one")
     return manifest
 
 
-def probe_store(store: EmbeddingStore, manifest: Manifest, task: str = "auto") -> ProbeResult:
-    """Score embeddings that are in a store already."""
-    rows = [row for row in manifest.rows if row.id in store]
-    index = {name: number for number, name in enumerate(manifest.classes)}
-    labels = np.array([index[row.labels[0]] for row in rows])
-    features = store[[row.id for row in rows]]
-    folds = _folds([row.split for row in rows], labels)
-    scores = {
-        name: linear_accuracy(features[train], labels[train], features[test], labels[test])
-        for name, (train, test) in folds.items()
-    }
-    values = list(scores.values())
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return ProbeResult(PROTOCOL, task, float(np.mean(values)), spread, scores, len(rows), len(index))
+def _teacher_of(model: str | None) -> str:
+    """Name of the teacher of a run; "" where there is none, or no run."""
+    if model is None or not (Path(model) / "config.yaml").is_file():
+        return ""
+    teachers = Run(model).config.get("teacher") or []
+    named = teachers if isinstance(teachers, list) else [teachers]
+    return " and ".join(teacher["class_path"] for teacher in named)
 
 
-Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+def _write(scored: Scored, folder: Path) -> None:
+    """result.json, by_class.csv and, where each clip has one label, confusion.png."""
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(["class", "clips", "recall", "average_precision", "auc"])
+    by_class, names = scored.by_class, scored.labels.names
+    for row in zip(names, by_class.clips, by_class.recall, by_class.average_precision, by_class.auc, strict=True):
+        rows.writerow([row[0], row[1], *(f"{value:.4f}" if np.isfinite(value) else "" for value in row[2:])])
+    write_text(folder / "by_class.csv", text.getvalue())
+    if scored.confusion is not None:
+        title = f"{scored.result.model}, {scored.result.protocol}: {scored.result.metric} {scored.result.score:.3f}"
+        save_figure(confusion_figure(scored.confusion, names, title), folder / "confusion.png")
+    write_json(folder / "result.json", asdict(scored.result))
 
 
-def _folds(splits: Sequence[str], labels: NDArray[np.int64]) -> dict[str, Fold]:
-    """Training and test rows by name of the fold."""
-    names = np.array(splits)
-    if "test" in names:
-        return {"test": (np.flatnonzero(names != "test"), np.flatnonzero(names == "test"))}
-    if (names == "").any() or len(set(splits)) < 2:
-        names = (_shuffled_rank_in_class(labels) % 5 + 1).astype(str)
-    return {
-        str(fold): (np.flatnonzero(names != fold), np.flatnonzero(names == fold))
-        for fold in sorted(set(names.tolist()))
-    }
+def _print(result: ProbeResult, data: str, folder: Path) -> None:
+    folds = ", ".join(f"{name}: {score:.4f}" for name, score in result.folds.items())
+    others = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items() if name != result.metric)
+    over = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else f"{len(result.folds)} folds"
+    cost = result.cost
+    print(
+        f"{result.protocol} probe of {result.model} on {data}: {result.metric} {result.score:.4f} "
+        f"+- {result.spread:.4f} over {over}; {others}"
+    )
+    print(f"  parts {folds} ({result.clips} clips, {result.classes} classes)")
+    print(
+        f"  {cost['parameters']:,} parameters, {cost['flops'] / 1e9:.3g} GFLOP and {cost['latency'] * 1000:.3g} ms for "
+        f"{cost['seconds']:g} s of sound on {cost['device']}; written to {folder}"
+    )
 
 
-def _shuffled_rank_in_class(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A number for each row, counting through the rows of its class in random order."""
-    rank = np.empty(len(labels), dtype=np.int64)
-    generator = np.random.default_rng(0)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        rank[generator.permutation(rows)] = np.arange(len(rows))
-    return rank
-
-
-def linear_accuracy(
-    features: NDArray[Any], labels: NDArray[np.int64], test_features: NDArray[Any], test_labels: NDArray[np.int64]
-) -> float:
-    """Accuracy on the test rows of a logistic regression on standardised features (rows, dim)."""
-    mean, deviation = features.mean(0), features.std(0) + 1e-6
-    x = torch.from_numpy(((features - mean) / deviation).astype(np.float32))
-    y = torch.from_numpy(labels)
-    x_test = torch.from_numpy(((test_features - mean) / deviation).astype(np.float32))
-    y_test = torch.from_numpy(test_labels)
-    classes = int(max(labels.max(), test_labels.max())) + 1
-    held_out = torch.from_numpy(_shuffled_rank_in_class(labels) % 5 == 0)
-    if not held_out.any() or held_out.all():
-        strength = STRENGTHS[2]
-    else:
-        kept = ~held_out
-        strength = max(
-            STRENGTHS,
-            key=lambda s: _accuracy(_fit(x[kept], y[kept], classes, s), x[held_out], y[held_out]),
+def _study(
+    encoder: Encoder,
+    manifest: Manifest,
+    folder: Path,
+    crop: Crop,
+    support: Sequence[float],
+    embedding: dict[str, Any],
+    options: dict[str, Any],
+    named: tuple[str, str],
+) -> ProbeResult:
+    """Score and cost of every temporal support; a table and a picture; the result of the longest."""
+    results: dict[float, ProbeResult] = {}
+    for seconds in sorted(set(support)):
+        encoder.windows = Windows(seconds=seconds)
+        encoder.options["windows"] = asdict(encoder.windows)
+        store = fill_store(encoder, manifest, folder / f"embeddings_{seconds:g}s", crop, dtype="float32", **embedding)
+        report_set_aside(store.set_aside, manifest, folder / "set_aside.csv")
+        cost = cost_of(encoder, crop.seconds or _COSTED)
+        results[seconds] = score_store(store, manifest, **options).result.of(*named, cost)
+    longest = results[max(results)]
+    print(f"{'support':>8} {longest.metric:>10} {'+-':>7} {'GFLOP':>8} {'ms':>8} {'MiB':>8}  for each clip")
+    for seconds, result in results.items():
+        measured = result.cost
+        print(
+            f"{seconds:7g}s {result.score:10.4f} {result.spread:7.4f} {measured['flops'] / 1e9:8.3g} "
+            f"{measured['latency'] * 1000:8.3g} {measured['memory'] / 2**20:8.1f}"
         )
-    return _accuracy(_fit(x, y, classes, strength), x_test, y_test)
-
-
-def _fit(x: torch.Tensor, y: torch.Tensor, classes: int, strength: float) -> torch.nn.Linear:
-    """Multinomial logistic regression with an L2 penalty on the weights, by L-BFGS from zero."""
-    model = torch.nn.Linear(x.shape[1], classes)
-    torch.nn.init.zeros_(model.weight)
-    torch.nn.init.zeros_(model.bias)
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=100, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y) + strength * model.weight.square().sum() / 2
-        loss.backward()
-        return loss
-
-    with torch.enable_grad():
-        optimizer.step(closure)
-    return model
-
-
-@torch.no_grad()
-def _accuracy(model: torch.nn.Linear, x: torch.Tensor, y: torch.Tensor) -> float:
-    return float((model(x).argmax(1) == y).float().mean())
+    write_json(folder / "support.json", {f"{seconds:g}": asdict(result) for seconds, result in results.items()})
+    title = f"{named[0]}, {options['protocol']} probe"
+    save_figure(support_figure(results, title), folder / "support.png")
+    print(f"written to {folder}")
+    return longest

@@ -1,32 +1,104 @@
-"""`distill report`: pictures of a run, ended or not."""
+"""`distill report`: pictures of a run, ended or not; and runs beside each other."""
 
 from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from distill.data.errors import UserError
+from distill.data.files import write_text
+from distill.evaluation.pictures import comparison_figure
+from distill.evaluation.scoring import ProbeResult
 from distill.job import Job
+from distill.pictures import save_figure
 from distill.runs import Run
 
 
-def report(run: str = "") -> None:
-    """Draw losses, what the objective observed, and the objective's own pictures, from the newest checkpoint.
+def report(run: str = "", compare: Sequence[str] = (), out: str = "comparison") -> None:
+    """Draw a run, or set the probes of several beside each other.
+
+    A run: losses, what the objective observed, and the objective's own pictures, from the newest checkpoint. Several:
+    a table of scores, of the share of the teacher's score that is retained, and of costs; and quality against cost.
 
     Args:
         run: Run folder; the pictures go into its `report/`.
+        compare: Folders in which `distill probe` wrote results, such as runs/*; the teacher's own probe among them is
+            what retention is measured by.
+        out: Folder of the comparison.
 
     Raises:
-        UserError: there is no run, or it has no checkpoint yet.
+        UserError: there is no run, it has no checkpoint yet, or nothing to compare.
     """
-    if not run:
-        raise UserError("--run RUN is wanted: the folder of a run")
-    folder = Run(run)
+    if compare:
+        compare_results(compare, Path(out))
+    elif run:
+        draw_run(Run(run))
+    else:
+        raise UserError("--run RUN is wanted, the folder of a run, or --compare RUN RUN ...")
+
+
+def draw_run(folder: Run) -> None:
+    """Draw the newest checkpoint of a run."""
     job = Job(folder, folder.config)
     checkpoint, _ = folder.newest_checkpoint()
     if checkpoint is None:
-        raise UserError(f"{run} has no checkpoint yet")
+        raise UserError(f"{folder.path} has no checkpoint yet")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     objective = job.objective(job.teachers)
     objective.load_state_dict({key.removeprefix("objective."): tensor for key, tensor in state.items()})
     job.draw(objective.eval())
     print("\n".join(str(path) for path in sorted(folder.report.glob("*.png"))))
+
+
+def compare_results(folders: Sequence[str], out: Path) -> None:
+    """A table and a picture for each data set and protocol: scores of different ones are not to be compared."""
+    groups: dict[tuple[str, str, str], list[tuple[str, ProbeResult]]] = defaultdict(list)
+    for folder in folders:
+        for path, result in _results(Path(folder)):
+            groups[path.parent.name, result.protocol, result.metric].append((Path(folder).name, result))
+    if not groups:
+        raise UserError(f"--compare {' '.join(folders)}: no result.json in them; `distill probe` writes it")
+    out.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for (data, protocol, metric), entries in sorted(groups.items()):
+        entries.sort(key=lambda entry: -entry[1].score)
+        lines += [f"## {data}, {protocol} probe", "", *comparison_table(entries), ""]
+        names, results = [name for name, _ in entries], [result for _, result in entries]
+        figure = comparison_figure(results, names, f"{data}, {protocol} probe")
+        save_figure(figure, out / f"{data}_{protocol}_{metric}.png")
+    write_text(out / "comparison.md", "\n".join(lines))
+    print("\n".join(lines))
+    print("\n".join(str(path) for path in sorted(out.iterdir())))
+
+
+def comparison_table(entries: Sequence[tuple[str, ProbeResult]]) -> list[str]:
+    """Rows in Markdown. A student's retention is its score over that of its teacher, where that is among the rows."""
+    metric = entries[0][1].metric
+    teachers = {result.model: result.score for _, result in entries if not result.teacher}
+    lines = [f"| name | {metric} | of its teacher | parameters | GFLOP, 10 s | ms, 10 s |", "|---|---|---|---|---|---|"]
+    for name, result in entries:
+        whole = teachers.get(result.teacher, 0.0)
+        retained = f"{result.score / whole:.1%}" if whole else ""
+        cost = result.cost
+        lines.append(
+            f"| {name} | {result.score:.4f} ± {result.spread:.4f} | {retained} | {cost['parameters']:,} | "
+            f"{cost['flops'] / 1e9:.3g} | {cost['latency'] * 1000:.3g} |"
+        )
+    return lines
+
+
+def _results(folder: Path) -> list[tuple[Path, ProbeResult]]:
+    """Results in a folder, in its `probe/`, or below; each with its path."""
+    paths = [folder / "result.json", *sorted(folder.glob("probe/*/result.json")), *sorted(folder.glob("*/result.json"))]
+    results = []
+    for path in paths:
+        if path.is_file():
+            try:
+                results.append((path, ProbeResult(**json.loads(path.read_text()))))
+            except (TypeError, json.JSONDecodeError) as error:
+                raise UserError(f"{path} is no result of `distill probe` ({error})") from error
+    return results

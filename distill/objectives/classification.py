@@ -14,6 +14,8 @@ from distill.students.student import Student
 class Classification(Objective):
     """The labels of the data from the student's logits: cross entropy where each clip has one, else binary.
 
+    Labels that nobody was asked about (NaN) count nowhere.
+
     Args:
         student: An encoder that gives logits, such as `hear_classifier`.
     """
@@ -39,4 +41,5 @@ class Classification(Objective):
             self.observed = {"accuracy": float(right.float().mean())}
             return {"classification": F.cross_entropy(logits.float(), batch.labels)}
         self.observed = {}
-        return {"classification": F.binary_cross_entropy_with_logits(logits.float(), batch.labels)}
+        known = ~batch.labels.isnan()
+        return {"classification": F.binary_cross_entropy_with_logits(logits.float()[known], batch.labels[known])}

@@ -23,10 +23,11 @@ from measure import write_section
 
 import distill
 from distill.commands.embed import fill_store
-from distill.commands.probe import labelled_manifest, probe_store
+from distill.commands.probe import labelled_manifest
 from distill.data.dataset import Crop
 from distill.data.encoder import Encoder
 from distill.data.files import lock, write_text
+from distill.evaluation.scoring import score_store
 
 TEACHER = {"hidden": 96, "intermediate": 384, "heads": 4, "layers": 3, "task_hidden": 96, "task_intermediate": 384}
 TOKENIZER = {"hidden": 64, "intermediate": 256, "heads": 4, "layers": 3, "codes": 256}
@@ -84,7 +85,7 @@ class Benchmark:
             folder = self.out / "embeddings" / f"{name}_{seed}_{task}".replace(" ", "_")
             with lock(folder, "benchmark"):
                 store = fill_store(encoder.eval(), manifest, folder, Crop(), 32, "float32")
-            self.scores[name][task].append(probe_store(store, manifest).accuracy)
+            self.scores[name][task].append(score_store(store, manifest).result.score)
         print(name, seed, {task: f"{values[-1]:.3f}" for task, values in self.scores[name].items()}, flush=True)
 
     def fit(self, name: str, seed: int, epochs: int, **settings: Any) -> Path:

@@ -76,7 +76,7 @@ class TestEveryTeacher:
         holder = nn.ModuleDict({"teacher": teacher, "head": nn.Linear(2, 2)}).train()
         assert [name for name, _ in holder.named_parameters()] == ["head.weight", "head.bias"]
         assert set(holder.state_dict()) == {"head.weight", "head.bias"}
-        assert not any(module.training for module in teacher.network.children())
+        assert not any(module.training for module in teacher.networks.children())
         assert not teacher(padded_batch(teacher)).clip.requires_grad
 
     def test_two_passes_are_equal_after_a_parents_train(self, teacher: Teacher) -> None:
@@ -144,7 +144,7 @@ SPANS = {
 def test_an_event_lands_in_the_frames_whose_span_holds_it(name: str, time: float, options: Options) -> None:
     teacher = distill.create_teacher(name, **options[name] | ({"padding": "zero"} if name == "clap" else {}))
     with torch.no_grad():
-        for key, parameter in teacher.network.named_parameters():
+        for key, parameter in teacher.networks.named_parameters():
             if re.search(r"(attn\.proj|out_proj|o_proj|attention\.output\.dense|pos_conv(?!.*original1))", key):
                 parameter.zero_()  # without attention a frame knows of its own span only
     rate = teacher.sample_rate
@@ -168,8 +168,8 @@ def test_dtype_moves_reach_the_weights_and_copies_are_whole(options: Options) ->
     clone = copy.deepcopy(teacher)
     assert clone.parameter_count() == teacher.parameter_count() > 0
     nn.ModuleDict({"teacher": clone}).double()
-    assert next(clone.network.parameters()).dtype == torch.float64
-    assert next(teacher.network.parameters()).dtype == torch.float32
+    assert next(clone.networks.parameters()).dtype == torch.float64
+    assert next(teacher.networks.parameters()).dtype == torch.float32
 
 
 def test_a_bare_parameter_is_refused() -> None:

@@ -1,0 +1,1 @@
+"""How good an encoder is, measured so that it can be believed: splits, protocols, scores, and what it costs."""

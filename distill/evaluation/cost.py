@@ -1,0 +1,93 @@
+"""What an encoder costs: weights, operations, time and memory."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from distill.data.encoder import Encoder
+
+_REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one clip.
+
+    Args:
+        seconds: Length of the clip.
+        parameters: Weights of the encoder.
+        flops: Floating-point operations; a multiplication and an addition are two. Fourier transforms and elementwise
+            operations are not counted.
+        latency: Seconds from samples to embedding, the median of five, alone on `device`.
+        memory: Most bytes of intermediate values at any time.
+        device: Where it was measured, and with how many threads.
+    """
+
+    seconds: float
+    parameters: int
+    flops: int
+    latency: float
+    memory: int
+    device: str
+
+
+def cost_of(encoder: Encoder, seconds: float = 10.0) -> Cost:
+    """Measure an encoder on one clip of noise, alone."""
+    clip = torch.randn(round(seconds * encoder.sample_rate), generator=torch.Generator().manual_seed(0)) * 0.1
+
+    def embed() -> None:
+        encoder.embed(clip, encoder.sample_rate)
+
+    with FlopCounterMode(display=False) as counter:
+        embed()
+    with _Peak() as peak:
+        embed()
+    times = []
+    for _ in range(_REPEATS):
+        begin = time.perf_counter()
+        embed()
+        if encoder.device.type == "cuda":
+            torch.cuda.synchronize(encoder.device)
+        times.append(time.perf_counter() - begin)
+    device = f"{torch.get_num_threads()} threads of a CPU"
+    if encoder.device.type == "cuda":
+        device = torch.cuda.get_device_name(encoder.device)
+    return Cost(
+        seconds, encoder.parameter_count(), counter.get_total_flops(), statistics.median(times), peak.bytes, device
+    )
+
+
+class _Peak(TorchDispatchMode):
+    """Counts bytes of living tensors that operations have made; `bytes` is the most at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+        self._living: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        known = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs or {}))}
+        result = func(*args, **(kwargs or {}))
+        for tensor in _tensors(result):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in known:
+                self._living[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self._living = {key: held for key, held in self._living.items() if not held[0].expired()}
+        self.bytes = max(self.bytes, sum(size for _, size in self._living.values()))
+        return result
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]

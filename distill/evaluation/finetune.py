@@ -1,0 +1,136 @@
+"""The protocol `finetune`: a linear head on an encoder, and all of its weights learn."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from distill.data.batch import AudioBatch, Embeddings
+from distill.data.dataset import ClipDataset, Crop
+from distill.data.errors import UserError
+from distill.data.manifest import Manifest
+from distill.data.module import AudioData, InOrder, loader
+from distill.data.sampling import UniformOrder
+from distill.evaluation.scoring import Scored, choose_metric, collect, labels_of, usable_splits
+from distill.evaluation.splits import Split
+from distill.objectives.classification import Classification
+from distill.settings import Engine
+from distill.students.student import Student
+from distill.training import Distiller, Optimizer, quiet, trainer
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How an encoder is fine-tuned. All of it is fixed beforehand; the last state is scored, not the best.
+
+    Args:
+        epochs: Passes over the training clips.
+        learning_rate: At its highest; it rises in a tenth of the steps and falls as a cosine.
+        batch_size: Clips in a batch.
+    """
+
+    epochs: int = 20
+    learning_rate: float = 3e-4
+    batch_size: int = 32
+
+
+class Classifier(Student):
+    """An encoder with a linear head on its clip embedding.
+
+    Args:
+        encoder: Learns too.
+        classes: How many.
+    """
+
+    def __init__(self, encoder: Student, classes: int) -> None:
+        super().__init__()
+        self.sample_rate, self.windows = encoder.sample_rate, encoder.windows
+        self.encoder = encoder
+        self.head = nn.Sequential(nn.LayerNorm(encoder.clip_dim), nn.Linear(encoder.clip_dim, classes))
+
+    def at(self, share: float) -> None:
+        """What the encoder does."""
+        self.encoder.at(share)
+
+    def encode(self, batch: AudioBatch) -> Embeddings:
+        """Embed and classify a batch."""
+        embeddings = self.encoder.encode(batch)
+        return embeddings._replace(logits=self.head(embeddings.clip))
+
+
+def score_finetuned(
+    student: Student,
+    manifest: Manifest,
+    crop: Crop,
+    settings: FineTuning,
+    folder: Path,
+    seeds: int = 1,
+    task: str = "auto",
+    metric: str = "auto",
+    workers: int = 0,
+) -> Scored:
+    """Fine-tune on every fold with every seed, and score the clips that were left out.
+
+    Args:
+        student: Encoder to begin with; it is left as it is.
+        manifest: Labelled clips.
+        crop: Part of each clip that is used.
+        settings: How.
+        folder: Lightning's working folder.
+        seeds: How many.
+        task: Data set, for its metric.
+        metric: "accuracy", "mAP", "AUC" or "auto".
+        workers: Processes that decode audio.
+
+    Raises:
+        UserError: a clip that is scored cannot be read, or labels that the metric does not fit.
+    """
+    labels = labels_of(manifest.rows, manifest.classes)
+    metric = choose_metric(metric, task, labels)
+    runs = []
+    for seed in range(seeds):
+        run = []
+        for split in usable_splits(labels, seed):
+            classifier = _learn(student, manifest, split, crop, settings, folder, seed, workers)
+            run.append((split, _scores(classifier, manifest, split, crop, settings.batch_size, workers)))
+        runs.append(run)
+    return collect(runs, labels, "finetune", task, metric)
+
+
+def _learn(
+    student: Student, manifest: Manifest, split: Split, crop: Crop, settings: FineTuning, folder: Path, seed: int,
+    workers: int,
+) -> Classifier:  # fmt: skip
+    torch.manual_seed(seed)
+    classifier = Classifier(copy.deepcopy(student), len(manifest.classes))
+    part = manifest.subset(manifest.rows[row] for row in split.train.tolist())
+    clips = ClipDataset(part, student.sample_rate, crop, manifest.classes, seed)
+    nothing = ClipDataset(manifest.subset([]), student.sample_rate, crop, manifest.classes)
+    data = AudioData(clips, nothing, UniformOrder(len(part), seed), settings.batch_size, settings.epochs, workers)
+    optimizer = Optimizer(learning_rate=settings.learning_rate, warmup=0.1)
+    module = Distiller(Classification(classifier), optimizer, len(data.sampler()))
+    with quiet():
+        trainer(Engine(workers=workers), data, [], folder).fit(module, datamodule=data)
+    return classifier
+
+
+@torch.inference_mode()
+def _scores(
+    classifier: Classifier, manifest: Manifest, split: Split, crop: Crop, batch_size: int, workers: int
+) -> NDArray[np.float32]:
+    classifier.eval()
+    part = manifest.subset(manifest.rows[row] for row in split.test.tolist())
+    clips = ClipDataset(part, classifier.sample_rate, crop)
+    scores = []
+    for loaded in loader(clips, InOrder(len(part), batch_size), workers):
+        if loaded.set_aside or loaded.batch is None:
+            first = loaded.set_aside[0]
+            raise UserError(f"{first.id} cannot be scored ({first.reason}: {first.detail}); leave it out of the table")
+        scores.append(classifier(loaded.batch.to(classifier.device)).logits.cpu().float().numpy())
+    return np.concatenate(scores)

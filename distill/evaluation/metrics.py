@@ -1,0 +1,102 @@
+"""Scores of predictions, exact, class by class.
+
+Letters of shapes: N clips, C classes. `truth` is 1 where a clip has a label, 0 where it has not; `known` is False where
+nobody asked, and such a cell counts nowhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+METRICS = ("accuracy", "mAP", "AUC")
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """What each class scores. Every array has shape (C,), and NaN where a class cannot be scored.
+
+    Args:
+        clips: Clips that have the label.
+        recall: Share of those whose highest score is the class.
+        average_precision: Area under precision over recall, by steps.
+        auc: Area under the receiver's curve: the chance that a clip with the label scores above one without.
+    """
+
+    clips: NDArray[np.int64]
+    recall: NDArray[np.float64]
+    average_precision: NDArray[np.float64]
+    auc: NDArray[np.float64]
+
+
+def class_scores(
+    scores: NDArray[np.floating], truth: NDArray[np.floating], known: NDArray[np.bool_] | None = None
+) -> ClassScores:
+    """Score every class. Arguments have shape (N, C).
+
+    Equal scores share a threshold, as in scikit-learn, so that the order of clips does not matter. A class without a
+    clip that has it, or without one that has it not, cannot be ranked.
+    """
+    present = truth > 0.5
+    if known is not None:
+        present = present & known
+    ranked = [_rank(scores[:, c], present[:, c], None if known is None else known[:, c]) for c in range(truth.shape[1])]
+    clips = present.sum(0)
+    highest = scores.argmax(1)
+    hit = np.array([(highest[present[:, c]] == c).sum() for c in range(truth.shape[1])])
+    recall = np.divide(hit, clips, out=np.full(len(clips), np.nan), where=clips > 0)
+    precision, auc = np.array(ranked).T
+    return ClassScores(clips, recall, precision, auc)
+
+
+def _rank(
+    scores: NDArray[np.floating], present: NDArray[np.bool_], known: NDArray[np.bool_] | None
+) -> tuple[float, float]:
+    """Average precision and area under the receiver's curve of one class."""
+    if known is not None:
+        scores, present = scores[known], present[known]
+    positives = int(present.sum())
+    negatives = len(present) - positives
+    if positives == 0:
+        return np.nan, np.nan
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    right = np.cumsum(present[order])[ends]
+    wrong = ends + 1 - right
+    steps = np.diff(right, prepend=0)
+    precision = float((steps * right / (ends + 1)).sum() / positives)
+    if negatives == 0:
+        return precision, np.nan
+    widths = np.diff(wrong, prepend=0)
+    return precision, float((widths * (right - steps / 2)).sum() / (positives * negatives))
+
+
+def accuracy(scores: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
+    """Share of clips whose highest score is one of their labels. Arguments (N, C)."""
+    return float((truth[np.arange(len(truth)), scores.argmax(1)] > 0.5).mean())
+
+
+def overall(
+    scores: NDArray[np.floating], truth: NDArray[np.floating], known: NDArray[np.bool_] | None = None
+) -> dict[str, float]:
+    """Accuracy, mean average precision and mean area, over the classes that can be scored. Arguments (N, C)."""
+    classes = class_scores(scores, truth, known)
+    return {
+        "accuracy": accuracy(scores, truth),
+        "mAP": _mean(classes.average_precision),
+        "AUC": _mean(classes.auc),
+    }
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def confusion(scores: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Clips of class (row) that were taken for class (column), where each clip has one label. Shape (C, C)."""
+    classes = truth.shape[1]
+    cells = truth.argmax(1) * classes + scores.argmax(1)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)

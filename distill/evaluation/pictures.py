@@ -1,0 +1,70 @@
+"""Pictures of results: confusions, temporal support, quality against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from distill.evaluation.scoring import ProbeResult
+
+
+def confusion_figure(counts: NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
+    """Clips of each class (row) by what they were taken for (column), as shares of the row."""
+    side = min(14.0, max(3.5, 0.28 * len(names) + 1.6))
+    figure = Figure(figsize=(side + 0.8, side))
+    axes = figure.subplots()
+    shares = counts / counts.sum(1, keepdims=True).clip(min=1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(names) <= 60:
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+    if len(names) <= 12:
+        for row, column in np.argwhere(counts > 0):
+            dark = shares[row, column] > 0.5
+            color = "white" if dark else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=color)
+    axes.set(xlabel="taken for", ylabel="is", title=title)
+    figure.colorbar(image, ax=axes, fraction=0.046, label="share of the clips of a class")
+    return figure
+
+
+def support_figure(results: Mapping[float, ProbeResult], title: str) -> Figure:
+    """Score, operations and memory against temporal support in seconds."""
+    figure = Figure(figsize=(9.6, 3.0))
+    seconds = list(results)
+    metric = next(iter(results.values())).metric
+    columns = (
+        (metric, [result.score for result in results.values()], [result.spread for result in results.values()]),
+        ("GFLOP for a clip", [result.cost["flops"] / 1e9 for result in results.values()], None),
+        ("MiB of memory for a clip", [result.cost["memory"] / 2**20 for result in results.values()], None),
+    )
+    for axes, (name, values, spread) in zip(figure.subplots(1, 3), columns, strict=True):
+        axes.errorbar(seconds, values, yerr=spread, fmt="o-", markersize=4, linewidth=1.2, capsize=3)
+        axes.set(xscale="log", xlabel="temporal support in seconds", title=name)
+        axes.set_xticks(seconds, [f"{value:g}" for value in seconds])
+        axes.minorticks_off()
+        if spread is None:
+            axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, y=1.04)
+    figure.tight_layout()
+    return figure
+
+
+def comparison_figure(results: Sequence[ProbeResult], names: Sequence[str], title: str) -> Figure:
+    """Quality against cost: a point for each encoder, its score over the operations of a clip; size is its weights."""
+    figure = Figure(figsize=(6.4, 4.2))
+    axes = figure.subplots()
+    for name, result in zip(names, results, strict=True):
+        flops, weights = result.cost["flops"] / 1e9, result.cost["parameters"]
+        size = 20 + 12 * np.sqrt(weights / 1e5)
+        axes.errorbar(flops, result.score, yerr=result.spread, fmt="none", ecolor="grey", capsize=3, linewidth=0.8)
+        axes.scatter(flops, result.score, s=min(size, 900), alpha=0.6, color="tab:blue" if result.teacher else "grey")
+        axes.annotate(name, (flops, result.score), textcoords="offset points", xytext=(7, 7), fontsize=8)
+    axes.set(xscale="log", xlabel="GFLOP for 10 s of sound", ylabel=results[0].metric, title=title)
+    axes.margins(x=0.25, y=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
