@@ -68,6 +68,10 @@ class AudioBatch:
         after_end = torch.arange(waveform.shape[1], device=waveform.device) >= lengths.unsqueeze(1)
         return replace(self, waveform=waveform.masked_fill(after_end, 0), lengths=lengths, sample_rate=sample_rate)
 
+    def with_waveform(self, waveform: Tensor) -> AudioBatch:
+        """The same clips with other samples, of the same shape."""
+        return replace(self, waveform=waveform)
+
     def mix(self, partners: Tensor, shares: Tensor) -> AudioBatch:
         """Each clip times its share, plus the clip at `partners` times the rest, labels too; both (batch,)."""
         share = shares.unsqueeze(1)

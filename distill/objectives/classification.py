@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 from torch.nn import functional as F
 
+from distill.augmentation import Augmentation
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
 from distill.objectives.objective import Objective
+from distill.settings import as_settings
 from distill.students.student import Student
 
 
@@ -18,12 +23,14 @@ class Classification(Objective):
 
     Args:
         student: An encoder that gives logits, such as `hear_classifier`.
+        augmentation: What is done to the sounds in training; where clips are mixed, so are their labels.
     """
 
     reads_labels = True
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, student: Student, augmentation: Augmentation | Mapping[str, Any] = Augmentation()) -> None:
         super().__init__(student, {"classification": 1.0})
+        self.augmentation = as_settings(Augmentation, augmentation)
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """{"classification": loss}; the share of clips that are right is observed.
@@ -31,12 +38,15 @@ class Classification(Objective):
         Raises:
             UserError: the data has no labels, or others than the student has logits for.
         """
+        single = bool((batch.labels.sum(1) == 1).all())
+        if self.training:
+            batch, _ = self.augmentation(batch)
         logits = self.student(batch).logits
         if batch.labels.shape[1] == 0 or logits.shape != batch.labels.shape:
             raise UserError(
                 f"the student has logits for {logits.shape[1]} classes, and the data {batch.labels.shape[1]} labels"
             )
-        if bool((batch.labels.sum(1) == 1).all()):
+        if single:
             right = logits.argmax(1) == batch.labels.argmax(1)
             self.observed = {"accuracy": float(right.float().mean())}
             return {"classification": F.cross_entropy(logits.float(), batch.labels)}

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from distill.alignment import Alignment
+from distill.augmentation import Augmentation
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, require_one_of
 from distill.losses import Loss, build_loss
 from distill.objectives.objective import Objective
+from distill.settings import as_settings
 from distill.statistics import Standardise, Whiten
 from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed
@@ -20,7 +22,7 @@ from distill.teachers.teacher import Teacher
 
 LEVELS = ("clip", "frame")
 TARGETS = ("auto", "raw", "standardised", "whitened")
-MIXED = ("mixed", "heard")
+HEARS = ("clean", "same")
 _STATISTICS_CLIPS = 50_000
 
 
@@ -39,9 +41,9 @@ class EmbeddingDistillation(Objective):
         targets: "raw" embeddings; "standardised" to mean 0 and variance 1 in each column, by the statistics of the
             store or, live, of all that was seen; or "whitened", by those of the store. "auto" is raw with one teacher
             and standardised with several.
-        mixup: Strength of mixing pairs of clips in training: shares are drawn from Beta(mixup, mixup); 0 mixes none.
-        mixup_targets: "mixed": the teachers' embeddings of the two clips are mixed as the sounds are; "heard": live
-            teachers hear the mixture.
+        augmentation: What is done to the sounds that the student hears in training.
+        teacher_hears: "clean": teachers hear clips as they are, and where two are mixed so are their embeddings;
+            "same": live teachers hear what the student hears.
         hidden: Width of the projector; 0 is 4/3 of the student's embedding, as 1280 is of 960 in the paper.
         dropout: Share of hidden units that are dropped.
         weights: Weight of each teacher's loss, by name; 1 where not named.
@@ -58,8 +60,8 @@ class EmbeddingDistillation(Objective):
         level: str = "clip",
         alignment: str = "auto",
         targets: str = "auto",
-        mixup: float = 0.0,
-        mixup_targets: str = "mixed",
+        augmentation: Augmentation | Mapping[str, Any] = Augmentation(),
+        teacher_hears: str = "clean",
         hidden: int = 0,
         dropout: float = 0.2,
         weights: Mapping[str, float] | None = None,
@@ -69,11 +71,14 @@ class EmbeddingDistillation(Objective):
             raise UserError("--teacher is wanted: whose embeddings shall the student imitate?")
         require_one_of("--objective.level", level, LEVELS)
         require_one_of("--objective.targets", targets, TARGETS)
-        require_one_of("--objective.mixup_targets", mixup_targets, MIXED)
+        require_one_of("--objective.teacher_hears", teacher_hears, HEARS)
         stored = [name for name, teacher in teachers.items() if isinstance(teacher, Precomputed)]
-        if mixup and mixup_targets == "heard" and stored:
-            raise UserError(f"--objective.mixup_targets heard: the stored {stored[0]!r} cannot hear a mixture; --live")
-        self.mixup, self.heard = mixup, mixup_targets == "heard"
+        if teacher_hears == "same" and stored:
+            raise UserError(
+                f"--objective.teacher_hears same: the stored {stored[0]!r} has heard clean clips only; --live"
+            )
+        self.augmentation = as_settings(Augmentation, augmentation)
+        self.same = teacher_hears == "same"
         self.reads_frames = level == "frame"
         if targets == "auto":
             targets = "standardised" if len(teachers) > 1 else "raw"
@@ -91,11 +96,8 @@ class EmbeddingDistillation(Objective):
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """The loss of each teacher, by its name."""
-        mixed, mix = batch, None
-        if self.training and self.mixup:
-            mix = draw_mixup(len(batch), self.mixup, batch.waveform.device)
-            mixed = batch.mix(*mix)
-        embeddings = self.student(mixed)
+        heard, mix = self.augmentation(batch) if self.training else (batch, None)
+        embeddings = self.student(heard)
         clusters = None
         if self.needs_clusters:
             known = [self.clusters[clip_id] for clip_id in batch.ids]
@@ -103,17 +105,11 @@ class EmbeddingDistillation(Objective):
         losses = {}
         for name, imitation in self.imitations.items():
             assert isinstance(imitation, Imitation)
-            target = imitation.teacher(mixed if self.heard else batch)
-            if mix is not None and not self.heard:
+            target = imitation.teacher(heard if self.same else batch)
+            if mix is not None and not self.same:
                 target = target.mix(*mix)
             losses[name] = imitation(embeddings, target, clusters)
         return losses
-
-
-def draw_mixup(clips: int, strength: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """A partner for each clip, and the clip's own share, at least a half; both (clips,) (Zhang et al. 2018)."""
-    shares = torch.distributions.Beta(strength, strength).sample((clips,))
-    return torch.randperm(clips).to(device), torch.maximum(shares, 1 - shares).to(device)
 
 
 class Imitation(nn.Module):

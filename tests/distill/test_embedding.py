@@ -13,10 +13,11 @@ import torch
 import yaml
 
 import distill
+from distill.augmentation import Augmentation, draw_mixup
 from distill.cli import main
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
-from distill.objectives.embedding import EmbeddingDistillation, draw_mixup
+from distill.objectives.embedding import EmbeddingDistillation
 from distill.statistics import Standardise, Whiten
 from tests.conftest import GOLDEN
 from tests.distill.test_fit import fit
@@ -213,7 +214,9 @@ def test_whitened_targets_have_covariance_one() -> None:
 
 def test_mixup_mixes_sounds_and_targets_alike() -> None:
     teacher = Loudness(bands=4)
-    objective = EmbeddingDistillation(TinyConvolution(), {"one": teacher}, loss="mse", mixup=1.0, dropout=0.0)
+    objective = EmbeddingDistillation(
+        TinyConvolution(), {"one": teacher}, loss="mse", augmentation=Augmentation(1.0), dropout=0.0
+    )
     data = batch(6)
     torch.manual_seed(3)
     loss = objective(data)["one"]
@@ -230,14 +233,47 @@ def test_mixup_mixes_sounds_and_targets_alike() -> None:
 
 
 def test_a_live_teacher_may_hear_the_mixture() -> None:
-    options: dict[str, Any] = {"loss": "mse", "mixup": 1.0, "dropout": 0.0}
+    options: dict[str, Any] = {"loss": "mse", "augmentation": {"mixup": 1.0}, "dropout": 0.0}
     losses = []
-    for heard in ("mixed", "heard"):
+    for hears in ("clean", "same"):
         torch.manual_seed(0)
-        objective = EmbeddingDistillation(TinyConvolution(), {"one": Loudness()}, mixup_targets=heard, **options)
+        objective = EmbeddingDistillation(TinyConvolution(), {"one": Loudness()}, teacher_hears=hears, **options)
         torch.manual_seed(1)
         losses.append(objective(batch(6))["one"].item())
     assert losses[0] != losses[1]
+
+
+def test_augmentation_changes_clips_within_their_length_and_by_no_more_than_it_says() -> None:
+    torch.manual_seed(0)
+    data = AudioBatch.of(torch.randn(8, 4000), 16_000, torch.arange(8) * 400 + 1200)
+    inside = torch.arange(4000) < data.lengths.unsqueeze(1)
+    data = data.with_waveform(data.waveform * inside)
+    rolled, mix = Augmentation(roll=True)(data)
+    assert mix is None
+    assert not rolled.waveform.equal(data.waveform)
+    torch.testing.assert_close(rolled.waveform.sort(1).values, data.waveform.sort(1).values)
+    assert not (rolled.waveform * ~inside).any()
+    louder, _ = Augmentation(gain=6.0)(data)
+    decibels = 20 * (louder.waveform.square().sum(1) / data.waveform.square().sum(1)).sqrt().log10()
+    assert 1.0 < float(decibels.abs().max()) <= 6.0 + 1e-4
+    noisy, _ = Augmentation(noise=0.1)(data)
+    added = (noisy.waveform - data.waveform) * inside
+    level = (added.square().sum(1) / data.waveform.square().sum(1)).sqrt()
+    assert 0.01 < float(level.max()) <= 0.11
+    assert not (noisy.waveform * ~inside).any()
+    with pytest.raises(ValueError, match="not below 0"):
+        Augmentation(gain=-1.0)
+
+
+def test_a_store_refuses_to_hear_what_it_has_not_heard(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    distill.embed(str(sounds(4, seconds=0.3)), str(tmp_path / "s"), teacher="spectral", workers=0)
+    with pytest.raises(UserError, match="has heard clean clips only"):
+        EmbeddingDistillation(
+            TinyConvolution(),
+            {"one": distill.Precomputed(tmp_path / "s")},
+            teacher_hears="same",
+            augmentation={"gain": 3},
+        )
 
 
 @pytest.mark.parametrize(
@@ -246,8 +282,8 @@ def test_a_live_teacher_may_hear_the_mixture() -> None:
         {"loss": "hybrid"},
         {"loss": {"class_path": "contrastive", "init_args": {"temperature": 0.2, "learned": True}}},
         {"loss": "cluster_aware", "level": "frame"},
-        {"loss": "relational", "targets": "whitened", "mixup": 0.3},
-        {"loss": "decoupled", "targets": "standardised", "level": "frame", "mixup": 0.3},
+        {"loss": "relational", "targets": "whitened", "augmentation": {"mixup": 0.3}},
+        {"loss": "decoupled", "targets": "standardised", "level": "frame", "augmentation": {"mixup": 0.3}},
     ],
 )
 def test_every_kind_of_loss_trains(objective: dict[str, Any], sounds: Callable[..., Path], tmp_path: Path) -> None:

@@ -1,0 +1,297 @@
+"""Does distillation work? A teacher, students of a tenth of its size, and what they must beat, on rendered sound.
+
+    python -m experiments.pocket.benchmark [--sounds FOLDER] [--out FOLDER] [--held_out] [--only GROUP ...]
+
+Renders the sounds where they are not there (see render.py), trains a teacher on the labels of the pool, and students on
+its stored embeddings, on labels, and on nothing; every encoder is then read by a linear probe on five tasks. Each row
+is the mean of three seeds. The scores say nothing of the real data sets whose layouts the sounds have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import distill
+from distill.commands.embed import fill_store
+from distill.data.batch import AudioBatch
+from distill.data.dataset import ClipDataset, Crop
+from distill.data.encoder import Encoder
+from distill.data.files import lock, write_json, write_text
+from distill.data.layouts import read_layout
+from distill.data.manifest import Manifest, read_manifest
+from distill.data.sampling import Draws
+from distill.data.store import EmbeddingStore, StoreWriter
+from distill.evaluation.scoring import labels_of, score_embeddings
+from experiments.benchmarks.measure import write_section
+from experiments.pocket.networks import MelStatistics, PocketNetwork
+from experiments.pocket.render import render
+
+SEEDS = (0, 1, 2)
+RATE, BATCH = 16_000, 64
+TEACHER, STUDENT = 40, 12  # channels
+TASKS = {
+    "keywords": ("speech_commands_v0.02", "speech_commands_v2"),
+    "voices": ("voxceleb1", "voxceleb1"),
+    "families": (".", "nsynth_family"),
+    "pitches": (".", "nsynth_pitch"),
+    "surroundings": ("ESC-50", "esc50"),
+}
+LISTS = ("balanced", "unbalanced", "long_tailed")
+STEPS = {"teacher": 600, "student": 900, "comparison": 300}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table: what is trained, and on what.
+
+    Args:
+        group: Rows that are compared.
+        name: Of the row.
+        steps: Of training; 0 trains nothing.
+        clips: List of the pool.
+        settings: Of `fit`; a teacher's store stands in them as its name.
+    """
+
+    group: str
+    name: str
+    steps: int
+    clips: str
+    settings: dict[str, Any]
+
+
+def network(channels: int, classes: int = 0) -> dict[str, Any]:
+    return {
+        "class_path": "experiments.pocket.networks.PocketNetwork",
+        "init_args": {"channels": channels, "classes": classes},
+    }
+
+
+def embedding(loss: str | dict[str, Any] = "cosine", **options: Any) -> dict[str, Any]:
+    return {
+        "class_path": "embedding",
+        "init_args": {"loss": loss, "targets": "standardised", "dropout": 0.0, **options},
+    }
+
+
+def entries(classes: int) -> list[Entry]:
+    student = network(STUDENT)
+    taught = {"student": student, "teacher": "teacher", "objective": embedding()}
+    steps, few = STEPS["student"], STEPS["comparison"]
+    rows = [
+        Entry("students", "distilled", steps, "balanced", taught),
+        Entry(
+            "students",
+            "supervised",
+            steps,
+            "balanced",
+            {"student": network(STUDENT, classes), "objective": "classification"},
+        ),
+        Entry("students", "untrained", 0, "balanced", {"student": student}),
+        Entry("students", "distilled from shuffled targets", steps, "balanced", {**taught, "teacher": "shuffled"}),
+    ]
+    for policy, options in (("uniform", {}), ("cluster", {"clusters": 50}), ("hierarchical", {})):
+        sampling = {"policy": policy, **options}
+        rows.append(Entry("sampling", f"long-tailed, {policy}", few, "long_tailed", {**taught, "sampling": sampling}))
+    rows.append(Entry("sampling", "all of the pool, evenly", few, "balanced", taught))
+    for loss in ("mse", "l1", "contrastive", "relational", "hybrid"):
+        objective = embedding(loss) if loss != "relational" else embedding(loss, targets="raw")
+        rows.append(Entry("losses", loss, few, "balanced", {**taught, "objective": objective}))
+    return rows
+
+
+class Sounds:
+    """Rendered sounds, decoded once: the tasks as batches, the lists of the pool as tables."""
+
+    def __init__(self, folder: Path, out: Path) -> None:
+        self.folder, self.out = folder, out
+        self.tables = {name: self._table(name) for name in LISTS}
+        self.classes = len(read_manifest(self.tables["balanced"]).classes)
+
+    def _table(self, name: str) -> Path:
+        """A list of AudioSet's layout as a table with the finest label of each clip."""
+        root, text = self.folder / "audioset", io.StringIO()
+        with open(root / "class_labels_indices.csv", newline="") as file:
+            labels = {row["mid"]: row["display_name"] for row in csv.DictReader(file)}
+        rows = csv.writer(text)
+        rows.writerow(["path", "label"])
+        with open(root / f"{name}_train_segments.csv", newline="") as file:
+            for row in csv.reader((line for line in file if not line.startswith("#")), skipinitialspace=True):
+                rows.writerow([f"audio/{row[0]}.wav", labels[row[3].split(",")[-1]]])
+        write_text(root / f"{name}.csv", text.getvalue())
+        return root / f"{name}.csv"
+
+    def tasks(self) -> dict[str, tuple[Manifest, list[AudioBatch]]]:
+        """Clips of each task at 16 kHz; the two tasks of the notes share theirs."""
+        found: dict[str, tuple[Manifest, list[AudioBatch]]] = {}
+        decoded: dict[str, list[AudioBatch]] = {}
+        for task, (folder, layout) in TASKS.items():
+            manifest = read_layout(layout, self.folder / folder)
+            if folder not in decoded:
+                clips = ClipDataset(manifest, RATE, Crop())
+                ranges = [range(first, min(first + BATCH, len(clips))) for first in range(0, len(clips), BATCH)]
+                loaded = [clips.__getitems__(Draws(rows, rows)) for rows in ranges]
+                decoded[folder] = [part.batch for part in loaded if part.batch is not None]
+                assert sum(len(batch) for batch in decoded[folder]) == len(manifest)
+            found[task] = manifest, decoded[folder]
+        return found
+
+
+_sounds: Sounds  # of a worker process
+_tasks: dict[str, tuple[Manifest, list[AudioBatch]]]
+
+
+def _begin(folder: Path, out: Path) -> None:
+    global _sounds, _tasks
+    torch.set_num_threads(1)
+    _sounds = Sounds(folder, out)
+    _tasks = _sounds.tasks()
+
+
+def probe(encoder: Encoder) -> dict[str, float]:
+    """Linear probe on every task: settings chosen on validation or inner folds, scored on clips never seen."""
+    scores, known = {}, {}
+    with torch.inference_mode():
+        for task, (manifest, batches) in _tasks.items():
+            if id(batches) not in known:
+                known[id(batches)] = torch.cat([encoder(batch).clip for batch in batches]).numpy()
+            labels = labels_of(manifest.rows, manifest.classes)
+            scores[task] = score_embeddings(known[id(batches)], labels).result.score
+    return scores
+
+
+def measure(entry: Entry, seed: int) -> tuple[Entry, int, dict[str, float], float]:
+    """Train one row with one seed, where it is not there, and probe it."""
+    out = _sounds.out / entry.group / f"{entry.name}_{seed}".replace(" ", "_").replace(",", "")
+    done = out / "scores.json"
+    if done.exists():
+        known = json.loads(done.read_text())
+        return entry, seed, known["scores"], known["seconds"]
+    torch.set_num_threads(os.cpu_count() or 1 if entry.group == "teachers" else 1)  # the teacher trains alone
+    begin = time.process_time()
+    settings = dict(entry.settings)
+    if (teacher := settings.get("teacher")) is not None:
+        settings["teacher"] = {
+            "class_path": "precomputed",
+            "init_args": {"store": str(_sounds.out / teacher / entry.clips)},
+        }
+    if entry.steps:
+        epoch = len(read_manifest(_sounds.tables[entry.clips])) // BATCH
+        encoder: Encoder = distill.fit(
+            data=str(_sounds.tables[entry.clips]), out=str(out), seed=seed, batch_size=BATCH,
+            epochs=max(1, round(entry.steps / epoch)), validation=0.0, overwrite=True,
+            optimizer={"learning_rate": 3e-3, "weight_decay": 1e-2},
+            engine={"workers": 0, "accelerator": "cpu"}, **settings,
+        )  # fmt: skip
+    else:
+        torch.manual_seed(seed)
+        encoder = PocketNetwork(STUDENT).eval()
+    seconds = time.process_time() - begin
+    scores = probe(encoder)
+    print(f"{entry.name}, seed {seed}: {scores}, {seconds:.0f} s", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(done, {"scores": scores, "seconds": seconds})
+    return entry, seed, scores, seconds
+
+
+def stores(sounds: Sounds, teacher: Encoder) -> None:
+    """The teacher's embeddings of every list, and those of the whole pool in a wrong order."""
+    for name, table in sounds.tables.items():
+        folder = sounds.out / "teacher" / name
+        with lock(folder, "benchmark"):
+            fill_store(teacher, read_manifest(table), folder, Crop(), BATCH)
+    folder, right = sounds.out / "shuffled" / "balanced", EmbeddingStore(sounds.out / "teacher" / "balanced")
+    with lock(folder, "benchmark"):
+        writer = StoreWriter(folder, right.ids, right.dim, {**right.fingerprint, "order": "shuffled"}, "float16")
+        wrong = right.read_all()[np.random.default_rng(0).permutation(len(right))]
+        for shard in writer.missing_shards():
+            rows = writer.rows(shard)
+            writer.write(shard, {right.ids[row]: wrong[row] for row in rows}, [])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sounds", type=Path, default=Path("pocket_sounds"))
+    parser.add_argument("--out", type=Path, default=Path("pocket_runs"))
+    parser.add_argument("--held_out", action="store_true", help="other words, voices, fonts and classes")
+    parser.add_argument("--only", nargs="*", default=("students", "sampling", "losses"), help="groups of rows")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, each with one thread")
+    options = parser.parse_args()
+    render(options.sounds, "small", 0, options.jobs, options.held_out)
+    begin = time.perf_counter()
+    folder, out = options.sounds.resolve(), options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    sounds = Sounds(folder, out)
+    teacher = Entry(
+        "teachers",
+        "teacher",
+        STEPS["teacher"],
+        "balanced",
+        {"student": network(TEACHER, sounds.classes), "objective": "classification"},
+    )
+    with ProcessPoolExecutor(options.jobs, initializer=_begin, initargs=(folder, out)) as pool:
+        rows: list[tuple[Entry, int, dict[str, float], float]] = [pool.submit(measure, teacher, 0).result()]
+        encoder = distill.load(str(out / "teachers" / "teacher_0"))
+        stores(sounds, encoder)
+        rows += [(Entry("teachers", "mel statistics", 0, "", {}), 0, pool.submit(probe, MelStatistics()).result(), 0.0)]
+        jobs = [(entry, seed) for entry in entries(sounds.classes) if entry.group in options.only for seed in SEEDS]
+        rows += list(pool.map(_measure, jobs))
+    report(rows, options.held_out, encoder.parameter_count(), time.perf_counter() - begin)
+
+
+def _measure(job: tuple[Entry, int]) -> tuple[Entry, int, dict[str, float], float]:
+    return measure(*job)
+
+
+Rows = Sequence[tuple[Entry, int, dict[str, float], float]]
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def report(rows: Rows, held_out: bool, parameters: int, seconds: float) -> None:
+    """The table, as a section of BENCHMARKS.md."""
+    by_name: dict[str, list[tuple[dict[str, float], float]]] = {}
+    steps = {}
+    for entry, _, scores, taken in rows:
+        by_name.setdefault(entry.name, []).append((scores, taken))
+        steps[entry.name] = entry.steps
+    means = {name: [statistics.mean(scores.values()) for scores, _ in runs] for name, runs in by_name.items()}
+    whole = statistics.mean(means["teacher"])
+    lines = [
+        f"`python -m experiments.pocket.benchmark{' --held_out' if held_out else ''}`: linear probes, accuracy on",
+        "clips never seen, mean and standard deviation over 3 seeds (teacher: one). The teacher is trained on the",
+        f"pool's labels, {parameters:,} parameters with its head; a student has "
+        f"{PocketNetwork(STUDENT).parameter_count():,}.",
+        f"{seconds / 60:.0f} min after rendering.",
+        "",
+        f"| encoder | steps | {' | '.join(TASKS)} | mean | of the teacher | cpu s |",
+        "|" + "---|" * (len(TASKS) + 5),
+    ]
+    for name, runs in by_name.items():
+        cells = [spread([scores[task] for scores, _ in runs]) for task in TASKS]
+        share = statistics.mean(means[name]) / whole
+        taken = statistics.mean(taken for _, taken in runs)
+        lines.append(
+            f"| {name} | {steps[name] or ''} | {' | '.join(cells)} | {spread(means[name])} | {share:.2f} "
+            f"| {taken:.0f} |"
+        )
+    write_section(f"The pocket benchmark{', held-out sounds' if held_out else ''}", lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The network of the pocket benchmark, in two sizes: a student of one's own, as a user would write it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+import distill
+from distill.data.frontend import LogMel, frame_mask
+
+_STRIDES = ((2, 2), (2, 2), (2, 2), (2, 1))
+_ROWS = 4  # of frequency that are kept apart: their mean would not tell one pitch from another
+
+
+class PocketNetwork(distill.Student):
+    """Four convolutions over a log-mel spectrogram, and a head where there are classes; a frame every 80 ms.
+
+    Args:
+        channels: Of the first convolution: 12 are 34 k parameters, 40 are 377 k.
+        classes: Of the head; 0 has none.
+    """
+
+    sample_rate = 16_000
+
+    def __init__(self, channels: int = 12, classes: int = 0) -> None:
+        super().__init__()
+        self.mel = LogMel(self.sample_rate, window=512, hop=160, bands=64, low=50.0, high=8_000.0, offset=1e-5)
+        widths = (1, channels, 2 * channels, 4 * channels, 4 * channels)
+        layers: list[nn.Module] = [nn.BatchNorm2d(1)]
+        for inputs, outputs, stride in zip(widths[:-1], widths[1:], _STRIDES, strict=True):
+            layers += [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        dim = 4 * channels * _ROWS
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(dim, classes)) if classes else None
+
+    def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
+        """Embed a batch at 16 kHz."""
+        mel = self.mel(batch.waveform).unsqueeze(1)
+        valid = self.mel.frames(batch.lengths)
+        x = mel
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d):
+                x = x * frame_mask(valid, x.shape[3])[:, None, None, :]
+                valid = (valid + 1) // 2 if layer.stride[1] == 2 else valid
+            x = layer(x)
+        frames = x.flatten(1, 2).transpose(1, 2)
+        times = (256 + 8 * 160 * torch.arange(frames.shape[1], device=x.device)) / self.sample_rate
+        embeddings = distill.Embeddings.of_frames(frames, times, frame_mask(valid, frames.shape[1]))
+        return embeddings if self.head is None else embeddings._replace(logits=self._logits(embeddings.clip))
+
+    def _logits(self, clip: Tensor) -> Tensor:
+        assert self.head is not None
+        return self.head(clip)
+
+
+class MelStatistics(distill.Teacher):
+    """Mean and standard deviation of 64 log-mel bands over time: what any encoder should beat."""
+
+    sample_rate = 16_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mel = LogMel(self.sample_rate, window=512, hop=160, bands=64, low=50.0, high=8_000.0, offset=1e-5)
+
+    def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
+        """Embed a batch at 16 kHz."""
+        mel = self.mel(batch.waveform)
+        inside = frame_mask(self.mel.frames(batch.lengths), mel.shape[2]).unsqueeze(1)
+        count = inside.sum(2)
+        mean = (mel * inside).sum(2) / count
+        squares = ((mel - mean.unsqueeze(2)) * inside).square().sum(2)
+        return distill.Embeddings.of_clip(torch.cat([mean, (squares / count).sqrt()], dim=1))

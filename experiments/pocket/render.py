@@ -1,0 +1,345 @@
+"""Renders labelled sound in the layouts of Speech Commands v2, VoxCeleb1, NSynth, ESC-50 and AudioSet.
+
+    python -m experiments.pocket.render OUT [--size tiny|small] [--seed 0] [--jobs 2] [--held_out]
+
+Everything is synthetic: it stands in for the layouts of those sets and for no score on them. The same seed gives the
+same bytes on the same machine. Needs espeak-ng and fluidsynth with the sound fonts FluidR3 and TimGM6mb (Debian:
+espeak-ng fluidsynth fluid-soundfont-gm timgm6mb-soundfont). `--held_out` renders other words, voices, instruments'
+fonts and classes: a set that is never looked at while building.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import shutil
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from experiments.pocket import environment, music, speech
+from experiments.pocket.signals import Random, Sound, generator, recorded
+
+RATE = 16_000
+# Of ESC-50's classes: those of the task (the first eight are in the pool too), those of the pool alone, the rest.
+TASK = [
+    "dog", "rain", "crackling_fire", "chirping_birds", "clapping", "vacuum_cleaner", "siren", "engine", "crow",
+    "sea_waves", "crickets", "water_drops", "wind", "footsteps", "door_wood_knock", "keyboard_typing",
+    "clock_alarm", "glass_breaking", "helicopter", "church_bells",
+]  # fmt: skip
+POOL = [*TASK[:8], *["frog", "cat", "thunderstorm", "clock_tick", "chainsaw", "car_horn", "train"]]
+HELD_OUT_TASK = [
+    "rooster", "hen", "insects", "breathing", "laughing", "snoring", "mouse_click", "washing_machine", "airplane",
+    "fireworks", "hand_saw", "frog", "cat", "thunderstorm", "clock_tick", "chainsaw",
+]  # fmt: skip
+HELD_OUT_POOL = [
+    *HELD_OUT_TASK[:6],
+    *["crow", "crickets", "water_drops", "wind", "footsteps", "helicopter", "car_horn", "train", "siren"],
+]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is rendered: numbers of words, speakers and so on, of each part."""
+
+    words: int
+    speakers: int
+    voices: int  # of VoxCeleb's layout, each in `videos` of four sentences
+    videos: int
+    programs: int  # of each family of instruments
+    pitches: int
+    classes: int
+    takes: int
+    pool_words: int
+    pool_speakers: int
+    pool_programs: int
+    pool_notes: int
+    pool_takes: int
+    head: int  # takes of each of eight spoken words that the long-tailed list is full of
+
+
+SIZES = {
+    "tiny": Size(5, 10, 5, 3, 2, 6, 5, 10, 6, 6, 8, 4, 6, 6),
+    "small": Size(20, 40, 16, 4, 6, 12, 20, 20, 30, 60, 96, 12, 60, 375),
+}
+
+
+def write(path: Path, sound: Sound | np.ndarray[Any, Any], rate: int = RATE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound, rate, subtype="PCM_16")
+
+
+Task = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+def _do(task: Task) -> Any:
+    return task[0](*task[1])
+
+
+def run(tasks: Sequence[Task], jobs: int) -> list[Any]:
+    if jobs == 1:
+        return [_do(task) for task in tasks]
+    with ProcessPoolExecutor(jobs) as pool:
+        return list(pool.map(_do, tasks, chunksize=max(1, len(tasks) // (jobs * 16))))
+
+
+def spoken(
+    path: Path, name: str, text: str, voice: speech.Speaker, seed: int, noise: tuple[float, float], seconds: float
+) -> None:
+    random = generator(seed, name)
+    samples = int(seconds * RATE)
+    write(path, recorded(random, speech.placed(speech.say(text, voice, random), samples, random), RATE, *noise))
+
+
+def around(path: Path, name: str, kind: str, seed: int, noise: tuple[float, float], seconds: float, rate: int) -> None:
+    random = generator(seed, name)
+    write(path, recorded(random, environment.make(kind, random, int(seconds * rate), rate), rate, *noise), rate)
+
+
+class Renderer:
+    """Lays out one data set after another below a folder."""
+
+    def __init__(self, out: Path, size: Size, seed: int, held_out: bool) -> None:
+        self.out, self.size, self.seed, self.held_out = out, size, seed, held_out
+        self.part = "held out " if held_out else ""
+        self.listed: dict[str, str] = {}  # label of each clip of the pool
+        self.fonts = music.FONTS[::-1] if held_out else music.FONTS
+
+    def speaker(self, part: str, number: int) -> speech.Speaker:
+        return speech.speaker(self.seed, self.part + part, number, self.held_out)
+
+    def random(self, *key: object) -> Random:
+        return generator(self.seed, self.part, *key)
+
+    def keywords(self) -> list[Task]:
+        """Speech Commands v2: a fifth of the speakers is for testing, a tenth for validation."""
+        root, tasks = self.out / "speech_commands_v0.02", []
+        lists: dict[str, list[str]] = {"validation": [], "testing": []}
+        words = speech.HELD_OUT_KEYWORDS if self.held_out else speech.KEYWORDS
+        for number in range(self.size.speakers):
+            voice = self.speaker("keywords", number)
+            name = hashlib.sha1(f"{self.seed} {self.part} {number}".encode()).hexdigest()[:8]
+            for word in words[: self.size.words]:
+                path = f"{word}/{name}_nohash_0.wav"
+                tasks.append(
+                    (spoken, (root / path, f"{self.part}keywords {path}", word, voice, self.seed, (0.0, 18.0), 1.0))
+                )
+                if number % 5 == 4:
+                    lists["testing"].append(path)
+                elif number % 10 == 3:
+                    lists["validation"].append(path)
+        root.mkdir(parents=True, exist_ok=True)
+        for name, paths in lists.items():
+            (root / f"{name}_list.txt").write_text("\n".join(sorted(paths)) + "\n")
+        return tasks
+
+    def voices(self) -> list[Task]:
+        """VoxCeleb1: the last video of a speaker is for testing, the one before for validation."""
+        root, tasks, lines = self.out / "voxceleb1", [], []
+        words = speech.HELD_OUT_POOL_WORDS if self.held_out else speech.POOL_WORDS
+        for number in range(self.size.voices):
+            voice = self.speaker("voices", number)
+            for video in range(self.size.videos):
+                for sentence in range(4):
+                    random = self.random("sentence", number, video, sentence)
+                    text = str(random.choice(speech.SENTENCES)).format(*random.choice(words, 2, replace=False))
+                    path = f"id{10001 + number}/video{video:03d}/{sentence + 1:05d}.wav"
+                    name = f"{self.part}voices {path}"
+                    tasks.append((spoken, (root / "wav" / path, name, text, voice, self.seed, (3.0, 20.0), 2.0)))
+                    split = 3 if video == self.size.videos - 1 else 2 if video == self.size.videos - 2 else 1
+                    lines.append(f"{split} {path}")
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "iden_split.txt").write_text("\n".join(lines) + "\n")
+        return tasks
+
+    def notes(self) -> list[Task]:
+        """NSynth: instruments for testing are heard nowhere else. The lists are written when notes are there."""
+        tasks, instrument = [], 0
+        for family, programs in music.FAMILIES.items():
+            order = self.random("programs", family).permutation(list(programs))[: self.size.programs]
+            for place, program in enumerate(order.tolist()):
+                split = "test" if place % 3 == 1 else "valid" if place % 6 == 5 else "train"
+                tasks.append((self.instrument, (split, family, program, instrument)))
+                instrument += 1
+        return tasks
+
+    def instrument(self, split: str, family: str, program: int, number: int) -> tuple[str, dict[str, Any]]:
+        random = self.random("notes", program)
+        pitches = sorted(random.permutation(np.arange(36, 84))[: self.size.pitches].tolist())
+        score = [((pitch,), int(random.choice([50, 75, 100, 127]))) for pitch in pitches]
+        described = {}
+        for ((pitch,), velocity), sound in zip(score, music.play(program, score, self.fonts[0], 4.0, 3.0), strict=True):
+            if np.abs(sound).max() < 1e-4:  # beyond the range of the instrument
+                continue
+            name = f"{family}_synthetic_{number:03d}-{pitch:03d}-{velocity:03d}"
+            path = self.out / f"nsynth-{split}" / "audio" / f"{name}.wav"
+            write(path, recorded(self.random(name), sound, RATE, 5.0, 30.0))
+            described[name] = {
+                "note": zlib.crc32(name.encode()), "note_str": name, "instrument": number, "pitch": pitch,
+                "instrument_str": name[:-8], "velocity": velocity, "sample_rate": RATE,
+                "instrument_family_str": family, "instrument_source_str": "synthetic",
+            }  # fmt: skip
+        return split, described
+
+    def write_notes(self, described: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        parts: dict[str, dict[str, Any]] = {"train": {}, "valid": {}, "test": {}}
+        for split, notes in described:
+            parts[split] |= notes
+        for split, notes in parts.items():
+            folder = self.out / f"nsynth-{split}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "examples.json").write_text(json.dumps(notes, indent=1, sort_keys=True))
+
+    def surroundings(self) -> list[Task]:
+        """ESC-50: five folds."""
+        root, tasks, rows = self.out / "ESC-50", [], []
+        classes = (HELD_OUT_TASK if self.held_out else TASK)[: self.size.classes]
+        for kind in classes:
+            for take in range(self.size.takes):
+                fold, target = take % 5 + 1, environment.NUMBERS[kind]
+                source = 100_000 + zlib.crc32(f"{self.seed}{self.part}{kind}{take}".encode()) % 90_000
+                file = f"{fold}-{source}-A-{target}.wav"
+                name = f"{self.part}surroundings {kind} {take}"
+                tasks.append((around, (root / "audio" / file, name, kind, self.seed, (-3.0, 15.0), 5.0, 44_100)))
+                rows.append((file, fold, target, kind, False, source, "A"))
+        (root / "meta").mkdir(parents=True, exist_ok=True)
+        with open(root / "meta" / "esc50.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["filename", "fold", "target", "category", "esc10", "src_file", "take"])
+            writer.writerows(rows)
+        return tasks
+
+    def pool(self) -> list[Task]:
+        """AudioSet: speech, music and surroundings of one second, with one fine label each.
+
+        `balanced_train_segments.csv` has all of it. `unbalanced_train_segments.csv` is 88 % speech, and
+        `long_tailed_train_segments.csv` 88 % of two words by four voices, recorded anew for each clip.
+        """
+        root, size, tasks = self.out / "audioset", self.size, []
+        clips: dict[str, str] = {}
+        words = (speech.HELD_OUT_POOL_WORDS if self.held_out else speech.POOL_WORDS)[: size.pool_words]
+        for number in range(size.pool_speakers):
+            voice = self.speaker("pool", number)
+            for word in words:
+                clips[f"speech_{number:03d}_{word}"] = f"word:{word}"
+                task = (
+                    root / "audio" / f"speech_{number:03d}_{word}.wav",
+                    f"{self.part}pool {number} {word}",
+                    word,
+                    voice,
+                )
+                tasks.append((spoken, (*task, self.seed, (0.0, 20.0), 1.0)))
+        for word in words[:2]:
+            for number in range(4):
+                voice = self.speaker("head", number)
+                for take in range(size.head):
+                    name = f"head_{number}_{word}_{take:03d}"
+                    clips[name] = f"word:{word}"
+                    task = (root / "audio" / f"{name}.wav", f"{self.part}{name}", word, voice)
+                    tasks.append((spoken, (*task, self.seed, (0.0, 20.0), 1.0)))
+        programs = self.random("pool programs").permutation(120)[: size.pool_programs].tolist()
+        for program in programs:
+            clips |= {f"music_{program:03d}_{note:02d}": f"program:{program}" for note in range(size.pool_notes)}
+            tasks.append((self.pool_music, (program,)))
+        for kind in HELD_OUT_POOL if self.held_out else POOL:
+            for take in range(size.pool_takes):
+                name = f"around_{kind}_{take:03d}"
+                clips[name] = f"around:{kind}"
+                task = (root / "audio" / f"{name}.wav", f"{self.part}{name}", kind, self.seed, (0.0, 20.0), 1.0, RATE)
+                tasks.append((around, task))
+        self.listed = clips
+        return tasks
+
+    def pool_music(self, program: int) -> list[str]:
+        """Notes of a program; the names of those that are beyond its range, and silent."""
+        random, score, silent = self.random("pool notes", program), [], []
+        for _ in range(self.size.pool_notes):
+            pitch, second = int(random.integers(36, 84)), int(random.choice([0, 0, 0, 4, 7, 12]))
+            score.append(((pitch, pitch + second) if second else (pitch,), int(random.integers(45, 127))))
+        for number, sound in enumerate(music.play(program, score, self.fonts[1], 1.4, 1.0)):
+            name = f"music_{program:03d}_{number:02d}"
+            random = self.random(name)
+            first = int(random.integers(0, int(0.3 * RATE)))
+            part = sound[first : first + RATE]
+            if np.abs(part).max() < 1e-4:
+                silent.append(name)
+                continue
+            write(self.out / "audioset" / "audio" / f"{name}.wav", recorded(random, part, RATE, 3.0, 25.0))
+        return silent
+
+    def write_pool(self, silent: set[str]) -> None:
+        root, clips = self.out / "audioset", {k: v for k, v in self.listed.items() if k not in silent}
+        root.mkdir(parents=True, exist_ok=True)
+        broad = {"word": "Speech", "program": "Music", "around": "Surroundings"}
+        names = [*broad.values(), *sorted(set(clips.values()))]
+        mids = {name: f"/m/p{number:05d}" for number, name in enumerate(names)}
+        with open(root / "class_labels_indices.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("index", "mid", "display_name"))
+            writer.writerows((number, mids[name], name) for number, name in enumerate(names))
+        random = self.random("lists")
+        chance = dict(zip(clips, random.random(len(clips)).tolist(), strict=True))
+        whole = [clip for clip in clips if not clip.startswith("head_")]
+        share = {"speech": 0.7, "music": 0.10, "around": 0.06}  # 88 % speech
+        unbalanced = [clip for clip in whole if chance[clip] < share[clip.partition("_")[0]]]
+        head = [clip for clip in clips if clip.startswith("head_")]
+        tail = sorted(whole, key=chance.__getitem__)[: round(len(head) * 12 / 88)]
+        for list_name, listed in (("balanced", whole), ("unbalanced", unbalanced), ("long_tailed", head + tail)):
+            lines = ["# pocket", f"# num_segs={len(listed)}", "# YTID, start_seconds, end_seconds, positive_labels"]
+            for clip in listed:
+                fine = clips[clip]
+                lines.append(f'{clip}, 0.000, 1.000, "{mids[broad[fine.partition(":")[0]]]},{mids[fine]}"')
+            (root / f"{list_name}_train_segments.csv").write_text("\n".join(lines) + "\n")
+
+
+def render(out: Path, size: str, seed: int, jobs: int, held_out: bool) -> None:
+    """Render all parts; each is written beside `OUT/pocket.json`, which says that it is whole."""
+    renderer = Renderer(out, SIZES[size], seed, held_out)
+    description = {"size": size, "seed": seed, "held_out": held_out}
+    done = out / "pocket.json"
+    if done.exists() and json.loads(done.read_text()) == description:
+        return
+    done.unlink(missing_ok=True)
+    begin = time.perf_counter()
+    for part in (renderer.keywords, renderer.voices, renderer.notes, renderer.surroundings, renderer.pool):
+        tasks = part()
+        made = run(tasks, jobs)
+        if part == renderer.notes:
+            renderer.write_notes(made)
+        if part == renderer.pool:
+            renderer.write_pool({name for names in made for name in names or ()})
+        print(f"{part.__name__}: {len(tasks)} tasks, {time.perf_counter() - begin:.0f} s so far", flush=True)
+    done.write_text(json.dumps(description) + "\n")
+
+
+def missing_tools() -> list[str]:
+    return [name for name in ("espeak-ng", "fluidsynth") if shutil.which(name) is None] + [
+        str(font) for font in music.FONTS if not font.exists()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--held_out", action="store_true")
+    options = parser.parse_args()
+    if missing := missing_tools():
+        sys.exit(f"missing: {', '.join(missing)} (Debian: espeak-ng fluidsynth fluid-soundfont-gm timgm6mb-soundfont)")
+    render(options.out, options.size, options.seed, options.jobs, options.held_out)
+
+
+if __name__ == "__main__":
+    main()
