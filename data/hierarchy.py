@@ -81,12 +81,36 @@ def _assign(points: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDAr
 
 
 def default_levels(clips: int) -> tuple[int, ...]:
-    """A quarter of the clips, and then a quarter of the level below, down to about ten clusters."""
-    sizes, size = [], clips // 4
-    while size >= 6:
+    """Ten clusters at the top, and ten times as many in each level below, up to a tenth of the clips."""
+    sizes, size = [], 10
+    while size <= clips / 10:
         sizes.append(size)
-        size //= 4
-    return tuple(sizes) or (max(1, clips // 2),)
+        size *= 10
+    return tuple(reversed(sizes)) or (max(1, clips // 10),)
+
+
+def hierarchical_weights(
+    embeddings: NDArray[np.float32], levels: Sequence[int] = (), seed: int = 0, trees: int = 5
+) -> NDArray[np.float64]:
+    """Probability of each clip in the mean of several hierarchies. Shape (clips,), sums to 1.
+
+    A tree's few clusters at the top fall differently with each seed, and with them the share of every kind of sound;
+    the mean of several is steady, and draws more different clips. Columns are standardised first: those with the
+    largest numbers would decide alone.
+
+    Args:
+        embeddings: Shape (clips, dim).
+        levels: Clusters of each level, the finest first; none chooses by the number of clips.
+        seed: Of k-means.
+        trees: How many hierarchies.
+
+    Raises:
+        UserError: levels that do not fall, more clusters than clips, or embeddings that are not finite.
+    """
+    columns = (embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-6)
+    levels = levels or default_levels(len(embeddings))
+    grown = (hierarchy(columns, levels, seed=seed + 100 * tree) for tree in range(trees))
+    return np.mean([hierarchy_weights(tree) for tree in grown], axis=0)
 
 
 def effective_number(weights: NDArray[np.float64]) -> float:

@@ -23,10 +23,8 @@ from distill.data.files import lock
 from distill.data.hierarchy import (
     cap,
     collapse_duplicates,
-    default_levels,
     effective_number,
-    hierarchy,
-    hierarchy_weights,
+    hierarchical_weights,
     label_weights,
     temper,
 )
@@ -260,8 +258,7 @@ class Job:
         if sampling.needs_store:
             embeddings = EmbeddingStore(self.embeddings(next(iter(self.teachers))))[ids]
             if sampling.policy == "hierarchical":
-                levels = sampling.levels or default_levels(len(train))
-                weights = hierarchy_weights(hierarchy(embeddings, levels, seed=self.seed))
+                weights = hierarchical_weights(embeddings, sampling.levels, self.seed)
             if sampling.duplicates:
                 weights = weights * collapse_duplicates(embeddings, sampling.duplicates)
         return temper(weights, sampling.temper)

@@ -122,3 +122,23 @@ def draw_scores(scores: Mapping[str, Sequence[float]], title: str, xlabel: str, 
     axes.set(xlim=(0, 1.08), xlabel=xlabel, title=title)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
+
+
+def policies_figure(weights: Mapping[str, NDArray[np.float64]], shares: Mapping[str, float], head: str) -> Figure:
+    """For each sampling policy what share of the draws falls on the head, and how unequal clips are drawn."""
+    figure = Figure(figsize=(9.0, 3.2))
+    left, right = figure.subplots(1, 2)
+    left.bar(range(len(shares)), list(shares.values()), color="tab:blue", alpha=0.7)
+    for place, share in enumerate(shares.values()):
+        left.text(place, share + 0.01, f"{share:.2f}", ha="center")
+    left.set_xticks(range(len(shares)), list(shares))
+    left.set(ylabel="share of draws", title=f"the head: {head}", ylim=(0, 1.05))
+    for policy, weight in weights.items():
+        drawn = np.cumsum(np.sort(weight)[::-1])
+        right.plot(np.linspace(0, 1, len(drawn)), drawn, label=policy, linewidth=1.2)
+    right.set(xlabel="share of clips, most drawn first", ylabel="share of draws", xlim=(0, 1), ylim=(0, 1.02))
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure

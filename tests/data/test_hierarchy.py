@@ -13,6 +13,7 @@ from distill.data.hierarchy import (
     collapse_duplicates,
     default_levels,
     effective_number,
+    hierarchical_weights,
     hierarchy,
     hierarchy_weights,
     label_weights,
@@ -34,9 +35,28 @@ def long_tail() -> tuple[np.ndarray, np.ndarray]:
 def test_a_hierarchy_draws_the_head_less_often_than_flat_clusters() -> None:
     points, truth = long_tail()
     flat = cluster_weights(cluster(points, 50)[0])
-    trees = [hierarchy_weights(hierarchy(points, default_levels(2000), seed=seed)) for seed in range(3)]
-    assert np.mean([tree[truth == 0].sum() for tree in trees]) < flat[truth == 0].sum() - 0.2
-    assert all(tree.sum() == pytest.approx(1) and tree.min() > 0 for tree in trees)
+    weights = hierarchical_weights(points)
+    assert weights[truth == 0].sum() < min(0.65, flat[truth == 0].sum() - 0.2)
+    assert weights.sum() == pytest.approx(1)
+    assert weights.min() > 0
+    assert np.array_equal(weights, hierarchical_weights(points))
+
+
+def test_a_mean_of_trees_is_steadier_and_more_varied_than_one() -> None:
+    points, truth = long_tail()
+    many, one = ([hierarchical_weights(points, (100, 10), seed, trees) for seed in (0, 1000, 2000)] for trees in (5, 1))
+    assert np.std([w[truth == 0].sum() for w in many]) < np.std([w[truth == 0].sum() for w in one])
+    assert np.mean([effective_number(w) for w in many]) > np.mean([effective_number(w) for w in one])
+
+
+@pytest.mark.filterwarnings("ignore:.*are empty")
+def test_identical_clips_are_drawn_equally_often_and_others_that_are_not_finite_are_refused() -> None:
+    weights = hierarchical_weights(np.ones((200, 4), dtype=np.float32))
+    assert np.allclose(weights, 1 / 200)
+    bad = long_tail()[0]
+    bad[3, 2] = np.nan
+    with pytest.raises(UserError, match="cannot cluster"):
+        hierarchical_weights(bad)
 
 
 def test_weights_of_a_tree_are_those_of_drawing_from_the_top() -> None:
@@ -90,6 +110,7 @@ def test_levels_must_fall(levels: tuple[int, ...]) -> None:
 
 
 def test_default_levels_fall() -> None:
-    assert default_levels(4000) == (1000, 250, 62, 15)
-    assert default_levels(20) == (10,)
+    assert default_levels(4000) == (100, 10)
+    assert default_levels(2_000_000) == (100_000, 10_000, 1000, 100, 10)
+    assert default_levels(20) == (2,)
     assert json.dumps(default_levels(4000))
