@@ -16,6 +16,7 @@ import json
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def network(channels: int, classes: int = 0) -> dict[str, Any]:
     }
 
 
-def embedding(loss: str | dict[str, Any] = "cosine", **options: Any) -> dict[str, Any]:
+def embedding(loss: str = "mse", **options: Any) -> dict[str, Any]:
     return {
         "class_path": "embedding",
         "init_args": {"loss": loss, "targets": "standardised", "dropout": 0.0, **options},
@@ -107,7 +108,7 @@ def entries(classes: int) -> list[Entry]:
         sampling = {"policy": policy, **options}
         rows.append(Entry("sampling", f"long-tailed, {policy}", few, "long_tailed", {**taught, "sampling": sampling}))
     rows.append(Entry("sampling", "all of the pool, evenly", few, "balanced", taught))
-    for loss in ("mse", "l1", "contrastive", "relational", "hybrid"):
+    for loss in ("cosine", "contrastive", "relational"):
         objective = embedding(loss) if loss != "relational" else embedding(loss, targets="raw")
         rows.append(Entry("losses", loss, few, "balanced", {**taught, "objective": objective}))
     return rows
@@ -127,10 +128,12 @@ class Sounds:
         with open(root / "class_labels_indices.csv", newline="") as file:
             labels = {row["mid"]: row["display_name"] for row in csv.DictReader(file)}
         rows = csv.writer(text)
-        rows.writerow(["path", "label"])
+        rows.writerow(["id", "path", "label"])
+        seen: Counter[str] = Counter()  # the long-tailed list names clips of its head again and again
         with open(root / f"{name}_train_segments.csv", newline="") as file:
             for row in csv.reader((line for line in file if not line.startswith("#")), skipinitialspace=True):
-                rows.writerow([f"audio/{row[0]}.wav", labels[row[3].split(",")[-1]]])
+                rows.writerow([f"{row[0]}@{seen[row[0]]}", f"audio/{row[0]}.wav", labels[row[3].split(",")[-1]]])
+                seen[row[0]] += 1
         write_text(root / f"{name}.csv", text.getvalue())
         return root / f"{name}.csv"
 

@@ -222,8 +222,9 @@ class Renderer:
     def pool(self) -> list[Task]:
         """AudioSet: speech, music and surroundings of one second, with one fine label each.
 
-        `balanced_train_segments.csv` has all of it. `unbalanced_train_segments.csv` is 88 % speech, and
-        `long_tailed_train_segments.csv` 88 % of two words by four voices, recorded anew for each clip.
+        `balanced_train_segments.csv` has all of it; `unbalanced_train_segments.csv` a part that is 88 % speech; and
+        `long_tailed_train_segments.csv` all of it, beside a head of 88 %: two words by four voices, each recorded many
+        times, and each recording listed several times, as uploads are that go round.
         """
         root, size, tasks = self.out / "audioset", self.size, []
         clips: dict[str, str] = {}
@@ -293,8 +294,8 @@ class Renderer:
         share = {"speech": 0.7, "music": 0.10, "around": 0.06}  # 88 % speech
         unbalanced = [clip for clip in whole if chance[clip] < share[clip.partition("_")[0]]]
         head = [clip for clip in clips if clip.startswith("head_")]
-        tail = sorted(whole, key=chance.__getitem__)[: round(len(head) * 12 / 88)]
-        for list_name, listed in (("balanced", whole), ("unbalanced", unbalanced), ("long_tailed", head + tail)):
+        long_tailed = whole + head * round(len(whole) * 88 / 12 / len(head))
+        for list_name, listed in (("balanced", whole), ("unbalanced", unbalanced), ("long_tailed", long_tailed)):
             lines = ["# pocket", f"# num_segs={len(listed)}", "# YTID, start_seconds, end_seconds, positive_labels"]
             for clip in listed:
                 fine = clips[clip]
