@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from distill.data.errors import UserError
 
 KINDS = ("random", "spans", "inverse_blocks")
 
@@ -44,3 +48,79 @@ def official_mask(noise: Tensor, lengths: Tensor, share: float) -> Tensor:
     """
     padding = torch.arange(noise.shape[1], device=noise.device) >= lengths.unsqueeze(1)
     return noise + padding.to(noise.dtype) < share
+
+
+GRID_KINDS = ("inverse_blocks", "random", "time", "frequency")
+
+
+@dataclass(frozen=True)
+class GridMask:
+    """How patches of a spectrogram are hidden. Every mask of a batch hides as many, so that the rest is a tensor.
+
+    Args:
+        kind: "inverse_blocks": square blocks stay visible, trimmed or filled up at random (EAT, section 3.3);
+            "random": each patch on its own; "time" or "frequency": one run of columns or rows is hidden.
+        share: Of the patches that is hidden.
+        adjust: Blocks are drawn for so much more than what shall be visible, since they overlap.
+        block: Side of a block, in patches.
+
+    Raises:
+        ValueError: an unknown kind, or a share that hides nothing or everything.
+    """
+
+    kind: str = "inverse_blocks"
+    share: float = 0.8
+    adjust: float = 0.07
+    block: int = 5
+
+    def __post_init__(self) -> None:
+        if self.kind not in GRID_KINDS:
+            raise ValueError(f"mask.kind {self.kind!r}: one of {', '.join(GRID_KINDS)} is wanted")
+        if not 0 < self.share < 1 or self.block < 1 or self.adjust < 0:
+            raise ValueError(f"mask: share {self.share} must lie between 0 and 1, block {self.block} be at least 1")
+
+    def draw(self, masks: int, columns: int, rows: int, device: torch.device) -> Tensor:
+        """Masks over patches that go row by row through each column; True is hidden. Shape (masks, columns * rows).
+
+        Raises:
+            UserError: so few patches that none would be visible, or none hidden.
+        """
+        patches = columns * rows
+        if self.kind in ("time", "frequency"):
+            hidden = self._run(masks, columns if self.kind == "time" else rows, device)
+            grid = hidden.unsqueeze(2) if self.kind == "time" else hidden.unsqueeze(1)
+            return grid.expand(masks, columns, rows).flatten(1)
+        visible = int(patches * (1 - self.share) + 1e-9)
+        if not 0 < visible < patches:
+            raise UserError(f"a mask that hides {self.share:g} of {patches} patches leaves {visible} of them visible")
+        chance = torch.rand(masks, patches, device=device)
+        if self.kind == "inverse_blocks":
+            # Whatever lies in a block comes before what does not; in random order both.
+            chance = chance + self._blocks(masks, columns, rows, device)
+        hidden = torch.ones(masks, patches, dtype=torch.bool, device=device)
+        return hidden.scatter_(1, chance.topk(visible, dim=1).indices, False)
+
+    def _blocks(self, masks: int, columns: int, rows: int, device: torch.device) -> Tensor:
+        """True in the blocks around drawn patches; at the border blocks are cut. Shape (masks, columns * rows)."""
+        count = max(1, int(columns * rows * (1 - self.share + self.adjust) / self.block**2))
+        centres = torch.randint(columns * rows, (masks, count), device=device)
+        return covered(centres, columns, rows, self.block)
+
+    def _run(self, masks: int, length: int, device: torch.device) -> Tensor:
+        """One run of `length` places, going on at the beginning where it passes the end. Shape (masks, length)."""
+        hidden = round(length * self.share)
+        if not 0 < hidden < length:
+            raise UserError(f"a run of {self.share:g} of {length} {self.kind} steps hides {hidden} of them")
+        starts = torch.randint(length, (masks, 1), device=device)
+        return (torch.arange(length, device=device) - starts) % length < hidden
+
+
+def covered(centres: Tensor, columns: int, rows: int, block: int) -> Tensor:
+    """Which patches lie in a square around one of the centres (masks, count). Shape (masks, columns * rows), bool."""
+    before, after = block // 2, (block - 1) // 2
+    column, row = (centres // rows).unsqueeze(2), (centres % rows).unsqueeze(2)
+    times = torch.arange(columns, device=centres.device)
+    bands = torch.arange(rows, device=centres.device)
+    in_time = (times >= column - before) & (times <= column + after)
+    in_frequency = (bands >= row - before) & (bands <= row + after)
+    return (in_time.unsqueeze(3) & in_frequency.unsqueeze(2)).any(1).flatten(1)

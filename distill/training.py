@@ -356,7 +356,13 @@ def quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        for message in ("does not have many workers", "You're resuming from a checkpoint", "mid-epoch", "LeafSpec"):
+        for message in (
+            "does not have many workers",
+            "You're resuming from a checkpoint",
+            "mid-epoch",
+            "LeafSpec",
+            "in eval mode",
+        ):
             warnings.filterwarnings("ignore", message=f".*{message}.*")
         try:
             yield

@@ -17,6 +17,7 @@ STUDENTS: Registry[Student] = Registry(
         "hear": "distill.students.hear.students:Hear",
         "hear_classifier": "distill.students.hear.classifier:HearClassifier",
         "hear_tokenizer": "distill.students.hear.students:HearTokenizer",
+        "patch_transformer": "distill.students.patch_transformer.student:PatchTransformer",
         "mobilenet_v3": "distill.students.mobilenet_v3:MobileNetV3",
     },
 )

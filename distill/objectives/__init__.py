@@ -14,7 +14,9 @@ OBJECTIVES: Registry[Objective] = Registry(
     {
         "classification": "distill.objectives.classification:Classification",
         "embedding": "distill.objectives.embedding:EmbeddingDistillation",
+        "latent_prediction": "distill.objectives.latent_prediction:LatentPrediction",
         "masked_prediction": "distill.objectives.masked:MaskedTokenPrediction",
+        "utterance_frame": "distill.objectives.utterance_frame:UtteranceFrame",
         "tokenizer": "distill.objectives.tokenizer:TokenizerDistillation",
     },
 )

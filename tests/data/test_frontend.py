@@ -40,7 +40,7 @@ def test_passt_mel_equals_the_official(golden: Path) -> None:
     outputs = load_file(golden / "passt" / "outputs.safetensors")
     waveform = load_file(golden / "passt" / "inputs.safetensors")["wav_3s_32k_i16"].float() / 32768
     mel = (PasstMel()(waveform) + 4.5) / 5
-    torch.testing.assert_close(mel, outputs["mel_3s"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(mel[:, ::8], outputs["mel_3s"], atol=1e-4, rtol=0)
     long = (PasstMel()(waveform.tile(4)[:, :320_000]) + 4.5) / 5
     assert long.shape[2] == PasstMel().frames(torch.tensor(320_000)) == 1000
     torch.testing.assert_close(long[..., 980:], outputs["mel_10s_tail"], atol=1e-4, rtol=0)

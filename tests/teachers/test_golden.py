@@ -58,7 +58,7 @@ class TestAST:
         self.golden.check("input_10s_gap", long[496:530])
         self.golden.check("input_10s_tail", long[990:])
         short = teacher.spectrogram(AudioBatch.of(self.inputs["wav_batch_i16"], 16_000))
-        self.golden.check("input_batch_head", short[:, :300])
+        self.golden.check("input_batch_head", short[:, :300:8])
 
     @pytest.mark.parametrize(("clip", "name"), [("wav_10s_i16", "10s"), ("wav_batch_i16", "batch")])
     def test_clip_and_logits(self, clip: str, name: str) -> None:
@@ -96,7 +96,7 @@ class TestBEATs:
 
     def test_front_end(self) -> None:
         teacher = BEATs(BEATS_PRETRAINED)
-        self.golden.check("fbank_batch", teacher.spectrogram(self.batch(padded=False)))
+        self.golden.check("fbank_batch", teacher.spectrogram(self.batch(padded=False))[:, ::8])
         long = teacher.spectrogram(AudioBatch.of(self.inputs["wav_10s_i16"], 16_000))[0]
         self.golden.check("fbank_10s_head", long[:64])
         self.golden.check("fbank_10s_gap", long[496:530])
@@ -123,7 +123,7 @@ class TestBEATs:
             tokens = teacher.model.tokens(teacher.spectrogram(masked))
             self.golden.check("tokens_batch", tokens)
             self.golden.check("feat_batch_mask", teacher.model(tokens, inside))
-            self.golden.check("layers_batch_mask", torch.stack(after))
+            self.golden.check("layers_batch_mask", torch.stack(after)[..., ::4])
             self.golden.check("feat_batch_nomask", teacher.model(tokens, torch.ones_like(inside)))
             for clip, name in (
                 (self.inputs["wav_10s_i16"], "feat_10s"), (self.inputs["wav_batch_i16"][1:, :35_200], "feat_single"),
@@ -179,7 +179,7 @@ class TestSSAST:
         self.golden.check("fbank_10s_gap", long[496:530])
         self.golden.check("fbank_10s_tail", long[990:])
         short = SSAST(SSAST_FRAME, heads=4, frames=300, windows=WHOLE).spectrogram(self.short)
-        self.golden.check("fbank_batch_300", short)
+        self.golden.check("fbank_batch_300", short[:, ::8])
 
     def test_padding_after_normalising_gives_zeros(self) -> None:
         long = SSAST(SSAST_FRAME, heads=4, padding="after").spectrogram(self.long)[0]
@@ -338,7 +338,7 @@ class TestPaSST:
 
     def test_front_end(self) -> None:
         teacher = PaSST(PASST, heads=4)
-        self.golden.check("mel_3s", teacher.spectrogram(AudioBatch.of(self.three, 32_000)))
+        self.golden.check("mel_3s", teacher.spectrogram(AudioBatch.of(self.three, 32_000))[:, ::8])
         self.golden.check("mel_10s_tail", teacher.spectrogram(AudioBatch.of(self.ten, 32_000))[..., 980:])
 
     def test_without_windows_the_beginning_is_used_as_officially(self) -> None:

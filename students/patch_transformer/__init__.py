@@ -1,0 +1,1 @@
+"""Transformers over patches of a spectrogram: the encoders of EAT, CAT and MATPAC."""

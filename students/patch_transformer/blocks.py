@@ -1,0 +1,104 @@
+"""Transformer blocks that also tell what their feed-forward part made.
+
+Letters of shapes: B batch, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EPSILON = 1e-6
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; official names of its parts."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor, inside: Tensor | None) -> Tensor:
+        """(B, N, D); `inside` (B, N) is False at tokens that nobody listens to. Same shape out."""
+        query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mask = None if inside is None else inside[:, None, None, :]
+        return self.proj(F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, Linear; official names of its parts."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, D), same shape out."""
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class _Block(nn.Module):
+    """Attention and feed-forward; what is learned from is the feed-forward's output before it is added.
+
+    Args:
+        dim: Width.
+        heads: Of attention.
+        ratio: Width of the feed-forward part over `dim`.
+        drop: Chance that a block is left out for a clip, in training (Huang et al. 2016).
+    """
+
+    def __init__(self, dim: int, heads: int, ratio: float, drop: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, EPSILON)
+        self.attn = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, EPSILON)
+        self.mlp = FeedForward(dim, int(dim * ratio))
+        self.drop = drop
+
+    def dropped(self, branch: Tensor) -> Tensor:
+        """A branch, left out for some clips, and larger for the others."""
+        if not self.training or not self.drop:
+            return branch
+        kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop
+        return branch * kept / (1 - self.drop)
+
+
+class PostNormBlock(_Block):
+    """Normalises what has been added (EAT, CAT)."""
+
+    def forward(self, tokens: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, N, D) -> the same shape, and what the feed-forward part made."""
+        tokens = self.norm1(tokens + self.dropped(self.attn(tokens, inside)))
+        made = self.mlp(tokens)
+        return self.norm2(tokens + self.dropped(made)), made
+
+
+class PreNormBlock(_Block):
+    """Normalises what goes in (MATPAC)."""
+
+    def forward(self, tokens: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, N, D) -> the same shape, and what the feed-forward part made."""
+        tokens = tokens + self.dropped(self.attn(self.norm1(tokens), inside))
+        made = self.mlp(self.norm2(tokens))
+        return tokens + self.dropped(made), made
+
+
+def positions(columns: int, rows: int, dim: int, device: torch.device | None = None) -> Tensor:
+    """Fixed sines and cosines: the first half of the channels tells frequency, the second time (MAE's table).
+
+    Returns:
+        Row by row of frequency within each column of time. Shape (columns * rows, dim), float32.
+    """
+    rates = 10_000.0 ** (-torch.arange(dim // 4, dtype=torch.float32, device=device) / (dim / 4))
+
+    def table(count: int) -> Tensor:
+        angles = torch.arange(count, dtype=torch.float32, device=device).unsqueeze(1) * rates
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+    times = table(columns).unsqueeze(1).expand(-1, rows, -1)
+    frequencies = table(rows).unsqueeze(0).expand(columns, -1, -1)
+    return torch.cat([frequencies, times], dim=2).flatten(0, 1)
