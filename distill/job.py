@@ -84,7 +84,8 @@ class Job:
         kind: Any = OBJECTIVES.find(named["class_path"])
         self.takes_teachers = "teachers" in inspect.signature(kind).parameters
         self.manifest = read_manifest(settings["data"], settings["task"])
-        if kind.reads_labels:
+        self.reads_labels: bool = kind.reads_labels
+        if self.reads_labels:
             self.manifest = self.manifest.labelled()
         self.teachers: dict[str, Teacher] = build_named(settings["teacher"] or [], TEACHERS)
         if self.teachers and not self.takes_teachers:
@@ -132,7 +133,7 @@ class Job:
             return spec
         named = normalise(spec, STUDENTS)
         wants = "classes" in inspect.signature(STUDENTS.find(named["class_path"])).parameters
-        if wants and not named["init_args"].get("classes") and not named["init_args"].get("checkpoint"):
+        if wants and self.reads_labels and not named["init_args"].get("classes"):
             named["init_args"]["classes"] = len(self.manifest.labelled().classes)
         return named
 
@@ -279,9 +280,14 @@ class Job:
         return checkpoint
 
     def _take_weights(self, source: str) -> None:
-        other = load_student(source)
+        """Begin from a student's weights; where labels are learned, a head that it has not may be new."""
+        weights = load_student(source).state_dict()
+        new = {key for key in self.student.state_dict() if key not in weights and key.startswith("head.")}
+        if new and self.reads_labels:
+            print(f"--init_from {source}: its student has no head; that of this one begins anew")
+            weights |= {key: tensor for key, tensor in self.student.state_dict().items() if key in new}
         try:
-            self.student.load_state_dict(other.state_dict())
+            self.student.load_state_dict(weights)
         except RuntimeError as error:
             line = str(error).splitlines()[1].strip()
             raise UserError(f"--init_from {source}: its student does not fit this one ({line})") from error

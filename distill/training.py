@@ -46,6 +46,8 @@ class Optimizer:
             warm-up is exponential, and which falls in a line from 0.4 to 0.875 of the run.
         floor: Share of the highest rate that the schedule ends at.
         clip_norm: Largest norm of all gradients together; 0 does not clip.
+        betas: Of AdamW's moving averages.
+        layer_decay: Factor of the rate for every block that a weight lies below the student's end; 1 is none.
     """
 
     learning_rate: float = 1e-3
@@ -54,6 +56,8 @@ class Optimizer:
     schedule: str = "cosine"
     floor: float = 0.0
     clip_norm: float = 5.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -132,17 +136,32 @@ class Distiller(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, with weight decay on what has more than one dimension."""
-        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in trainable if p.dim() > 1], "weight_decay": self.optimizer.weight_decay},
-            {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.optimizer.learning_rate)
+        groups = parameter_groups(self.objective, self.optimizer)
+        optimizer = torch.optim.AdamW(groups, lr=self.optimizer.learning_rate, betas=tuple(self.optimizer.betas))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optimizer.factor(step, self.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _note(self, loaded: Loaded) -> None:
         self.set_aside.update({clip.id: clip for clip in loaded.set_aside})
+
+
+def parameter_groups(objective: Objective, optimizer: Optimizer) -> list[dict[str, Any]]:
+    """What learns, by weight decay (none for biases and norms) and by rate, which may fall with depth."""
+    groups: dict[tuple[bool, float], list[torch.nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            own = name.startswith("student.")
+            height = objective.student.height(name.removeprefix("student.")) if own else 0
+            key = (parameter.dim() > 1, optimizer.layer_decay**height)
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": optimizer.weight_decay if decays else 0.0,
+            "lr": optimizer.learning_rate * factor,
+        }
+        for (decays, factor), parameters in groups.items()
+    ]
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

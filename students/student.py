@@ -16,5 +16,9 @@ class Student(Encoder):
     source = "trained with `distill fit`"
     begins_from = ("checkpoint", "acoustic")  # options that say where weights began; loading must not need those files
 
+    def height(self, parameter: str) -> int:
+        """How many blocks lie from a parameter's own to the last, for rates that decay with it; 0 outside of blocks."""
+        return 0
+
     def at(self, share: float) -> None:
         """Called in training before each step, with the share of the run that is done, from 0 to 1."""

@@ -10,10 +10,12 @@ from torch.nn import functional as F
 
 from distill.augmentation import Augmentation
 from distill.data.batch import AudioBatch
-from distill.data.errors import UserError
+from distill.data.errors import UserError, require_one_of
 from distill.objectives.objective import Objective
 from distill.settings import as_settings
 from distill.students.student import Student
+
+LOSSES = ("auto", "cross_entropy", "binary")
 
 
 class Classification(Objective):
@@ -24,12 +26,24 @@ class Classification(Objective):
     Args:
         student: An encoder that gives logits, such as `hear_classifier`.
         augmentation: What is done to the sounds in training; where clips are mixed, so are their labels.
+        loss: "cross_entropy"; "binary", each class by itself; or "auto": cross entropy where each clip has one label.
+        smoothing: Share of the labels' weight that is spread over all classes, in cross entropy.
     """
 
     reads_labels = True
 
-    def __init__(self, student: Student, augmentation: Augmentation | Mapping[str, Any] = Augmentation()) -> None:
+    def __init__(
+        self,
+        student: Student,
+        augmentation: Augmentation | Mapping[str, Any] = Augmentation(),
+        loss: str = "auto",
+        smoothing: float = 0.0,
+    ) -> None:
         super().__init__(student, {"classification": 1.0})
+        require_one_of("--objective.loss", loss, LOSSES)
+        if not 0 <= smoothing < 1:
+            raise UserError(f"--objective.smoothing {smoothing}: a share from 0 to below 1 is wanted")
+        self.loss, self.smoothing = loss, smoothing
         self.augmentation = as_settings(Augmentation, augmentation)
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
@@ -46,10 +60,14 @@ class Classification(Objective):
             raise UserError(
                 f"the student has logits for {logits.shape[1]} classes, and the data {batch.labels.shape[1]} labels"
             )
+        self.observed = {}
+        if self.loss == "cross_entropy" and not single:
+            raise UserError("--objective.loss cross_entropy: some clips have several labels, or none; binary is wanted")
         if single:
             right = logits.argmax(1) == batch.labels.argmax(1)
             self.observed = {"accuracy": float(right.float().mean())}
-            return {"classification": F.cross_entropy(logits.float(), batch.labels)}
-        self.observed = {}
+            if self.loss != "binary":
+                smoothing = self.smoothing if self.training else 0.0
+                return {"classification": F.cross_entropy(logits.float(), batch.labels, label_smoothing=smoothing)}
         known = ~batch.labels.isnan()
         return {"classification": F.binary_cross_entropy_with_logits(logits.float()[known], batch.labels[known])}

@@ -21,8 +21,10 @@ _RENAMED = (
     (r"local_encoder\.proj\.", "patches.proj."),
     (r"(patch_embed|conv_blocks|stage_output_decode)\.", r"patches.\1."),
     (r"extra_tokens", "first"),
+    (r"head\.", "head.1."),
+    (r"fc_norm\.", "head.0."),
 )
-_OURS = re.compile(r"(?:patches\.|norm\.|blocks\.|first$)")
+_OURS = re.compile(r"(?:patches\.|norm\.|blocks\.|first$|head\.)")
 
 
 def sizes_of(checkpoint: str) -> dict[str, Any]:
@@ -44,10 +46,13 @@ def sizes_of(checkpoint: str) -> dict[str, Any]:
 
 
 def load_official(student: PatchTransformer, checkpoint: str) -> Provenance:
-    """Take the encoder's weights; decoder, heads and the slow copy are left out. Raises UserError."""
+    """Take the encoder's weights, and the head's where it has as many classes. Raises UserError."""
     state = _renamed(checkpoint)
     used = {key: tensor for key, tensor in state.items() if _OURS.match(key)}
-    load_weights(student, used, f"--student.checkpoint {checkpoint}", ignore=())
+    fits = student.head is not None and len(used.get("head.1.weight", ())) == student.head[1].out_features
+    if not fits:
+        used = {key: tensor for key, tensor in used.items() if not key.startswith("head.")}
+    load_weights(student, used, f"--student.checkpoint {checkpoint}", ignore=() if fits else ("head.*",))
     return provenance(checkpoint, sorted(state.keys() - used.keys()))
 
 

@@ -57,6 +57,8 @@ class PatchTransformer(Student):
         mean: Subtracted from the spectrogram; 0 takes that of AudioSet.
         scale: What it is divided by; 0 takes that of AudioSet.
         drop_path: Chance that the last block is left out, in training; those before it less often, in a line.
+        spec_augment: Largest share of the bands, and of the spectra, that is blanked in training (Park et al. 2019).
+        classes: Of a head on the clip, for fine-tuning; 0 has none. `distill fit` takes it from labelled data.
         checkpoint: Official EAT or CAT file to start from (fairseq or Hugging Face); its sizes are used.
 
     Raises:
@@ -80,6 +82,8 @@ class PatchTransformer(Student):
         mean: float = 0.0,
         scale: float = 0.0,
         drop_path: float = 0.0,
+        spec_augment: float = 0.0,
+        classes: int = 0,
         checkpoint: str | None = None,
     ) -> None:
         super().__init__()
@@ -103,14 +107,21 @@ class PatchTransformer(Student):
         )
         self.mel, self.rows, self.frames, self.pooling = mel, bands // PATCH, frames, pooling
         usual = _EAT if bands == 128 else _MATPAC
+        if not 0 <= spec_augment < 1:
+            raise UserError(f"--student.spec_augment {spec_augment}: a share from 0 to below 1 is wanted")
+        self.spec_augment = spec_augment
         self.mean, self.scale = mean or usual[0], scale or usual[1]
         self.patches = MultiResolution(width, sides, channels) if sides else PatchConvolution(width)
         self.first = nn.Parameter(torch.randn(1, 1, width))
         self.norm = nn.LayerNorm(width, EPSILON) if norm == "post" else nn.Identity()
-        drops = torch.linspace(0, drop_path, sizes["layers"]).tolist()
+        drops = [drop_path * number / max(1, sizes["layers"] - 1) for number in range(sizes["layers"])]
         self.blocks = nn.ModuleList(BLOCKS[norm](width, heads, ratio, drop) for drop in drops)
         self.last_norm = nn.LayerNorm(width, EPSILON) if norm == "pre" else nn.Identity()
         self.blocks.apply(_initialise)
+        self.head = nn.Sequential(nn.LayerNorm(width, EPSILON), nn.Linear(width, classes)) if classes else None
+        if self.head is not None:
+            nn.init.trunc_normal_(self.head[1].weight, std=0.02)
+            nn.init.zeros_(self.head[1].bias)
         self._table = torch.zeros(0, 0)
         if checkpoint is not None:
             self.provenance = load_official(self, checkpoint)
@@ -156,6 +167,8 @@ class PatchTransformer(Student):
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at 16 kHz."""
         spectrogram, columns = self.spectrogram(batch)
+        if self.training and self.spec_augment:
+            spectrogram = blanked(spectrogram, self.spec_augment)
         tokens = self.embed_patches(spectrogram)
         held = frame_mask(columns, spectrogram.shape[1] // PATCH)
         inside = None if bool(held.all()) else held.repeat_interleave(self.rows, 1)
@@ -164,7 +177,26 @@ class PatchTransformer(Student):
         hop = 160 / self.sample_rate
         times = 0.0125 + hop * (PATCH * torch.arange(frames.shape[1], device=frames.device) + (PATCH - 1) / 2)
         clip = encoded[:, 0] if self.pooling == "first" else None
-        return Embeddings.of_frames(frames, times, held, clip=clip)
+        embeddings = Embeddings.of_frames(frames, times, held, clip=clip)
+        return embeddings if self.head is None else embeddings._replace(logits=self.head(embeddings.clip))
+
+    def height(self, parameter: str) -> int:
+        """Blocks from the one that a parameter lies in to the last, that one included; 0 outside of blocks."""
+        parts = parameter.split(".")
+        return len(self.blocks) - int(parts[1]) if parts[0] == "blocks" else 0
+
+
+def blanked(spectrogram: Tensor, share: float) -> Tensor:
+    """With one run of bands and one of spectra set to 0 in each clip (B, T, F), each up to a share of them."""
+    inside = torch.ones_like(spectrogram, dtype=torch.bool)
+    for axis in (1, 2):
+        size = spectrogram.shape[axis]
+        width = torch.rand(len(spectrogram), 1, device=spectrogram.device) * share * size
+        start = torch.rand(len(spectrogram), 1, device=spectrogram.device) * (size - width)
+        place = torch.arange(size, device=spectrogram.device)
+        kept = (place < start.floor()) | (place >= (start + width).floor())
+        inside = inside & kept.unsqueeze(3 - axis)
+    return spectrogram * inside
 
 
 _TINY = 1.1920929e-07  # float32's epsilon, MATPAC's offset of the logarithm

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+import distill
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
 from distill.masking import GridMask, covered
+from distill.objectives.classification import Classification
 from distill.objectives.utterance_frame import Seen, UtteranceFrame, visible_patches
+from distill.runs import save_student
 from distill.students.patch_transformer.blocks import positions
-from distill.students.patch_transformer.student import PatchTransformer
+from distill.students.patch_transformer.student import PatchTransformer, blanked
+from distill.students.student import Student
 from distill.teachers.teacher import Teacher
+from distill.training import Optimizer, parameter_groups
 from tests.conftest import GOLDEN
 
 
@@ -389,3 +396,100 @@ def test_matpacs_block_is_plain_pre_norm() -> None:
         x = x + block.attn.proj((weights @ v).transpose(1, 2).reshape(2, 8, 32))
         x = x + block.mlp(F.layer_norm(x, (32,), block.norm2.weight, block.norm2.bias, 1e-6))
     torch.testing.assert_close(student.contextual(tokens).tokens, student.last_norm(x))
+
+
+def fine_tuned(folder: Path, **options: Any) -> PatchTransformer:
+    inputs = golden("eat", "inputs")
+    head = {"head.weight": inputs["ft.head.weight"], "head.bias": inputs["ft.head.bias"]}
+    head |= {"fc_norm.weight": inputs["ft.fc_norm.weight"], "fc_norm.bias": inputs["ft.fc_norm.bias"]}
+    state = {k: v for k, v in golden("eat", "state_dict").items() if "_ema" not in k and "decoder" not in k}
+    save_file({f"model.{key}": value for key, value in (state | head).items()}, folder / "ft.safetensors")
+    return PatchTransformer(heads=2, checkpoint=str(folder / "ft.safetensors"), **options)
+
+
+def test_fine_tuned_logits_equal_the_official_ones(tmp_path: Path) -> None:
+    student = fine_tuned(tmp_path, classes=7).eval()
+    with torch.no_grad():
+        encoded = student.contextual(student.embed_patches(source("eat"))).tokens
+        assert student.head is not None
+        close(student.head(encoded[:, 0]), golden("eat", "outputs")["ft_logits"])
+        close(student.head(encoded[:, 1:].mean(1)), golden("eat", "outputs")["ft_logits_MEAN_POOLING"])
+    other = fine_tuned(tmp_path, classes=3)  # a head for other classes begins anew
+    assert other.head is not None
+    assert other.head[1].weight.shape == (3, 32)
+    assert "head.1.weight" in other.provenance.dropped
+
+
+def test_fine_tuning_losses_equal_the_official_ones(tmp_path: Path) -> None:
+    student, inputs = fine_tuned(tmp_path, classes=7).eval(), golden("eat", "inputs")
+    with torch.no_grad():
+        logits = student.head(student.contextual(student.embed_patches(source("eat"))).tokens[:, 0])
+
+    class Says(Student):
+        sample_rate = 16_000
+
+        def encode(self, batch: AudioBatch) -> Embeddings:
+            return Embeddings.of_clip(logits)._replace(logits=logits)
+
+    def loss(labels: Tensor, **options: Any) -> float:
+        batch = replace(AudioBatch.of(torch.randn(2, 800), 16_000), labels=labels.float())
+        return float(Classification(Says(), **options).train()(batch)["classification"])
+
+    sums = scalars("eat")
+    binary = loss(inputs["labels_multi"]) * logits.numel()
+    assert binary == pytest.approx(sums["ft_as_bce_sum"], rel=1e-5)
+    smooth = loss(inputs["labels_single"], smoothing=0.1) * 2
+    assert smooth == pytest.approx(sums["ft_esc_ce_ls0.1_sum(train)"], rel=1e-5)
+    spoken = loss(inputs["labels_single"], loss="binary") * logits.numel()
+    assert spoken == pytest.approx(sums["ft_spc_bce_sum(eval)"], rel=1e-5)
+    with pytest.raises(UserError, match="binary is wanted"):
+        loss(inputs["labels_multi"], loss="cross_entropy")
+
+
+def test_the_rate_falls_with_depth_as_in_the_official_code() -> None:
+    student = PatchTransformer(**TINY, classes=3)
+    groups = parameter_groups(Classification(student), Optimizer(learning_rate=1.0, layer_decay=0.65))
+    rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    official = json.loads((GOLDEN / "eat" / "finetune_param_overrides.json").read_text())["overrides_per_param"]
+    scales = {key.removeprefix("model."): entry.get("lr_scale", 1.0) for key, entry in official.items()}
+    for name, parameter in student.named_parameters():
+        if name.startswith("blocks."):
+            assert rate[id(parameter)] == pytest.approx(scales[name])
+        else:
+            assert rate[id(parameter)] == 1.0
+    assert len(rate) == len(list(student.parameters()))
+    assert all(group["weight_decay"] == 0 for group in groups for parameter in group["params"] if parameter.dim() == 1)
+
+
+def test_spec_augment_blanks_runs_in_training_only() -> None:
+    torch.manual_seed(0)
+    left = blanked(torch.ones(200, 60, 40), 0.4)
+    spectra, bands = left.amax(2) == 0, left.amax(1) == 0
+    for hidden, size in ((spectra, 60), (bands, 40)):
+        counts = hidden.sum(1)
+        assert int(counts.max()) <= 0.4 * size + 1
+        assert 0.15 * size < float(counts.float().mean()) < 0.25 * size
+        edges = hidden.int().diff(dim=1).clamp(min=0).sum(1) + hidden[:, 0].int()
+        assert int(edges.max()) <= 1  # one run
+    student = PatchTransformer(**TINY, spec_augment=0.5)
+    clip = torch.randn(16_000)
+    assert student.embed(clip, 16_000).clip.equal(student.embed(clip, 16_000).clip)
+    batch = AudioBatch.of(clip, 16_000)
+    assert not student.train()(batch).clip.equal(student(batch).clip)
+
+
+def test_fine_tuning_begins_from_a_run_and_makes_a_head(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    save_student(PatchTransformer(**TINY).eval(), tmp_path / "pre" / "student", "card")
+    rows = ["path,label,split"]
+    folder = sounds(8, seconds=0.5)
+    for number, path in enumerate(sorted(folder.rglob("*.wav"))):
+        rows.append(f"{path.relative_to(folder)},{'ab'[number % 2]},training")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    student = distill.fit(
+        student={"class_path": "patch_transformer", "init_args": TINY}, data=str(folder / "labels.csv"),
+        objective={"class_path": "classification", "init_args": {"augmentation": {"mixup": 0.8}}},
+        init_from=str(tmp_path / "pre"), out=str(tmp_path / "run"), epochs=1, batch_size=4, validation=0.0,
+        optimizer={"layer_decay": 0.65, "betas": [0.9, 0.95]}, engine={"workers": 0, "accelerator": "cpu"},
+    )  # fmt: skip
+    assert student is not None
+    assert student.embed(torch.randn(8000), 16_000).logits.shape == (1, 2)
