@@ -137,7 +137,8 @@ class Distiller(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, with weight decay on what has more than one dimension."""
         groups = parameter_groups(self.objective, self.optimizer)
-        optimizer = torch.optim.AdamW(groups, lr=self.optimizer.learning_rate, betas=tuple(self.optimizer.betas))
+        beta1, beta2 = self.optimizer.betas
+        optimizer = torch.optim.AdamW(groups, lr=self.optimizer.learning_rate, betas=(beta1, beta2))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optimizer.factor(step, self.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -118,10 +118,7 @@ class PatchTransformer(Student):
         self.blocks = nn.ModuleList(BLOCKS[norm](width, heads, ratio, drop) for drop in drops)
         self.last_norm = nn.LayerNorm(width, EPSILON) if norm == "pre" else nn.Identity()
         self.blocks.apply(_initialise)
-        self.head = nn.Sequential(nn.LayerNorm(width, EPSILON), nn.Linear(width, classes)) if classes else None
-        if self.head is not None:
-            nn.init.trunc_normal_(self.head[1].weight, std=0.02)
-            nn.init.zeros_(self.head[1].bias)
+        self.head = _head(width, classes) if classes else None
         self._table = torch.zeros(0, 0)
         if checkpoint is not None:
             self.provenance = load_official(self, checkpoint)
@@ -197,6 +194,13 @@ def blanked(spectrogram: Tensor, share: float) -> Tensor:
         kept = (place < start.floor()) | (place >= (start + width).floor())
         inside = inside & kept.unsqueeze(3 - axis)
     return spectrogram * inside
+
+
+def _head(width: int, classes: int) -> nn.Sequential:
+    last = nn.Linear(width, classes)
+    nn.init.trunc_normal_(last.weight, std=0.02)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.LayerNorm(width, EPSILON), last)
 
 
 _TINY = 1.1920929e-07  # float32's epsilon, MATPAC's offset of the logarithm
