@@ -81,16 +81,16 @@ def _assign(points: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDAr
 
 
 def default_levels(clips: int) -> tuple[int, ...]:
-    """Ten clusters at the top, and ten times as many in each level below, up to a tenth of the clips."""
+    """Ten clusters at the top, and ten times as many in each level below, up to a tenth of the clips or 10,000."""
     sizes, size = [], 10
-    while size <= clips / 10:
+    while size <= min(clips / 10, 10_000):
         sizes.append(size)
         size *= 10
     return tuple(reversed(sizes)) or (max(1, clips // 10),)
 
 
 def hierarchical_weights(
-    embeddings: NDArray[np.float32], levels: Sequence[int] = (), seed: int = 0, trees: int = 5
+    embeddings: NDArray[np.float32], levels: Sequence[int] = (), seed: int = 0, trees: int = 0
 ) -> NDArray[np.float64]:
     """Probability of each clip in the mean of several hierarchies. Shape (clips,), sums to 1.
 
@@ -102,13 +102,14 @@ def hierarchical_weights(
         embeddings: Shape (clips, dim).
         levels: Clusters of each level, the finest first; none chooses by the number of clips.
         seed: Of k-means.
-        trees: How many hierarchies.
+        trees: How many hierarchies; 0 is ten for up to 10,000 clips, and fewer for more, of which each costs more.
 
     Raises:
         UserError: levels that do not fall, more clusters than clips, or embeddings that are not finite.
     """
     columns = (embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-6)
     levels = levels or default_levels(len(embeddings))
+    trees = trees or max(1, min(10, 100_000 // len(embeddings)))
     grown = (hierarchy(columns, levels, seed=seed + 100 * tree) for tree in range(trees))
     return np.mean([hierarchy_weights(tree) for tree in grown], axis=0)
 

@@ -111,6 +111,6 @@ def test_levels_must_fall(levels: tuple[int, ...]) -> None:
 
 def test_default_levels_fall() -> None:
     assert default_levels(4000) == (100, 10)
-    assert default_levels(2_000_000) == (100_000, 10_000, 1000, 100, 10)
+    assert default_levels(2_000_000) == (10_000, 1000, 100, 10)
     assert default_levels(20) == (2,)
     assert json.dumps(default_levels(4000))
