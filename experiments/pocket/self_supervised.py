@@ -3,8 +3,8 @@
     python -m experiments.pocket.self_supervised --sounds FOLDER --teacher RUNS [--out FOLDER]
 
 TEACHER is the folder of `experiments.pocket.benchmark`, whose teacher and stores are used. Rows: the encoder
-untrained; EAT; CAT, which is EAT beside that teacher; EAT beside a teacher whose embeddings belong to other clips; CAT's
-patches of three sizes; MATPAC.
+untrained; EAT; CAT, which is EAT beside that teacher; EAT beside a teacher whose embeddings belong to other clips;
+patches of three sizes, as in CAT; MATPAC.
 """
 
 from __future__ import annotations
