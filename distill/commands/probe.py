@@ -93,7 +93,7 @@ def probe(
     encoder = encoder_of(teacher, model, allow_import)
     print(introduction(encoder))
     folder = Path(out) if out else Path(model or "probe") / "probe" / Path(data).resolve().name
-    named = (model or normalise(encoder, TEACHERS)["class_path"], _teacher_of(model))
+    named = (Path(data).resolve().name, model or normalise(encoder, TEACHERS)["class_path"], _teacher_of(model))
     options: dict[str, Any] = {"seeds": seeds, "task": task, "metric": metric}
     embedding: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "device": device}
     with lock(folder, "distill probe"):
@@ -173,7 +173,7 @@ def _study(
     support: Sequence[float],
     embedding: dict[str, Any],
     options: dict[str, Any],
-    named: tuple[str, str],
+    named: tuple[str, str, str],
 ) -> ProbeResult:
     """Score and cost of every temporal support; a table and a picture; the result of the longest."""
     results: dict[float, ProbeResult] = {}
@@ -193,7 +193,7 @@ def _study(
             f"{measured['latency'] * 1000:8.3g} {measured['memory'] / 2**20:8.1f}"
         )
     write_json(folder / "support.json", {f"{seconds:g}": asdict(result) for seconds, result in results.items()})
-    title = f"{named[0]}, {options['protocol']} probe"
+    title = f"{named[1]}, {options['protocol']} probe"
     save_figure(support_figure(results, title), folder / "support.png")
     print(f"written to {folder}")
     return longest

@@ -58,8 +58,8 @@ def compare_results(folders: Sequence[str], out: Path) -> None:
     """A table and a picture for each data set and protocol: scores of different ones are not to be compared."""
     groups: dict[tuple[str, str, str], list[tuple[str, ProbeResult]]] = defaultdict(list)
     for folder in folders:
-        for path, result in _results(Path(folder)):
-            groups[path.parent.name, result.protocol, result.metric].append((Path(folder).name, result))
+        for result in _results(Path(folder)):
+            groups[result.data, result.protocol, result.metric].append((Path(folder).name, result))
     if not groups:
         raise UserError(f"--compare {' '.join(folders)}: no result.json in them; `distill probe` writes it")
     out.mkdir(parents=True, exist_ok=True)
@@ -91,14 +91,14 @@ def comparison_table(entries: Sequence[tuple[str, ProbeResult]]) -> list[str]:
     return lines
 
 
-def _results(folder: Path) -> list[tuple[Path, ProbeResult]]:
-    """Results in a folder, in its `probe/`, or below; each with its path."""
+def _results(folder: Path) -> list[ProbeResult]:
+    """Results in a folder, in its `probe/`, or below."""
     paths = [folder / "result.json", *sorted(folder.glob("probe/*/result.json")), *sorted(folder.glob("*/result.json"))]
     results = []
     for path in paths:
         if path.is_file():
             try:
-                results.append((path, ProbeResult(**json.loads(path.read_text()))))
+                results.append(ProbeResult(**json.loads(path.read_text())))
             except (TypeError, json.JSONDecodeError) as error:
                 raise UserError(f"{path} is no result of `distill probe` ({error})") from error
     return results

@@ -47,9 +47,9 @@ def support_figure(results: Mapping[float, ProbeResult], title: str) -> Figure:
         axes.set_xticks(seconds, [f"{value:g}" for value in seconds])
         axes.minorticks_off()
         if spread is None:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * max(values))
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, y=1.04)
+    figure.suptitle(title)
     figure.tight_layout()
     return figure
 

@@ -83,6 +83,7 @@ class ProbeResult:
         metrics: Accuracy, mAP and AUC, means over folds and seeds; accuracy only where a clip has one label.
         clips: Clips that were used.
         classes: How many.
+        data: Name of the folder or table.
         model: What was measured.
         teacher: Whom it imitates, by name; "" for a teacher itself.
         cost: Parameters, operations, seconds and bytes of a clip of 10 s; empty where not measured.
@@ -98,13 +99,14 @@ class ProbeResult:
     metrics: dict[str, float]
     clips: int
     classes: int
+    data: str = ""
     model: str = ""
     teacher: str = ""
     cost: dict[str, Any] = field(default_factory=dict)
 
-    def of(self, model: str, teacher: str, cost: Cost) -> ProbeResult:
-        """The same scores with the name of what was measured, that of its teacher, and what it costs."""
-        return replace(self, model=model, teacher=teacher, cost=asdict(cost))
+    def of(self, data: str, model: str, teacher: str, cost: Cost) -> ProbeResult:
+        """The same scores with the names of the data, of what was measured and of its teacher, and what it costs."""
+        return replace(self, data=data, model=model, teacher=teacher, cost=asdict(cost))
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,7 @@ def test_probes_are_written_and_compared(tmp_path: Path, capsys: pytest.CaptureF
     save_student(student.eval(), tmp_path / "runs" / "small" / "student", "card")
     (tmp_path / "runs" / "small" / "config.yaml").write_text("teacher: {class_path: spectral}\n")
     distill.probe(data, model=str(tmp_path / "runs" / "small"), workers=0)
-    teacher = distill.probe(data, teacher="spectral", workers=0, out=str(tmp_path / "runs" / "spectral" / "ESC-50"))
+    teacher = distill.probe(data, teacher="spectral", workers=0, out=str(tmp_path / "runs" / "spectral"))
     assert teacher.task == "esc50"
     assert teacher.cost["parameters"] == 0
     folder = tmp_path / "runs" / "small" / "probe" / "ESC-50"
