@@ -23,14 +23,15 @@ from distill.teachers.teacher import Teacher
 LEVELS = ("clip", "frame")
 TARGETS = ("auto", "raw", "standardised", "whitened")
 HEARS = ("clean", "same")
+PROJECTORS = ("mlp", "linear")
 _STATISTICS_CLIPS = 50_000
 
 
 class EmbeddingDistillation(Objective):
     """Imitate teachers' embeddings, each through a projector of its own (S-SONDO, arXiv 2604.24933, section 2.1).
 
-    A projector is Linear, Hardswish, Dropout, Linear, and fits itself to the two sizes; it is thrown away after
-    training, and the embedding of the student is what it reads. The losses are named after the teachers.
+    A projector fits itself to the two sizes; it is thrown away after training, and the embedding of the student is what
+    it reads. The losses are named after the teachers.
 
     Args:
         student: Encoder to train.
@@ -44,7 +45,9 @@ class EmbeddingDistillation(Objective):
         augmentation: What is done to the sounds that the student hears in training.
         teacher_hears: "clean": teachers hear clips as they are, and where two are mixed so are their embeddings;
             "same": live teachers hear what the student hears.
-        hidden: Width of the projector; 0 is 4/3 of the student's embedding, as 1280 is of 960 in the paper.
+        projector: "mlp": Linear, Hardswish, Dropout, Linear, as in the paper; or "linear", so that what the teacher knows
+            is a linear function of the student's embedding.
+        hidden: Width of the projector "mlp"; 0 is 4/3 of the student's embedding, as 1280 is of 960 in the paper.
         dropout: Share of hidden units that are dropped.
         weights: Weight of each teacher's loss, by name; 1 where not named.
 
@@ -62,6 +65,7 @@ class EmbeddingDistillation(Objective):
         targets: str = "auto",
         augmentation: Augmentation | Mapping[str, Any] = Augmentation(),
         teacher_hears: str = "clean",
+        projector: str = "mlp",
         hidden: int = 0,
         dropout: float = 0.2,
         weights: Mapping[str, float] | None = None,
@@ -71,6 +75,7 @@ class EmbeddingDistillation(Objective):
             raise UserError("--teacher is wanted: whose embeddings shall the student imitate?")
         require_one_of("--objective.level", level, LEVELS)
         require_one_of("--objective.targets", targets, TARGETS)
+        require_one_of("--objective.projector", projector, PROJECTORS)
         require_one_of("--objective.teacher_hears", teacher_hears, HEARS)
         stored = [name for name, teacher in teachers.items() if isinstance(teacher, Precomputed)]
         if teacher_hears == "same" and stored:
@@ -87,10 +92,8 @@ class EmbeddingDistillation(Objective):
         for name, teacher in teachers.items():
             paired = Alignment(student.frame_hop, teacher.frame_hop, alignment) if self.reads_frames else None
             dims = (student.frame_dim, teacher.frame_dim) if paired else (student.clip_dim, teacher.clip_dim)
-            projector = nn.Sequential(
-                nn.Linear(dims[0], hidden), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(hidden, dims[1])
-            )
-            self.imitations[name] = Imitation(teacher, projector, build_loss(loss), paired, targets)
+            between = build_projector(projector, *dims, hidden, dropout)
+            self.imitations[name] = Imitation(teacher, between, build_loss(loss), paired, targets)
         self.needs_clusters = bool(getattr(build_loss(loss), "needs_clusters", False))
         self.needs_store = "whitened targets" if targets == "whitened" else "clusters" if self.needs_clusters else ""
 
@@ -110,6 +113,15 @@ class EmbeddingDistillation(Objective):
                 target = target.mix(*mix)
             losses[name] = imitation(embeddings, target, clusters)
         return losses
+
+
+def build_projector(kind: str, inputs: int, outputs: int, hidden: int, dropout: float) -> nn.Module:
+    """What stands between a student's embedding and a teacher's."""
+    if kind == "linear":
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
+    )  # fmt: skip
 
 
 class Imitation(nn.Module):

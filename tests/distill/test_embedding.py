@@ -311,3 +311,12 @@ def test_what_a_loss_cannot_have(
 ) -> None:
     with pytest.raises(UserError, match=message):
         fit(sounds(8), tmp_path / "run", live=True, objective={"class_path": "embedding", "init_args": objective})
+
+
+def test_a_linear_projector_is_one_layer() -> None:
+    objective = EmbeddingDistillation(TinyConvolution(), {"one": Loudness(bands=4)}, projector="linear")
+    projector = objective.imitations["one"].projector
+    assert isinstance(projector, torch.nn.Linear)
+    assert projector.out_features == 4
+    with pytest.raises(UserError, match=r"objective\.projector 'cubic'"):
+        EmbeddingDistillation(TinyConvolution(), {"one": Loudness()}, projector="cubic")
