@@ -45,8 +45,8 @@ class EmbeddingDistillation(Objective):
         augmentation: What is done to the sounds that the student hears in training.
         teacher_hears: "clean": teachers hear clips as they are, and where two are mixed so are their embeddings;
             "same": live teachers hear what the student hears.
-        projector: "mlp": Linear, Hardswish, Dropout, Linear, as in the paper; or "linear", so that what the teacher knows
-            is a linear function of the student's embedding.
+        projector: "mlp": Linear, Hardswish, Dropout, Linear, as in the paper; or "linear", so that what the teacher
+            knows is a linear function of the student's embedding.
         hidden: Width of the projector "mlp"; 0 is 4/3 of the student's embedding, as 1280 is of 960 in the paper.
         dropout: Share of hidden units that are dropped.
         weights: Weight of each teacher's loss, by name; 1 where not named.
