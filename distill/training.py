@@ -239,6 +239,10 @@ class KeepAlive(L.Callback):
         """The state of torch's generator, which Lightning does not save."""
         return {"random_state": torch.get_rng_state()}
 
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A run that has ended can be given more epochs: Lightning would take its only pass for done."""
+        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Keep the generator's state until training starts."""
         self._random_state = state["random_state"]

@@ -86,7 +86,7 @@ def fit(
     if not out:
         raise UserError("--out RUN is wanted: the folder of the run")
     run = Run(out)
-    if resume and teacher is None:
+    if resume and student is None:
         settings = run.config | {"out": out}
     _check(settings)
     job = Job(run, settings)

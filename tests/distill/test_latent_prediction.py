@@ -120,7 +120,7 @@ def test_both_go_through_the_one_pipeline_and_resume(
     if chosen["class_path"] == "latent_prediction":
         student["init_args"] = TINY
     settings: dict[str, Any] = {
-        "teacher": teachers, "student": student, "data": str(data), "objective": chosen, "batch_size": 4,
+        "optimizer": {"schedule": "constant", "warmup": 0.0}, "teacher": teachers, "student": student, "data": str(data), "objective": chosen, "batch_size": 4,
         "validation": 0.0, "engine": {"workers": 0, "accelerator": "cpu"},
     }  # fmt: skip
     whole = distill.fit(out=str(tmp_path / "whole"), epochs=2, **settings)
@@ -128,6 +128,7 @@ def test_both_go_through_the_one_pipeline_and_resume(
     parts = distill.fit(out=str(tmp_path / "parts"), epochs=2, resume=True, **settings)
     assert whole is not None
     assert parts is not None
+    assert all(parts.state_dict()[key].equal(tensor) for key, tensor in whole.state_dict().items())
     embedded = whole.embed(torch.randn(20_000), 16_000)
     assert embedded.clip.shape == (1, 16)
     assert (tmp_path / "whole" / "report" / "observed.png").exists()
