@@ -120,8 +120,9 @@ def test_both_go_through_the_one_pipeline_and_resume(
     if chosen["class_path"] == "latent_prediction":
         student["init_args"] = TINY
     settings: dict[str, Any] = {
-        "optimizer": {"schedule": "constant", "warmup": 0.0}, "teacher": teachers, "student": student, "data": str(data), "objective": chosen, "batch_size": 4,
+        "teacher": teachers, "student": student, "data": str(data), "objective": chosen, "batch_size": 4,
         "validation": 0.0, "engine": {"workers": 0, "accelerator": "cpu"},
+        "optimizer": {"schedule": "constant", "warmup": 0.0},
     }  # fmt: skip
     whole = distill.fit(out=str(tmp_path / "whole"), epochs=2, **settings)
     distill.fit(out=str(tmp_path / "parts"), epochs=1, **settings)
