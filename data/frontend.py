@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_PIECE = 1024  # frames
+from distill.data.bands import BandSums, energies_in_cache, may_reuse_memory
+
+_KALDI_POINTS = 512  # of the transform of a frame
 
 
 class MelEnergies(nn.Module):
@@ -37,6 +39,7 @@ class MelEnergies(nn.Module):
         self.bands, self.centred = filters.shape[1], centred
         self.register_buffer("window_function", window, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
+        self.sums = BandSums(filters)
 
     def frames(self, samples: Tensor) -> Tensor:
         """How many frames clips of so many samples have, int64; at least one."""
@@ -45,16 +48,29 @@ class MelEnergies(nn.Module):
 
     def energies(self, waveform: Tensor) -> Tensor:
         """(batch, samples) float32 -> (batch, bands, time); a clip shorter than the transform is zero-padded to it."""
-        return self.filters.T @ self.power(waveform)
+        if not may_reuse_memory(waveform):
+            return self.filters.T @ self.power(waveform)
+        before = (self.points - self.window) // 2
+
+        def windowed(frames: Tensor, transformed: Tensor, scratch: Tensor) -> None:
+            place = slice(before, before + self.window)
+            torch.mul(frames[:, place], self.window_function, out=transformed[:, place])
+
+        frames = [self._padded(clip).unfold(1, self.points, self.hop)[0] for clip in waveform.split(1)]
+        return energies_in_cache(frames, windowed, self.points, self.sums).transpose(1, 2)
 
     def power(self, waveform: Tensor) -> Tensor:
         """(batch, samples) float32 -> power of each frequency (batch, points // 2 + 1, time)."""
-        waveform = F.pad(waveform, (0, max(0, self.points - waveform.shape[1])))
         spectrum = torch.stft(
-            waveform, self.points, self.hop, self.window, self.window_function,
-            center=self.centred, pad_mode="reflect", return_complex=True,
+            self._padded(waveform), self.points, self.hop, self.window, self.window_function,
+            center=False, return_complex=True,
         )  # fmt: skip
         return spectrum.real.square() + spectrum.imag.square()
+
+    def _padded(self, waveform: Tensor) -> Tensor:
+        waveform = _at_least(waveform, self.points)
+        half = self.points // 2
+        return F.pad(waveform, (half, half), mode="reflect") if self.centred else waveform
 
 
 class LogMel(MelEnergies):
@@ -82,7 +98,7 @@ class LogMel(MelEnergies):
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, samples) in [-1, 1] -> (batch, bands, time)."""
         with torch.autocast(waveform.device.type, enabled=False):
-            return torch.log(self.energies(waveform.float()) + self.offset)
+            return self.energies(waveform.float()).add_(self.offset).log_()
 
 
 class ClapMel(MelEnergies):
@@ -114,7 +130,7 @@ class ClapMel(MelEnergies):
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, samples) in [-1, 1] -> (batch, bands, time)."""
         with torch.autocast(waveform.device.type, enabled=False):
-            return 10.0 * self.energies(waveform.float()).clamp(min=1e-10).log10()
+            return self.energies(waveform.float()).clamp_(min=1e-10).log10_().mul_(10.0)
 
 
 class PasstMel(MelEnergies):
@@ -136,7 +152,7 @@ class PasstMel(MelEnergies):
         """(batch, samples) in [-1, 1] -> (batch, bands, time)."""
         with torch.autocast(waveform.device.type, enabled=False):
             waveform = waveform.float()
-            return torch.log(self.energies(waveform[:, 1:] - 0.97 * waveform[:, :-1]) + 1e-5)
+            return self.energies(waveform[:, 1:] - 0.97 * waveform[:, :-1]).add_(1e-5).log_()
 
 
 class KaldiFbank(nn.Module):
@@ -159,7 +175,7 @@ class KaldiFbank(nn.Module):
         super().__init__()
         hann = torch.hann_window(self.window_samples, periodic=False)
         self.register_buffer("window_function", hann if window == "hanning" else hann**0.85, persistent=False)
-        self.filters = _BandFilters(_kaldi_filters(bands, points=512))
+        self.sums = BandSums(_kaldi_filters(bands, points=_KALDI_POINTS))
 
     def frames(self, samples: Tensor) -> Tensor:
         """How many frames lie inside clips of so many samples, int64; at least one."""
@@ -168,45 +184,34 @@ class KaldiFbank(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, samples) -> (batch, time, bands); a clip shorter than a window is zero-padded to one."""
         with torch.autocast(waveform.device.type, enabled=False):
-            waveform = F.pad(waveform.float(), (0, max(0, self.window_samples - waveform.shape[1])))
+            waveform = _at_least(waveform.float(), self.window_samples)
             frames = waveform.unfold(1, self.window_samples, self.hop)
-            if waveform.device.type != "cpu" or torch.compiler.is_compiling():
-                return self._log_energies(frames)
-            # Piece by piece all intermediate values stay in the cache, which is twice as fast.
-            return torch.stack([torch.cat([self._log_energies(p) for p in clip.split(_PIECE)]) for clip in frames])
+            if may_reuse_memory(frames):
+                energies = energies_in_cache(frames.unbind(), self._emphasised, _KALDI_POINTS, self.sums)
+            else:
+                energies = self._energies(frames)
+            return energies.clamp_(min=torch.finfo(torch.float32).eps).log_()
 
-    def _log_energies(self, frames: Tensor) -> Tensor:
+    def _energies(self, frames: Tensor) -> Tensor:
         """Windows of samples (..., 400) -> (..., bands)."""
         frames = frames - frames.mean(-1, keepdim=True)
         # The first sample of a frame has no predecessor, and the window is zero there.
         emphasised = (frames[..., 1:] - 0.97 * frames[..., :-1]).mul_(self.window_function[1:])
-        spectrum = torch.fft.rfft(F.pad(emphasised, (1, 512 - self.window_samples)))
-        energies = self.filters(torch.view_as_real(spectrum).flatten(-2).square_())
-        return energies.clamp_(min=torch.finfo(torch.float32).eps).log_()
+        spectrum = torch.fft.rfft(F.pad(emphasised, (1, _KALDI_POINTS - self.window_samples)))
+        return self.sums(torch.view_as_real(spectrum).flatten(-2).square_())
+
+    def _emphasised(self, frames: Tensor, transformed: Tensor, scratch: Tensor) -> None:
+        """The first half of `_energies`, in the same order of roundings."""
+        centred = torch.sub(frames, frames.mean(-1, keepdim=True), out=scratch[:, : self.window_samples])
+        result = torch.mul(centred[:, :-1], 0.97, out=transformed[:, 1 : self.window_samples])
+        torch.sub(centred[:, 1:], result, out=result).mul_(self.window_function[1:])
 
 
-class _BandFilters(nn.Module):
-    """Sums over triangular bands. Neighbouring bands are summed together over the frequencies that they cover.
-
-    Args:
-        filters: Weight of each frequency in each band. Shape (frequencies, bands).
-        together: Bands in a group.
-    """
-
-    def __init__(self, filters: Tensor, together: int = 16) -> None:
-        super().__init__()
-        self.spans: list[tuple[int, int]] = []
-        for number, group in enumerate(filters.split(together, dim=1)):
-            covered = group.sum(1).nonzero().flatten()
-            first, last = int(covered[0]), int(covered[-1]) + 1
-            self.spans.append((2 * first, 2 * last))
-            weights = group[first:last].repeat_interleave(2, dim=0).contiguous()
-            self.register_buffer(f"group{number}", weights, persistent=False)
-
-    def forward(self, squares: Tensor) -> Tensor:
-        """Squares of real and imaginary part in turn (..., 2 * frequencies) -> energies (..., bands)."""
-        parts = [squares[..., a:b] @ getattr(self, f"group{number}") for number, (a, b) in enumerate(self.spans)]
-        return torch.cat(parts, dim=-1)
+def _at_least(waveform: Tensor, samples: int) -> Tensor:
+    """(batch, samples), zero-padded where it is shorter than so many samples."""
+    if may_reuse_memory(waveform) and waveform.shape[1] >= samples:
+        return waveform  # padding by nothing would copy, and a graph cannot choose
+    return F.pad(waveform, (0, max(0, samples - waveform.shape[1])))
 
 
 def mel_filters(bands: int, points: int, sample_rate: int, low: float, high: float, slaney: bool) -> Tensor:

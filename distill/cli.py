@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.data.errors import UserError
 from distill.data.registry import Registry, suggest
+from distill.memory import keep_freed_memory
 from distill.objectives import OBJECTIVES
 from distill.students import STUDENTS
 from distill.teachers import TEACHERS
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     warnings.showwarning = _warn
+    keep_freed_memory()
     try:
         _run([word for word in words if word != "--debug"])
     except UserError as error:

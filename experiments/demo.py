@@ -19,6 +19,7 @@ from distill.data.dataset import Crop
 from distill.data.files import lock, write_text
 from distill.data.frontend import LogMel
 from distill.evaluation.scoring import score_store
+from distill.memory import keep_freed_memory
 from distill.pictures import draw_scores
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
@@ -48,6 +49,7 @@ def main() -> None:
     options = parser.parse_args()
 
     begin = time.perf_counter()
+    keep_freed_memory()
     table = render(options.out / "sounds", options.clips)
     manifest = labelled_manifest(str(table), "auto")
 

@@ -37,6 +37,7 @@ from distill.data.manifest import Manifest, read_manifest
 from distill.data.sampling import Draws
 from distill.data.store import EmbeddingStore, StoreWriter
 from distill.evaluation.scoring import labels_of, score_embeddings
+from distill.memory import keep_freed_memory
 from experiments.benchmarks.measure import write_section
 from experiments.pocket.networks import MelStatistics, PocketNetwork
 from experiments.pocket.render import render
@@ -160,6 +161,7 @@ _tasks: dict[str, tuple[Manifest, list[AudioBatch]]]
 def _begin(folder: Path, out: Path) -> None:
     global _sounds, _tasks
     torch.set_num_threads(1)
+    keep_freed_memory()
     _sounds = Sounds(folder, out)
     _tasks = _sounds.tasks()
 

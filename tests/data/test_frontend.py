@@ -90,3 +90,8 @@ class TestEveryFrontEnd:
 
     def test_saves_no_filter(self, front_end: torch.nn.Module) -> None:
         assert not front_end.state_dict()
+
+    def test_reused_memory_changes_nothing(self, front_end: torch.nn.Module) -> None:
+        waveform = torch.randn(2, 600_000) * 0.1  # more than one piece
+        plain = front_end(waveform.clone().requires_grad_())
+        torch.testing.assert_close(front_end(waveform), plain.detach(), atol=1e-4, rtol=0)

@@ -1,0 +1,78 @@
+"""Energies of frequency bands of overlapping frames, computed a piece at a time in memory that is used again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+_PIECE = 1 << 19  # numbers that are transformed at a time; with their spectrum they still fit a processor's cache
+
+
+class BandSums(nn.Module):
+    """Sums over triangular bands. Neighbouring bands are summed together over the frequencies that they cover.
+
+    Args:
+        filters: Weight of each frequency in each band. Shape (frequencies, bands).
+        together: Bands in a group.
+    """
+
+    def __init__(self, filters: Tensor, together: int = 16) -> None:
+        super().__init__()
+        self.bands = filters.shape[1]
+        self._spans: list[tuple[slice, slice]] = []
+        for number, group in enumerate(filters.split(together, dim=1)):
+            covered = group.sum(1).nonzero().flatten().tolist() or [0]
+            first, last = covered[0], covered[-1] + 1
+            bands = slice(number * together, number * together + group.shape[1])
+            self._spans.append((slice(2 * first, 2 * last), bands))
+            weights = group[first:last].repeat_interleave(2, dim=0).contiguous()
+            self.register_buffer(f"group{number}", weights, persistent=False)
+
+    def forward(self, squares: Tensor) -> Tensor:
+        """Squares of real and imaginary part in turn (..., 2 * frequencies) -> energies (..., bands)."""
+        return torch.cat([squares[..., covered] @ weights for covered, _, weights in self._groups()], dim=-1)
+
+    def into(self, squares: Tensor, energies: Tensor) -> None:
+        """The same for (time, 2 * frequencies), written to (time, bands)."""
+        for covered, bands, weights in self._groups():
+            torch.mm(squares[:, covered], weights, out=energies[:, bands])
+
+    def _groups(self) -> list[tuple[slice, slice, Tensor]]:
+        return [(*span, getattr(self, f"group{number}")) for number, span in enumerate(self._spans)]
+
+
+def may_reuse_memory(waveform: Tensor) -> bool:
+    """Whether `energies_in_cache` serves: it does not on a device, in a graph or where a gradient is wanted."""
+    return waveform.device.type == "cpu" and not torch.compiler.is_compiling() and not waveform.requires_grad
+
+
+def energies_in_cache(
+    frames: Sequence[Tensor], prepare: Callable[[Tensor, Tensor, Tensor], None], points: int, sums: BandSums
+) -> Tensor:
+    """Energies of bands of frames. Shape (batch, time, bands).
+
+    On a processor this is bound by memory: fresh memory for every step costs more than the arithmetic, so each step
+    writes where the piece before it wrote.
+
+    Args:
+        frames: Overlapping views of the samples of each clip (time, samples).
+        prepare: Writes what is to be transformed, given a piece of frames (time, samples), where it goes (time,
+            points), which holds zeros or an earlier piece's, and memory to use meanwhile (time, points + 2).
+        points: Of the transform.
+        sums: The bands.
+    """
+    time, piece = len(frames[0]), _PIECE // points
+    energies = frames[0].new_empty(len(frames), time, sums.bands)
+    rows = min(piece, time)
+    transformed = frames[0].new_zeros(rows, points)
+    spectrum = torch.empty(rows, points // 2 + 1, dtype=torch.complex64)
+    squares = torch.view_as_real(spectrum).flatten(-2)
+    for clip, energy in zip(frames, energies, strict=True):
+        for part, into in zip(clip.split(piece), energy.split(piece), strict=True):
+            rows = len(part)
+            prepare(part, transformed[:rows], squares[:rows])
+            torch.fft.rfft(transformed[:rows], out=spectrum[:rows])
+            sums.into(squares[:rows].square_(), into)
+    return energies

