@@ -123,12 +123,31 @@ def _scan_folder(root: Path) -> Manifest:
     return Manifest(root, tuple(rows))
 
 
+class Inside:
+    """Whether paths lie in a folder once links are followed; each parent folder is followed once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.path.realpath(root)
+        self._real: dict[str, str] = {}
+
+    def __call__(self, path: Path) -> bool:
+        """Raises nothing: a file that is not there lies where it would."""
+        parent, name = os.path.split(path)
+        if name in ("", os.pardir) or os.path.islink(path):
+            real = os.path.realpath(path)
+        else:
+            if parent not in self._real:
+                self._real[parent] = os.path.realpath(parent)
+            real = os.path.join(self._real[parent], name)
+        return real == self._root or real.startswith(self._root.rstrip(os.sep) + os.sep)
+
+
 def _read_table(table: Path, root: Path) -> Manifest:
     rows: dict[str, Row] = {}
-    real_root = root.resolve()
+    inside = Inside(root)
     for line, record in _records(table):
         try:
-            row = _row(record, root, real_root)
+            row = _row(record, root, inside)
         except (ValueError, KeyError) as error:
             raise UserError(f"{table}, line {line}: {error.args[0]}") from error
         if row.id in rows:
@@ -174,12 +193,12 @@ def _parquet_records(table: Path) -> list[dict[str, Any]]:
         raise UserError(f"{table}: {str(error).splitlines()[0]}") from error
 
 
-def _row(record: Mapping[str, Any], root: Path, real_root: Path) -> Row:
+def _row(record: Mapping[str, Any], root: Path, inside: Inside) -> Row:
     name = str(_first(record, _PATH_COLUMNS, required=True))
     if "://" in name or name.startswith("pipe:"):
         raise ValueError(f"{name!r} is an address; only files below {root} are read")
     path = root / name
-    if not path.resolve().is_relative_to(real_root):
+    if not inside(path):
         raise ValueError(f"{name!r} lies outside {root}")
     start = _seconds(record, "start") or 0.0
     duration = _seconds(record, "duration")

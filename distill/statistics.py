@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+_ROWS = 4096  # whose double-precision copy still fits a processor's cache
+
 
 class Whiten(nn.Module):
     """Takes embeddings to mean 0 and covariance 1, along the directions in which they vary.
@@ -59,7 +61,8 @@ class Standardise(nn.Module):
         """Take the statistics of (rows, dim), and keep them."""
         for statistic in (self.count, self.mean, self.squares):
             statistic.zero_()
-        self._add(vectors)
+        for part in vectors.split(_ROWS):
+            self._add(part)
         self.fixed.fill_(True)
 
     def forward(self, vectors: Tensor) -> Tensor:

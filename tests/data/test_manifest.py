@@ -84,6 +84,11 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (inner / "a.wav").symlink_to(tmp_path / "secret")
     with pytest.raises(UserError, match="outside"):
         read_manifest(table(inner, "path\na.wav\n"))
+    (inner / "up").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="outside"):
+        read_manifest(table(inner, "path\nup/secret.wav\n"))
+    (inner / "here").symlink_to(inner)
+    assert len(read_manifest(table(inner, "path\nhere/b.wav\nhere/../data/c.wav\n"))) == 2
 
 
 def test_a_folder_without_audio_and_a_missing_one_are_told(tmp_path: Path) -> None:
