@@ -52,8 +52,8 @@ TASKS = {
     "surroundings": ("ESC-50", "esc50"),
 }
 LISTS = ("balanced", "unbalanced", "long_tailed")
-STEPS = {"teacher": 600, "student": 600, "comparison": 300}
-LEARNING_RATE = {"labels": 3e-3, "embeddings": 6e-3}  # for each the better of the two, at 600 steps
+STEPS = {"teacher": 600, "student": 900, "comparison": 300}
+LEARNING_RATE = {"labels": 3e-3, "embeddings": 6e-3}  # for each the better of the two
 
 
 @dataclass(frozen=True)
