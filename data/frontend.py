@@ -225,12 +225,12 @@ def mel_filters(bands: int, points: int, sample_rate: int, low: float, high: flo
             return 2595.0 * math.log10(1.0 + hertz / 700.0)
         return hertz * 3.0 / 200.0 if hertz < 1000.0 else knee + math.log(hertz / 1000.0) / step
 
-    mels = torch.linspace(mel(low), mel(high), bands + 2, dtype=torch.float64)
+    mels = torch.linspace(mel(low), mel(high), bands + 2, dtype=torch.float64, device="cpu")
     if slaney:
         edges = torch.where(mels < knee, mels * 200.0 / 3.0, 1000.0 * torch.exp(step * (mels - knee)))
     else:
         edges = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
-    hertz = torch.linspace(0, sample_rate / 2, points // 2 + 1, dtype=torch.float64).unsqueeze(1)
+    hertz = torch.linspace(0, sample_rate / 2, points // 2 + 1, dtype=torch.float64, device="cpu").unsqueeze(1)
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     triangles = torch.minimum((hertz - left) / (centre - left), (right - hertz) / (right - centre)).clamp(min=0)
     return (triangles * 2.0 / (right - left) if slaney else triangles).float()
@@ -246,9 +246,9 @@ def _kaldi_filters(
 
     # Rounded to float32 where Kaldi's code and torchaudio's round: narrow bands feel the last bits of a weight.
     step = (mel(high) - mel(low)) / (bands + 1)
-    band = torch.arange(bands)
+    band = torch.arange(bands, device="cpu")
     left, centre, right = (mel(low) + (band + edge) * step for edge in (0.0, 1.0, 2.0))
-    bins = (1127.0 * (1.0 + torch.arange(points // 2) * (sample_rate / points) / 700.0).log()).unsqueeze(1)
+    bins = (1127.0 * (1.0 + torch.arange(points // 2, device="cpu") * (sample_rate / points) / 700.0).log()).unsqueeze(1)
     triangles = torch.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)).clamp(min=0)
     return F.pad(triangles, (0, 0, 0, 1))
 

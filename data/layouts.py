@@ -46,7 +46,7 @@ def read_layout(task: str, root: str | Path) -> Manifest:
     """Read a data set by its name.
 
     Raises:
-        UserError: no such set, or a file of it is missing.
+        UserError: no such set, or a file of it is missing or not as published.
     """
     if task not in LAYOUTS:
         raise UserError(f"--task {task}: one of {', '.join(LAYOUTS)} is wanted")
@@ -54,7 +54,11 @@ def read_layout(task: str, root: str | Path) -> Manifest:
     for mark in layout.marks:
         if not (root / mark).exists():
             raise UserError(f"--data {root}: not {task}, {mark} is missing")
-    rows = tuple(layout.read(root))
+    try:
+        rows = tuple(layout.read(root))
+    except (KeyError, ValueError, IndexError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"--data {root}: a list of {task} is not as published ({reason}); is it cut off?") from error
     if not rows:
         raise UserError(f"--data {root}: {task} has its lists there, but none of its audio")
     return Manifest(root, rows)
@@ -68,7 +72,7 @@ def find_layout(root: Path) -> str | None:
 
 
 def _row(root: Path, path: Path, labels: Iterable[str], split: str, asked: Iterable[str] = ()) -> Row:
-    if ".." in path.relative_to(root).parts:
+    if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
         raise UserError(f"--data {root}: a list of it names {path}, which may lie outside")
     return Row(id=path.relative_to(root).as_posix(), path=path, labels=tuple(labels), split=split, asked=tuple(asked))
 
@@ -118,7 +122,7 @@ def _speech_commands_v1(root: Path) -> Iterator[Row]:
 def _voxceleb1(root: Path) -> Iterator[Row]:
     splits = {"1": "training", "2": "validation", "3": "test"}
     homes = [folder for name in ("wav", "dev/wav", "test/wav") if (folder := root / name).is_dir()]
-    for line in (root / "iden_split.txt").read_text().splitlines():
+    for line in filter(None, (root / "iden_split.txt").read_text().splitlines()):
         part, _, name = line.strip().partition(" ")
         path = next((home / name for home in homes if (home / name).exists()), None)
         if path is not None:

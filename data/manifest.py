@@ -123,6 +123,13 @@ def _scan_folder(root: Path) -> Manifest:
     return Manifest(root, tuple(rows))
 
 
+_PARTS = {
+    "training": ("training", "train"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+
+
 class Inside:
     """Whether paths lie in a folder once links are followed; each parent folder is followed once."""
 
@@ -215,8 +222,14 @@ def _row(record: Mapping[str, Any], root: Path, inside: Inside) -> Row:
         start=start,
         duration=duration,
         labels=tuple(str(label).strip() for label in names if str(label).strip()),
-        split=str(_first(record, ("split", "fold"))),
+        split=part_of(str(_first(record, ("split", "fold")))),
     )
+
+
+def part_of(name: str) -> str:
+    """Parts of data under one name each: "training", "validation", "test"; a fold as it is."""
+    plain = name.strip().lower()
+    return next((part for part, names in _PARTS.items() if plain in names), name.strip())
 
 
 def _first(record: Mapping[str, Any], columns: tuple[str, ...], required: bool = False) -> Any:

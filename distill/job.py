@@ -28,11 +28,12 @@ from distill.data.hierarchy import (
     label_weights,
     temper,
 )
-from distill.data.manifest import Manifest, read_manifest
+from distill.data.manifest import Manifest, part_of, read_manifest
 from distill.data.module import AudioData
 from distill.data.sampling import ClusterOrder, Draws, Order, UniformOrder, WeightedOrder, cluster_weights
 from distill.data.store import EmbeddingStore
 from distill.objectives import OBJECTIVES
+from distill.objectives.classification import Classification, loss_for
 from distill.objectives.objective import Objective
 from distill.pictures import draw_losses, draw_observed, save_figure
 from distill.runs import Run, load_student, save_student
@@ -87,6 +88,8 @@ class Job:
         self.reads_labels: bool = kind.reads_labels
         if self.reads_labels:
             self.manifest = self.manifest.labelled()
+            if kind is Classification and named["init_args"].get("loss", "auto") == "auto":
+                named["init_args"]["loss"] = loss_for(self.manifest)
         self.teachers: dict[str, Teacher] = build_named(settings["teacher"] or [], TEACHERS)
         if self.teachers and not self.takes_teachers:
             raise UserError(f"--objective {named['class_path']} takes no teacher; leave --teacher out")
@@ -220,14 +223,15 @@ class Job:
         parts: dict[str, set[str]] = {}
         for row in manifest.rows:
             parts.setdefault(row.split, set()).add(row.id)
-        if self.fold and self.fold not in parts:
+        fold = part_of(self.fold)
+        if fold and fold not in parts:
             raise UserError(f"--fold {self.fold}: the data has {', '.join(sorted(parts)) or 'no folds'}")
-        test = parts.get("test", set()) if self.fold != "test" else set()
+        test = parts.get("test", set()) if fold != "test" else set()
         if test:
             print(f"{len(test)} clips of the split 'test' are left alone")
-        if self.fold:
-            return parts[self.fold], test
-        named = next((parts[name] for name in ("validation", "valid", "val") if name in parts), None)
+        if fold:
+            return parts[fold], test
+        named = parts.get("validation")
         return named or {row.id for row in manifest.rows if _share(row.id) < self.validation} - test, test
 
     def _order(self, train: Manifest) -> Order:

@@ -198,6 +198,7 @@ class KeepAlive(L.Callback):
         self.stopped_by: int | None = None
         self._saved_at = time.monotonic()
         self._random_state: Tensor | None = None
+        self._device_random_states: list[Tensor] = []
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -209,6 +210,8 @@ class KeepAlive(L.Callback):
                 break
         if self._random_state is not None:
             torch.set_rng_state(self._random_state)
+        if len(self._device_random_states) == torch.cuda.device_count():  # else it is another machine
+            torch.cuda.set_rng_state_all(self._device_random_states)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_index: int
@@ -236,16 +239,17 @@ class KeepAlive(L.Callback):
                 old.with_suffix(".sha256").unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of torch's generator, which Lightning does not save."""
-        return {"random_state": torch.get_rng_state()}
+        """The states of torch's generators, which Lightning does not save."""
+        devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"random_state": torch.get_rng_state(), "device_random_states": devices}
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """A run that has ended can be given more epochs: Lightning would take its only pass for done."""
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Keep the generator's state until training starts."""
-        self._random_state = state["random_state"]
+        """Keep the generators' states until training starts."""
+        self._random_state, self._device_random_states = state["random_state"], state["device_random_states"]
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         if self.stopped_by == signal.SIGINT == number:

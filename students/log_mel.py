@@ -52,7 +52,9 @@ class LogMelStudent(Student):
         """Embed a batch at 32 kHz."""
         mel = self.mel(batch.waveform)
         valid = self.mel.frames(batch.lengths)
-        frames, valid = self.encode_mel(mel, None if bool((valid == mel.shape[2]).all()) else valid)
+        # A graph cannot branch on values, and takes clips whole.
+        whole = torch.compiler.is_exporting() or bool((valid == mel.shape[2]).all())
+        frames, valid = self.encode_mel(mel, None if whole else valid)
         step = self.mel.hop / self.sample_rate
         centre = self.mel.window / 2 / self.sample_rate  # odd kernels keep output t over input time_stride * t
         times = centre + torch.arange(frames.shape[1], device=mel.device) * self.time_stride * step

@@ -87,13 +87,14 @@ def probe(
         raise UserError(f"--protocol {protocol}: one of {', '.join((*PROTOCOLS, 'finetune'))} is wanted")
     if seeds < 1 or any(not seconds > 0 for seconds in support):
         raise UserError(f"--seeds {seeds} and --support {list(support)}: numbers above 0 are wanted")
-    manifest = labelled_manifest(data, task)
+    manifest, asked = labelled_manifest(data, task), task
     if task == "auto" and Path(data).is_dir():
         task = find_layout(Path(data)) or task
     encoder = encoder_of(teacher, model, allow_import)
     print(introduction(encoder))
-    folder = Path(out) if out else Path(model or "probe") / "probe" / Path(data).resolve().name
-    named = (Path(data).resolve().name, model or normalise(encoder, TEACHERS)["class_path"], _teacher_of(model))
+    name = Path(data).resolve().name
+    folder = Path(out) if out else Path(model or "probe") / "probe" / (name if asked == "auto" else f"{name}_{asked}")
+    named = (name, model or normalise(encoder, TEACHERS)["class_path"], _teacher_of(model))
     options: dict[str, Any] = {"seeds": seeds, "task": task, "metric": metric}
     embedding: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "device": device}
     with lock(folder, "distill probe"):
@@ -110,8 +111,8 @@ def probe(
             report_set_aside(store.set_aside, manifest, folder / "set_aside.csv")
             scored = score_store(store, manifest, protocol, **options)
         result = scored.result.of(*named, cost_of(encoder, _COSTED))
-        _write(replace(scored, result=result), folder)
-    _print(result, data, folder)
+        _write(replace(scored, result=result), folder / protocol)
+    _print(result, data, folder / protocol)
     return result
 
 
@@ -136,6 +137,7 @@ def _teacher_of(model: str | None) -> str:
 
 def _write(scored: Scored, folder: Path) -> None:
     """result.json, by_class.csv and, where each clip has one label, confusion.png."""
+    folder.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["class", "clips", "recall", "average_precision", "auc"])

@@ -56,20 +56,20 @@ def draw_run(folder: Run) -> None:
 
 def compare_results(folders: Sequence[str], out: Path) -> None:
     """A table and a picture for each data set and protocol: scores of different ones are not to be compared."""
-    groups: dict[tuple[str, str, str], list[tuple[str, ProbeResult]]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, str], list[tuple[str, ProbeResult]]] = defaultdict(list)
     for folder in folders:
         for result in _results(Path(folder)):
-            groups[result.data, result.protocol, result.metric].append((Path(folder).name, result))
+            groups[result.data, result.task, result.protocol, result.metric].append((Path(folder).name, result))
     if not groups:
         raise UserError(f"--compare {' '.join(folders)}: no result.json in them; `distill probe` writes it")
     out.mkdir(parents=True, exist_ok=True)
     lines = []
-    for (data, protocol, metric), entries in sorted(groups.items()):
+    for (data, task, protocol, metric), entries in sorted(groups.items()):
         entries.sort(key=lambda entry: -entry[1].score)
-        lines += [f"## {data}, {protocol} probe", "", *comparison_table(entries), ""]
+        title = f"{data}{'' if task == 'auto' else f' ({task})'}, {protocol} probe"
+        lines += [f"## {title}", "", *comparison_table(entries), ""]
         names, results = [name for name, _ in entries], [result for _, result in entries]
-        figure = comparison_figure(results, names, f"{data}, {protocol} probe")
-        save_figure(figure, out / f"{data}_{protocol}_{metric}.png")
+        save_figure(comparison_figure(results, names, title), out / f"{data}_{task}_{protocol}_{metric}.png")
     write_text(out / "comparison.md", "\n".join(lines))
     print("\n".join(lines))
     print("\n".join(str(path) for path in sorted(out.iterdir())))
@@ -92,8 +92,9 @@ def comparison_table(entries: Sequence[tuple[str, ProbeResult]]) -> list[str]:
 
 
 def _results(folder: Path) -> list[ProbeResult]:
-    """Results in a folder, in its `probe/`, or below."""
-    paths = [folder / "result.json", *sorted(folder.glob("probe/*/result.json")), *sorted(folder.glob("*/result.json"))]
+    """Results in a folder, of all its protocols, or in the `probe/` of a run."""
+    patterns = ("result.json", "*/result.json", "probe/*/*/result.json")
+    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
     results = []
     for path in paths:
         if path.is_file():

@@ -19,7 +19,7 @@ from distill.data.module import AudioData, InOrder, loader
 from distill.data.sampling import UniformOrder
 from distill.evaluation.scoring import Scored, choose_metric, collect, labels_of, usable_splits
 from distill.evaluation.splits import Split
-from distill.objectives.classification import Classification
+from distill.objectives.classification import Classification, loss_for
 from distill.settings import Engine
 from distill.students.student import Student
 from distill.training import Distiller, Optimizer, quiet, trainer
@@ -114,7 +114,7 @@ def _learn(
     nothing = ClipDataset(manifest.subset([]), student.sample_rate, crop, manifest.classes)
     data = AudioData(clips, nothing, UniformOrder(len(part), seed), settings.batch_size, settings.epochs, workers)
     optimizer = Optimizer(learning_rate=settings.learning_rate, warmup=0.1)
-    module = Distiller(Classification(classifier), optimizer, len(data.sampler()))
+    module = Distiller(Classification(classifier, loss=loss_for(manifest)), optimizer, len(data.sampler()))
     with quiet():
         trainer(Engine(workers=workers), data, [], folder).fit(module, datamodule=data)
     return classifier

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
-VALIDATION = ("validation", "valid", "val", "dev")
 _MADE = 5  # folds, where the data has none
 
 
@@ -33,20 +32,22 @@ def splits_of(names: Sequence[str], classes: NDArray[np.int64], seed: int = 0) -
     """The measurements that a data set asks for.
 
     With a part "test" there is one; hyper-parameters are chosen on the part "validation" where there is one, which is
-    never learned from. With folds each is scored in turn, and the others choose in turn. Without either, five folds
-    are made.
+    never learned from. A "validation" without a "test" is scored itself, and folds of the rest choose. With folds each
+    is scored in turn, and the others choose in turn. Without either, five folds are made.
 
     Args:
         names: Part of each clip: "training", "validation", "test", the number of a fold, or "".
         classes: A class of each clip, by which made folds are stratified. Shape (clips,).
         seed: Of made folds.
     """
-    parts = np.array([name.lower() for name in names])
-    if (parts == "test").any():
-        test, watched = np.flatnonzero(parts == "test"), np.flatnonzero(np.isin(parts, VALIDATION))
-        train = np.flatnonzero((parts != "test") & ~np.isin(parts, VALIDATION))
-        inner = ((train, watched),) if len(watched) else _turns(train, _made(classes[train], seed))
-        return [Split("test", train, inner, test)]
+    parts = np.array(names)
+    test, watched = np.flatnonzero(parts == "test"), np.flatnonzero(parts == "validation")
+    train = np.flatnonzero((parts != "test") & (parts != "validation"))
+    if len(test) and len(watched):
+        return [Split("test", train, ((train, watched),), test)]
+    if len(test) or len(watched):
+        name, scored = ("test", test) if len(test) else ("validation", watched)
+        return [Split(name, train, _turns(train, _made(classes[train], seed)), scored)]
     if (parts == "").any() or len(set(parts.tolist())) < 2:
         parts = _made(classes, seed).astype(str)
     splits = []

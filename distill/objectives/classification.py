@@ -11,11 +11,17 @@ from torch.nn import functional as F
 from distill.augmentation import Augmentation
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError, require_one_of
+from distill.data.manifest import Manifest
 from distill.objectives.objective import Objective
 from distill.settings import as_settings
 from distill.students.student import Student
 
 LOSSES = ("auto", "cross_entropy", "binary")
+
+
+def loss_for(manifest: Manifest) -> str:
+    """What "auto" is for these clips."""
+    return "cross_entropy" if all(len(row.labels) == 1 and not row.asked for row in manifest.rows) else "binary"
 
 
 class Classification(Objective):
@@ -26,7 +32,8 @@ class Classification(Objective):
     Args:
         student: An encoder that gives logits, such as `hear_classifier`.
         augmentation: What is done to the sounds in training; where clips are mixed, so are their labels.
-        loss: "cross_entropy"; "binary", each class by itself; or "auto": cross entropy where each clip has one label.
+        loss: "cross_entropy"; "binary", each class by itself; or "auto", which `fit` decides by all of the data: cross
+            entropy where each clip has one label. Without data at hand, each batch decides.
         smoothing: Share of the labels' weight that is spread over all classes, in cross entropy.
     """
 

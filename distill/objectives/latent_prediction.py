@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
-from distill.health import Watch, deviation, effective_rank
+from distill.health import Health
 from distill.masking import GridMask
 from distill.moving_average import MovingAverage
 from distill.objectives.objective import Objective
@@ -25,8 +25,6 @@ from distill.settings import as_settings
 from distill.students.patch_transformer.blocks import EPSILON, PreNormBlock, positions
 from distill.students.patch_transformer.student import PatchTransformer
 from distill.students.student import Student
-
-_RANK_EVERY = 50
 
 
 class LatentPrediction(Objective):
@@ -96,8 +94,7 @@ class LatentPrediction(Objective):
         self.slow = MovingAverage(student, decay, end_decay, decay_steps)
         self.slow_head = MovingAverage(self.head, decay, end_decay, decay_steps)
         self.register_buffer("centre", torch.zeros(classes))
-        self.watch = Watch()
-        self._rank = 0.0
+        self.health = Health()
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """{"prediction", "classification"} of one batch. Raises UserError where representations have collapsed."""
@@ -112,7 +109,9 @@ class LatentPrediction(Objective):
         losses = self.score(predicted, target, logits)
         if self.training:
             self.centre.lerp_(logits.float().mean((0, 1)), 1 - self.centre_decay)
-        self._observe(predicted, target, seen, logits)
+        shares = ((logits.float() - self.centre) / self.temperatures[1]).softmax(2).mean((0, 1))
+        self.observed |= self.health(target, predicted, seen[:, 1:].mean(1))
+        self.observed["pseudo_classes"] = float(torch.exp(-(shares * shares.clamp(min=1e-12).log()).sum()))
         return losses
 
     def encode(self, network: PatchTransformer, spectrogram: Tensor, patches: Tensor) -> Tensor:
@@ -146,20 +145,6 @@ class LatentPrediction(Objective):
         self.slow.follow(self.student, step)
         self.slow_head.follow(self.head, step)
         self.observed["moving_average"] = self.slow.decay(step)
-
-    def _observe(self, predicted: Tensor, target: Tensor, seen: Tensor, logits: Tensor) -> None:
-        of_target, of_prediction = deviation(target), deviation(predicted)
-        if self.training:
-            self.watch(targets=of_target, predictions=of_prediction)
-        if self.watch.steps % _RANK_EVERY == 1 or not self.training:
-            self._rank = effective_rank(seen[:, 1:].mean(1))
-        shares = ((logits.float() - self.centre) / self.temperatures[1]).softmax(2).mean((0, 1))
-        self.observed |= {
-            "target_deviation": of_target,
-            "prediction_deviation": of_prediction,
-            "effective_rank": self._rank,
-            "pseudo_classes": float(torch.exp(-(shares * shares.clamp(min=1e-12).log()).sum())),
-        }
 
 
 class Predictor(nn.Module):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError, require_one_of
-from distill.health import Watch, deviation, effective_rank
+from distill.health import Health
 from distill.masking import GridMask
 from distill.moving_average import MovingAverage
 from distill.objectives.objective import Objective
@@ -28,7 +28,6 @@ from distill.teachers.teacher import Teacher
 DISTANCES = ("mse", "l1", "cosine", "kl")
 PROJECTED = ("student", "teacher")
 TARGETS = ("raw", "standardised")
-_RANK_EVERY = 50  # steps: it costs a decomposition
 
 
 class UtteranceFrame(Objective):
@@ -113,8 +112,7 @@ class UtteranceFrame(Objective):
         )
         standardised = teachers if targets == "standardised" else {}
         self.normalisers = nn.ModuleDict({name: Standardise(t.clip_dim) for name, t in standardised.items()})
-        self.watch = Watch()
-        self._rank = 0.0
+        self.health = Health()
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """The named losses of one batch. Raises UserError where representations have collapsed."""
@@ -129,7 +127,8 @@ class UtteranceFrame(Objective):
         losses = self.self_distillation(predicted, seen.encoded.tokens[:, 0], target, hidden)
         for name, teacher in self.teachers.items():
             losses[name] = self.regularisation(name, seen.encoded, teacher(batch).clip)
-        self._observe(predicted[hidden], target, seen.encoded.tokens[:, 0], hidden)
+        self.observed |= self.health(target, predicted[hidden], seen.encoded.tokens[:, 0])
+        self.observed["hidden_share"] = float(hidden.float().mean())
         return losses
 
     def see(self, spectrogram: Tensor, hidden: Tensor) -> Seen:
@@ -187,19 +186,6 @@ class UtteranceFrame(Objective):
 
     def _over_clones(self, losses: Tensor) -> Tensor:
         return losses.sum() if self.sum_over_clones else losses.mean()
-
-    def _observe(self, predicted: Tensor, target: Tensor, first: Tensor, hidden: Tensor) -> None:
-        of_target, of_prediction = deviation(target), deviation(predicted)
-        if self.training:
-            self.watch(targets=of_target, predictions=of_prediction)
-        if self.watch.steps % _RANK_EVERY == 1 or not self.training:
-            self._rank = effective_rank(first)
-        self.observed |= {
-            "target_deviation": of_target,
-            "prediction_deviation": of_prediction,
-            "effective_rank": self._rank,
-            "hidden_share": float(hidden.float().mean()),
-        }
 
 
 class Seen(NamedTuple):

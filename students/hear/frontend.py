@@ -88,7 +88,7 @@ class HearFrontEnd(nn.Module):
         return (logarithm - mean) / (deviation.clamp(min=_LEAST_DEVIATION) + _OFFSET)
 
     def _at_mel_rate(self, lengths: Tensor) -> Tensor:
-        return -(-lengths * MEL_RATE // self.rate)
+        return (lengths * MEL_RATE + self.rate - 1) // self.rate  # a graph's division rounds towards 0
 
     def _centred(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Without its mean level, and zero after the end of each clip."""

@@ -138,14 +138,17 @@ class PatchTransformer(Student):
         mel = self.mel(centred) if isinstance(self.mel, KaldiFbank) else self.mel(centred).transpose(1, 2)
         valid = self.mel.frames(batch.lengths)
         mel = mel * frame_mask(valid, mel.shape[1]).unsqueeze(2)  # a clip alone is padded with zeros too
-        wanted = self.frames or -(-mel.shape[1] // PATCH) * PATCH
+        # Not -(-n // 16): a graph's division of integers rounds towards 0.
+        wanted = self.frames or (mel.shape[1] + PATCH - 1) // PATCH * PATCH
         mel = F.pad(mel, (0, 0, 0, max(0, wanted - mel.shape[1])))[:, :wanted]
-        columns = valid.new_full((len(valid),), wanted // PATCH) if self.frames else -(-valid // PATCH)
+        columns = valid.new_full((len(valid),), wanted // PATCH) if self.frames else (valid + PATCH - 1) // PATCH
         return (mel - self.mean) / self.scale, columns
 
     def embed_patches(self, spectrogram: Tensor, visible: Tensor | None = None) -> Tensor:
         """Tokens with their positions (B, N, D); `visible` (B, columns, rows) where patches are hidden."""
         tokens = self.patches(spectrogram, visible)
+        if torch.compiler.is_exporting():
+            return tokens + positions(tokens.shape[1] // self.rows, self.rows, self.width, tokens.device)
         if self._table.shape[0] < tokens.shape[1] or self._table.device != tokens.device:
             self._table = positions(tokens.shape[1] // self.rows, self.rows, self.width, tokens.device)
         return tokens + self._table[: tokens.shape[1]]
@@ -168,7 +171,9 @@ class PatchTransformer(Student):
             spectrogram = blanked(spectrogram, self.spec_augment)
         tokens = self.embed_patches(spectrogram)
         held = frame_mask(columns, spectrogram.shape[1] // PATCH)
-        inside = None if bool(held.all()) else held.repeat_interleave(self.rows, 1)
+        # A graph cannot branch on values, and takes clips whole.
+        whole = torch.compiler.is_exporting() or bool(held.all())
+        inside = None if whole else held.repeat_interleave(self.rows, 1)
         encoded = self.contextual(tokens, inside).tokens
         frames = encoded[:, 1:].unflatten(1, (-1, self.rows)).mean(2)
         hop = 160 / self.sample_rate

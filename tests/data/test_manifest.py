@@ -96,3 +96,9 @@ def test_a_folder_without_audio_and_a_missing_one_are_told(tmp_path: Path) -> No
         read_manifest(tmp_path)
     with pytest.raises(UserError, match="no such file"):
         read_manifest(tmp_path / "none")
+
+
+def test_parts_of_data_have_one_name_each(tmp_path: Path) -> None:
+    rows = "path,split\na.wav,Test\nb.wav,val\nc.wav,train\nd.wav,dev\ne.wav,3\nf.wav,\n"
+    parts = [row.split for row in read_manifest(table(tmp_path, rows)).rows]
+    assert parts == ["test", "validation", "training", "validation", "3", ""]

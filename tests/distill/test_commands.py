@@ -49,7 +49,7 @@ def test_fit_embed_cluster_and_probe_from_the_command_line(
     assert "20 embeddings of 96 numbers" in printed
     assert "effective_clusters" in printed
     assert "linear probe of" in printed
-    assert (out / "probe" / "sounds" / "result.json").exists()
+    assert (out / "probe" / "sounds" / "linear" / "result.json").exists()
 
 
 def test_a_saved_config_runs_again_and_the_command_line_wins(sounds: Callable[..., Path], tmp_path: Path) -> None:

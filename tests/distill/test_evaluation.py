@@ -81,7 +81,8 @@ PARTS = {
     "folds": [str(i % 4) for i in range(40)],
     "none": [""] * 40,
     "lists": ["training"] * 20 + ["validation"] * 10 + ["test"] * 10,
-    "no validation": ["train"] * 30 + ["test"] * 10,
+    "no validation": ["training"] * 30 + ["test"] * 10,
+    "no test": ["training"] * 30 + ["validation"] * 10,
     "two folds": ["a", "b"] * 20,
 }
 
@@ -106,6 +107,12 @@ def test_named_validation_is_not_learned_from() -> None:
     (split,) = splits_of(PARTS["lists"], np.zeros(40, dtype=np.int64))
     assert split.train.tolist() == list(range(20))
     assert split.inner[0][1].tolist() == list(range(20, 30))
+
+
+def test_a_validation_part_alone_is_scored_and_never_learned_from() -> None:
+    (split,) = splits_of(PARTS["no test"], np.zeros(40, dtype=np.int64))
+    assert split.name == "validation"
+    assert split.test.tolist() == list(range(30, 40))
 
 
 def blobs(clips: int = 200, noise: float = 0.3, parts: str = "") -> tuple[NDArray[np.float32], Labels]:
@@ -269,7 +276,7 @@ def test_probes_are_written_and_compared(tmp_path: Path, capsys: pytest.CaptureF
     teacher = distill.probe(data, teacher="spectral", workers=0, out=str(tmp_path / "runs" / "spectral"))
     assert teacher.task == "esc50"
     assert teacher.cost["parameters"] == 0
-    folder = tmp_path / "runs" / "small" / "probe" / "ESC-50"
+    folder = tmp_path / "runs" / "small" / "probe" / "ESC-50" / "linear"
     result = json.loads((folder / "result.json").read_text())
     assert result["teacher"] == "spectral"
     assert (folder / "confusion.png").stat().st_size > 1000
@@ -280,7 +287,7 @@ def test_probes_are_written_and_compared(tmp_path: Path, capsys: pytest.CaptureF
     table = (tmp_path / "c" / "comparison.md").read_text()
     assert f"{result['score'] / teacher.score:.1%}" in table
     assert "43,384" in table
-    assert (tmp_path / "c" / "ESC-50_linear_accuracy.png").stat().st_size > 1000
+    assert (tmp_path / "c" / "ESC-50_esc50_linear_accuracy.png").stat().st_size > 1000
     with pytest.raises(UserError, match=r"no result\.json"):
         distill.report(compare=[str(tmp_path)])
 

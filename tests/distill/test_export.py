@@ -14,17 +14,19 @@ from distill.runs import save_student
 from tests.students.test_students import OPTIONS
 
 
-def test_hear_whole_from_waveform_to_logits_at_any_length(tmp_path: Path) -> None:
-    student = distill.create_student("hear_classifier", **OPTIONS["hear_classifier"]).eval()
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_student_from_waveform_to_embeddings_at_any_length(name: str, tmp_path: Path) -> None:
+    student = distill.create_student(name, **OPTIONS[name]).eval()
     save_student(student, tmp_path / "run" / "student", "card")
-    main(["export", "--model", str(tmp_path / "run"), "--out", str(tmp_path / "hear.onnx")])
-    session = onnxruntime.InferenceSession(str(tmp_path / "hear.onnx"))
-    for samples in (8_000, 16_000, 50_001):  # one window, several, and a length that nothing divides
+    main(["export", "--model", str(tmp_path / "run"), "--out", str(tmp_path / "student.onnx")])
+    session = onnxruntime.InferenceSession(str(tmp_path / "student.onnx"))
+    rate = student.sample_rate
+    for samples in (rate // 2, rate, 50_001):  # one window of HEAR's, several, and a length that nothing divides
         waveform = torch.randn(1, samples) * 0.1
         clip, frames, logits = session.run(None, {"waveform": waveform.numpy()})
-        expected = student.embed(waveform, 16_000)
-        torch.testing.assert_close(torch.from_numpy(logits), expected.logits, atol=1e-4, rtol=1e-4)
+        expected = student.embed(waveform, rate)
         torch.testing.assert_close(torch.from_numpy(clip), expected.clip, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(torch.from_numpy(logits), expected.logits, atol=1e-4, rtol=1e-4)
         assert frames.shape == expected.frames.shape
 
 

@@ -265,9 +265,9 @@ def test_every_mask_hides_as_many_patches_and_is_drawn_from_the_seed(kind: str) 
 
 def test_parameters_are_those_of_the_paper() -> None:
     table = 6144 * 768  # of positions, which the official model holds as frozen weights
-    with torch.device("meta"):  # 80 bands: Kaldi's filters cannot be made there, and have no weights
+    with torch.device("meta"):
         base, large, cat = (
-            PatchTransformer(**sizes, bands=80).parameter_count()
+            PatchTransformer(**sizes).parameter_count()
             for sizes in ({}, {"hidden": 1024, "layers": 24, "heads": 16}, {"layers": 11, "resolutions": (4, 8, 16)})
         )
     assert base + table == 89_972_736
@@ -342,7 +342,7 @@ def test_dead_representations_stop_the_run_with_a_reason() -> None:
     objective = UtteranceFrame(student, {}, clones=1).train()
     torch.nn.init.zeros_(objective.decoder.proj.weight)
     batch = AudioBatch.of(torch.randn(2, 16_000), 16_000)
-    objective.watch.steps = 100
+    objective.health.steps.fill_(100)
     with pytest.raises(UserError, match="collapse: the predictions have a deviation"):
         objective(batch)
 
