@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,23 @@ class Clustering:
 
 
 def cluster(
-    embeddings: NDArray[np.float32], clusters: int, *, iterations: int = 25, repeats: int = 5, seed: int = 0
+    embeddings: NDArray[np.float32],
+    clusters: int,
+    *,
+    iterations: int = 25,
+    repeats: int = 5,
+    seed: int = 0,
+    learned: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
     """K-means of (points, dim), on at most 256 points a cluster drawn with `seed`; then all points are assigned.
+
+    Args:
+        embeddings: Shape (points, dim).
+        clusters: How many.
+        iterations: Of k-means.
+        repeats: Times that k-means begins anew; the best is kept.
+        seed: Of k-means, and of what is drawn.
+        learned: Points that centroids are made of (points,); None is all.
 
     Returns:
         Labels (points,), centroids (clusters, dim) and inertia over all points.
@@ -68,14 +83,15 @@ def cluster(
     import faiss
 
     points = np.ascontiguousarray(embeddings, dtype=np.float32)
-    if not 1 <= clusters <= len(points):
-        raise UserError(f"--clusters {clusters}: with {len(points)} clips, 1 to {len(points)} clusters can be made")
+    usable = points if learned is None else points[learned]
+    if not 1 <= clusters <= len(usable):
+        raise UserError(f"--clusters {clusters}: with {len(usable)} clips, 1 to {len(usable)} clusters can be made")
     if not np.isfinite(points).all() or np.abs(points).max() > MAX_MAGNITUDE:
         raise UserError("the embeddings hold NaN, infinity or values beyond 1e6; FAISS cannot cluster them")
     generator = np.random.default_rng(seed)
-    sample = points
-    if len(points) > clusters * _POINTS_PER_CENTROID:
-        sample = points[np.sort(generator.choice(len(points), clusters * _POINTS_PER_CENTROID, replace=False))]
+    sample = usable
+    if len(usable) > clusters * _POINTS_PER_CENTROID:
+        sample = usable[np.sort(generator.choice(len(usable), clusters * _POINTS_PER_CENTROID, replace=False))]
     kmeans = faiss.Kmeans(
         points.shape[1],
         clusters,
@@ -93,12 +109,23 @@ def cluster(
     return labels[:, 0].astype(np.int32), centroids, float(distances.sum(dtype=np.float64))
 
 
-def cluster_store(store: EmbeddingStore, clusters: int, *, normalise: bool = False, seed: int = 0) -> Clustering:
-    """Cluster a store's embeddings, as they are (S-SONDO) or scaled to unit length."""
+def cluster_store(
+    store: EmbeddingStore,
+    clusters: int,
+    *,
+    normalise: bool = False,
+    seed: int = 0,
+    learned: Collection[str] | None = None,
+) -> Clustering:
+    """Cluster a store's embeddings, as they are (S-SONDO) or scaled to unit length.
+
+    Centroids are made of the clips named in `learned`, or of all; every clip of the store gets a cluster.
+    """
     embeddings = store.read_all()
     if normalise:
         embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True).clip(min=1e-12)
-    return Clustering(tuple(store.ids), *cluster(embeddings, clusters, seed=seed))
+    used = None if learned is None else np.array([clip in learned for clip in store.ids])
+    return Clustering(tuple(store.ids), *cluster(embeddings, clusters, seed=seed, learned=used))
 
 
 def save(clustering: Clustering, folder: Path, origin: dict[str, Any]) -> None:

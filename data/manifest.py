@@ -1,4 +1,4 @@
-"""Which clips there are: folders, tables and the ESC-50 layout, as one list of rows."""
+"""Which clips there are: folders, tables and data sets by their layout, as one list of rows."""
 
 from __future__ import annotations
 

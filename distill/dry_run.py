@@ -30,7 +30,10 @@ def dry_run(job: Job) -> None:
         raise UserError(f"no clip of the first batch could be read; the first: {loaded.set_aside[0].reason}")
     clips_in_all = len(job.manifest)
     teachers = [forecast(teacher, loaded.batch, clips_in_all, job.reads_frames) for teacher in job.teachers.values()]
-    seconds = _step_seconds(job.objective(job.teachers), loaded.batch)
+    objective = job.objective(job.teachers)
+    if objective.needs_clusters:
+        objective.clusters = dict.fromkeys(loaded.batch.ids, 0)  # which ones takes no other time
+    seconds = _step_seconds(objective, loaded.batch)
     if not job.live:  # the run reads what the teachers have said
         seconds = max(seconds - sum(len(loaded.batch) / rate.clips_per_second for rate in teachers), 1e-6)
     print(job.introduction())
@@ -38,7 +41,7 @@ def dry_run(job: Job) -> None:
 
 
 def _print_forecast(job: Job, teachers: list[Rate], decoding: float, step: float, clips: int) -> None:
-    steps = job.epochs * -(-len(job.manifest) // job.batch_size)
+    steps = job.epochs * max(1, (job.sampling.draws or len(job.manifest)) // job.batch_size)
     total = steps * step + (0.0 if job.live else sum(rate.seconds for rate in teachers))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     disk = 0.0 if job.live else sum(rate.bytes for rate in teachers) / 2**20

@@ -165,7 +165,7 @@ class Job:
         steps = len(data.sampler())
         objective = self.objective(teachers)
         if objective.needs_clusters:
-            objective.clusters = self.clusters()
+            objective.clusters = self.clusters(data.train_clips.manifest)
         module = Distiller(objective, self.optimizer, steps)
         keep_alive = KeepAlive(self.run.checkpoints, data, self.engine.checkpoint_minutes)
         torch.manual_seed(self.seed + 2)
@@ -240,7 +240,7 @@ class Job:
         if exact and sampling.policy == "uniform":
             return UniformOrder(len(train), self.seed, draws)
         if exact and sampling.policy == "cluster":
-            label = self.clusters()
+            label = self.clusters(train)
             return ClusterOrder(np.array([label[row.id] for row in train.rows]), self.seed, draws)
         weights = self._weights(train)
         if sampling.max_repeats:
@@ -258,7 +258,7 @@ class Job:
             if not weights.any():
                 raise UserError("--sampling.policy label: the data has no labels")
         if sampling.policy == "cluster":
-            label = self.clusters()
+            label = self.clusters(train)
             weights = cluster_weights(np.array([label[clip_id] for clip_id in ids]))
         if sampling.needs_store:
             embeddings = EmbeddingStore(self.embeddings(next(iter(self.teachers))))[ids]
@@ -268,12 +268,13 @@ class Job:
                 weights = weights * collapse_duplicates(embeddings, sampling.duplicates)
         return temper(weights, sampling.temper)
 
-    def clusters(self) -> dict[str, int]:
-        """Cluster of each clip by its id, from the embeddings of the first teacher."""
+    def clusters(self, train: Manifest) -> dict[str, int]:
+        """Cluster of each clip by its id, from the first teacher's embeddings of the clips that are trained on."""
         store = EmbeddingStore(self.embeddings(next(iter(self.teachers))))
         clusters = clustering_of(
-            store, self.run.path / "clusters", self.sampling.clusters, normalise=False, seed=self.seed
-        )
+            store, self.run.path / "clusters", self.sampling.clusters, normalise=False, seed=self.seed,
+            learned={row.id for row in train.rows},
+        )  # fmt: skip
         return dict(zip(clusters.ids, clusters.labels.tolist(), strict=True))
 
     def _checkpoint(self) -> Path | None:

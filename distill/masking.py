@@ -1,4 +1,8 @@
-"""Which tokens of a clip are hidden. All masks are True where a token is hidden, and never beyond a clip's end."""
+"""Which tokens of a clip are hidden. All masks are True where a token is hidden.
+
+`draw_mask` keeps to each clip's length. Grids of patches are those of the batch's longest clip, as in EAT's code: what
+pads a shorter one is hidden, predicted and scored like any patch, so crops of one length are wanted there.
+"""
 
 from __future__ import annotations
 

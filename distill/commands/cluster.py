@@ -1,9 +1,9 @@
-"""`distill cluster`: FAISS k-means over a store, with a report of what it and each sampling policy would draw."""
+"""`distill cluster`: FAISS k-means over a store, with a report of what the sampling policies that need no labels would draw."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from distill.data.clusters import Clustering, cluster_store, load, save
 from distill.data.errors import UserError
 from distill.data.files import lock
+from distill.data.fingerprint import digest
 from distill.data.hierarchy import effective_number, hierarchical_weights
 from distill.data.manifest import read_manifest
 from distill.data.sampling import cluster_weights
@@ -88,14 +89,26 @@ def _head(store: EmbeddingStore, data: str) -> tuple[NDArray[np.bool_], str]:
     return reach <= np.quantile(reach, 0.1), "the tenth of the clips with the nearest neighbours"
 
 
-def clustering_of(store: EmbeddingStore, folder: Path, clusters: int, normalise: bool, seed: int) -> Clustering:
-    """Read the clustering in `folder` where it was made from this store in this way; else make it and its picture."""
+def clustering_of(
+    store: EmbeddingStore,
+    folder: Path,
+    clusters: int,
+    normalise: bool,
+    seed: int,
+    learned: Collection[str] | None = None,
+) -> Clustering:
+    """Read the clustering in `folder` where it was made from this store in this way; else make it and its picture.
+
+    Centroids are made of the clips named in `learned`; None is all.
+    """
     origin: dict[str, Any] = {"store": store.digest, "clusters": clusters, "normalise": normalise, "seed": seed}
+    if learned is not None:
+        origin["learned"] = digest(sorted(learned))
     if (known := load(folder, origin)) is not None:
         return known
     from distill.pictures import draw_clusters
 
-    clustering = cluster_store(store, clusters, normalise=normalise, seed=seed)
+    clustering = cluster_store(store, clusters, normalise=normalise, seed=seed, learned=learned)
     save(clustering, folder, origin)
     draw_clusters(clustering, folder / "clusters.png")
     return clustering

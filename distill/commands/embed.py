@@ -54,7 +54,7 @@ def embed(
     Run it again after a kill: it goes on where it was, and the result is the same.
 
     Args:
-        data: Folder of audio, table of clips, or a folder in the ESC-50 layout.
+        data: Folder of audio, table of clips, or a data set in its published layout.
         out: Folder of the store.
         teacher: Encoder, where it is a teacher.
         model: Encoder, where it is a trained student: a run folder, a student folder or a hub id.

@@ -50,7 +50,7 @@ def fit(
     Args:
         teacher: Encoder to imitate, or several: a registered name, an import path, or an object.
         student: Encoder to train: likewise.
-        data: Folder of audio, table of clips, or a folder in the ESC-50 layout.
+        data: Folder of audio, table of clips, or a data set in its published layout.
         out: Run folder.
         objective: What is learned.
         epochs: Passes over the data.

@@ -37,7 +37,7 @@ def class_scores(
     """Score every class. Arguments have shape (N, C).
 
     Equal scores share a threshold, as in scikit-learn, so that the order of clips does not matter. A class without a
-    clip that has it, or without one that has it not, cannot be ranked.
+    clip that has it has no scores (NaN), and one without a clip that has it not has no area under the curve.
     """
     present = truth > 0.5
     if known is not None:

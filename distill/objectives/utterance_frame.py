@@ -35,7 +35,8 @@ class UtteranceFrame(Objective):
 
     The losses are "frame" (hidden patches), "utterance" (the first token against the mean of the targets), and one
     named after each teacher: the first token, through a linear layer, imitates the teacher's clip embedding (CAT's
-    representation regularisation; any teacher, live or from a store). All are means of sum(difference²) / sqrt(width).
+    representation regularisation; any teacher, live or from a store, by `distance`). The first two are means of
+    sum(difference²) / sqrt(width).
 
     Args:
         student: A `patch_transformer`.

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -184,13 +184,12 @@ Measured = tuple[Entry, int, dict[str, float], float]  # entry, seed, score of e
 def measure(entry: Entry, seed: int) -> Measured:
     """Train one row with one seed, where it is not there, and probe it."""
     out = _sounds.out / entry.group / f"{entry.name}_{seed}".replace(" ", "_").replace(",", "")
-    done = out / "scores.json"
-    if done.exists():
-        known = json.loads(done.read_text())
-        return entry, seed, known["scores"], known["seconds"]
-    begin = time.process_time()
     settings = dict(entry.settings)
     rate = LEARNING_RATE["labels" if settings.get("objective") == "classification" else "embeddings"]
+    done, origin = out / "scores.json", json.loads(json.dumps({**asdict(entry), "rate": rate}))
+    if done.exists() and (known := json.loads(done.read_text()))["origin"] == origin:
+        return entry, seed, known["scores"], known["seconds"]
+    begin = time.process_time()
     if (teacher := settings.get("teacher")) is not None:
         settings["teacher"] = {
             "class_path": "precomputed",
@@ -211,7 +210,7 @@ def measure(entry: Entry, seed: int) -> Measured:
     scores = probe(encoder)
     print(f"{entry.name}, seed {seed}: {scores}, {seconds:.0f} s", flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(done, {"scores": scores, "seconds": seconds})
+    write_json(done, {"origin": origin, "scores": scores, "seconds": seconds})
     return entry, seed, scores, seconds
 
 

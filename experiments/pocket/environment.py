@@ -296,7 +296,7 @@ def glass_breaking(r: Random, n: int, sr: int) -> Sound:
 
 
 def helicopter(r: Random, n: int, sr: int) -> Sound:
-    blades = np.maximum(0, swing(1.0, n, sr) * 0 + tone(r.uniform(9, 22) * wander(r, n, sr, 1, 0.98, 1.02), n, sr))
+    blades = np.maximum(0, tone(r.uniform(9, 22) * wander(r, n, sr, 1, 0.98, 1.02), n, sr))
     return noise(r, n, sr, 50, 900, -1) * (0.1 + blades) ** 2 + 0.3 * noise(r, n, sr, 500, 3000)
 
 

@@ -83,9 +83,8 @@ def measure(job: tuple[str, int, Path, Path]) -> tuple[str, int, dict[int, dict[
     """Train a row with a seed and probe it on the way: step -> scores."""
     name, seed, out, stores = job
     folder = out / f"{name}_{seed}".replace(" ", "_").replace(",", "").replace(":", "")
-    done = folder / "curve.json"
-    if done.exists():
-        known = json.loads(done.read_text())
+    done, origin = folder / "curve.json", json.loads(json.dumps({**ROWS[name], "steps": STEPS}))
+    if done.exists() and (known := json.loads(done.read_text()))["origin"] == origin:
         return name, seed, {int(step): scores for step, scores in known["curve"].items()}, known["seconds"]
     settings = dict(ROWS[name])
     sizes = {**TINY, **settings.pop("sizes", {})}
@@ -107,7 +106,7 @@ def measure(job: tuple[str, int, Path, Path]) -> tuple[str, int, dict[int, dict[
         seconds += time.process_time() - begin
         assert student is not None
         curve[steps] = probe(student)
-    write_json(done, {"curve": curve, "seconds": seconds})
+    write_json(done, {"origin": origin, "curve": curve, "seconds": seconds})
     print(name, seed, {step: round(statistics.mean(scores.values()), 3) for step, scores in curve.items()}, flush=True)
     return name, seed, curve, seconds
 

@@ -54,8 +54,8 @@ class PatchTransformer(Student):
         pooling: Of a clip: the "first" token, or the "mean" of its frames.
         frames: Spectra that each clip is padded with zeros or cut to before it is normalised; 1024 in EAT on AudioSet.
             0 pads to the next whole patch, and hides the padding of shorter clips in a batch.
-        mean: Subtracted from the spectrogram; 0 takes that of AudioSet.
-        scale: What it is divided by; 0 takes that of AudioSet.
+        mean: Subtracted from the spectrogram; none takes that of AudioSet.
+        scale: What it is divided by; none takes that of AudioSet.
         drop_path: Chance that the last block is left out, in training; those before it less often, in a line.
         spec_augment: Largest share of the bands, and of the spectra, that is blanked in training (Park et al. 2019).
         classes: Of a head on the clip, for fine-tuning; 0 has none. `distill fit` takes it from labelled data.
@@ -79,8 +79,8 @@ class PatchTransformer(Student):
         channels: Sequence[int] = (256, 384),
         pooling: str = "first",
         frames: int = 0,
-        mean: float = 0.0,
-        scale: float = 0.0,
+        mean: float | None = None,
+        scale: float | None = None,
         drop_path: float = 0.0,
         spec_augment: float = 0.0,
         classes: int = 0,
@@ -110,7 +110,7 @@ class PatchTransformer(Student):
         if not 0 <= spec_augment < 1:
             raise UserError(f"--student.spec_augment {spec_augment}: a share from 0 to below 1 is wanted")
         self.spec_augment = spec_augment
-        self.mean, self.scale = mean or usual[0], scale or usual[1]
+        self.mean, self.scale = usual[0] if mean is None else mean, usual[1] if scale is None else scale
         self.patches = MultiResolution(width, sides, channels) if sides else PatchConvolution(width)
         self.first = nn.Parameter(torch.randn(1, 1, width))
         self.norm = nn.LayerNorm(width, EPSILON) if norm == "post" else nn.Identity()

@@ -60,3 +60,13 @@ def test_a_saved_clustering_is_read_only_for_its_own_store(tmp_path: Path) -> No
     assert read is not None
     assert np.array_equal(read.labels, made.labels)
     assert read.ids == made.ids
+
+
+def test_clips_that_are_not_learned_from_make_no_centroid() -> None:
+    points, _ = blobs(60)
+    far = points.copy()
+    far[40:] += 1000
+    learned = np.arange(60) < 40
+    labels, centroids, _ = clusters.cluster(far, 3, learned=learned)
+    assert np.abs(centroids).max() < 500
+    assert labels.shape == (60,)

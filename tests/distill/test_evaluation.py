@@ -20,7 +20,7 @@ from distill.data.errors import UserError
 from distill.data.manifest import Manifest, Row
 from distill.evaluation.cost import cost_of
 from distill.evaluation.metrics import accuracy, class_scores, confusion, overall
-from distill.evaluation.protocols import PROTOCOLS, STRENGTHS, Clips, linear
+from distill.evaluation.protocols import STRENGTHS, Clips, linear
 from distill.evaluation.scoring import Labels, labels_of, score_embeddings
 from distill.evaluation.splits import splits_of
 from distill.objectives.classification import Classification
@@ -343,7 +343,3 @@ def test_fine_tuning_leaves_out_labels_that_nobody_asked_about(sounds: Callable[
     assert loaded.batch.labels.isnan().tolist() == [[False, True], [False, False]]
     loss = Classification(student)(loaded.batch)["classification"]
     assert loss.isfinite()
-
-
-def test_every_protocol_has_its_name() -> None:
-    assert all(name == protocol.name for name, protocol in PROTOCOLS.items())
