@@ -248,9 +248,8 @@ def _kaldi_filters(
     step = (mel(high) - mel(low)) / (bands + 1)
     band = torch.arange(bands, device="cpu")
     left, centre, right = (mel(low) + (band + edge) * step for edge in (0.0, 1.0, 2.0))
-    bins = (1127.0 * (1.0 + torch.arange(points // 2, device="cpu") * (sample_rate / points) / 700.0).log()).unsqueeze(
-        1
-    )
+    hertz = torch.arange(points // 2, device="cpu") * (sample_rate / points)
+    bins = (1127.0 * (1.0 + hertz / 700.0).log()).unsqueeze(1)
     triangles = torch.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)).clamp(min=0)
     return F.pad(triangles, (0, 0, 0, 1))
 

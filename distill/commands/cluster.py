@@ -1,4 +1,4 @@
-"""`distill cluster`: FAISS k-means over a store, with a report of what the sampling policies that need no labels would draw."""
+"""`distill cluster`: FAISS k-means over a store, with a report of what sampling without labels would draw."""
 
 from __future__ import annotations
 
