@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.commands.embed import encoder_of, fill_store, introduction, report_set_aside
+from distill.commands.embed import choose_device, encoder_of, fill_store, introduction, report_set_aside
 from distill.components import Spec, normalise
 from distill.data.dataset import Crop
 from distill.data.encoder import Encoder
@@ -21,7 +21,7 @@ from distill.data.layouts import LAYOUTS, find_layout
 from distill.data.manifest import Manifest, read_manifest
 from distill.data.windows import Windows
 from distill.evaluation.cost import cost_of
-from distill.evaluation.finetune import FineTuning, score_finetuned
+from distill.evaluation.finetune import FineTuning, readable, score_finetuned
 from distill.evaluation.pictures import confusion_figure, support_figure
 from distill.evaluation.protocols import PROTOCOLS
 from distill.evaluation.scoring import ProbeResult, Scored, score_store
@@ -72,7 +72,7 @@ def probe(
         out: Folder of the embeddings and the result; by default `probe/NAME-OF-DATA` in the run.
         crop: Part of each clip that is embedded.
         finetuning: Settings of the protocol "finetune".
-        batch_size: Clips in a batch.
+        batch_size: Clips that are embedded at a time; `finetuning` has its own.
         workers: Processes that decode audio; -1 chooses as `distill embed` does.
         device: "cpu", "cuda" or "auto".
         allow_import: Package of a model's own class that may be imported.
@@ -102,7 +102,10 @@ def probe(
             if not isinstance(encoder, Student) or support:
                 raise UserError("--protocol finetune trains students (--model), each in its own windows")
             options["workers"] = max(0, workers)
-            scored = score_finetuned(encoder, manifest, crop or Crop(), finetuning, folder, **options)
+            options["accelerator"] = "cpu" if choose_device(device).type == "cpu" else "gpu"
+            clips, aside = readable(manifest, crop or Crop(), finetuning.batch_size, options["workers"])
+            report_set_aside(aside, manifest, folder / "set_aside.csv")
+            scored = score_finetuned(encoder, clips, crop or Crop(), finetuning, folder, **options)
         elif support:
             options["protocol"] = protocol
             return _study(encoder, manifest, folder, crop or Crop(), support, embedding, options, named)

@@ -17,12 +17,15 @@ from distill.data.errors import UserError
 from distill.data.manifest import Manifest
 from distill.data.module import AudioData, InOrder, loader
 from distill.data.sampling import UniformOrder
+from distill.data.store import SetAside
 from distill.evaluation.scoring import Scored, choose_metric, collect, labels_of, usable_splits
 from distill.evaluation.splits import Split
 from distill.objectives.classification import Classification, loss_for
 from distill.settings import Engine
 from distill.students.student import Student
 from distill.training import Distiller, Optimizer, quiet, trainer
+
+RATE = 16_000  # Hz at which clips are tried
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,14 @@ class Classifier(Student):
         return embeddings._replace(logits=self.head(embeddings.clip))
 
 
+def readable(manifest: Manifest, crop: Crop, batch_size: int, workers: int) -> tuple[Manifest, list[SetAside]]:
+    """The clips that can be decoded, and the others: all protocols leave the same clips out."""
+    clips = ClipDataset(manifest, RATE, crop)
+    aside = [clip for loaded in loader(clips, InOrder(len(clips), batch_size), workers) for clip in loaded.set_aside]
+    broken = {clip.id for clip in aside}
+    return manifest.subset(row for row in manifest.rows if row.id not in broken), aside
+
+
 def score_finetuned(
     student: Student,
     manifest: Manifest,
@@ -74,6 +85,7 @@ def score_finetuned(
     task: str = "auto",
     metric: str = "auto",
     workers: int = 0,
+    accelerator: str = "auto",
 ) -> Scored:
     """Fine-tune on every fold with every seed, and score the clips that were left out.
 
@@ -87,17 +99,19 @@ def score_finetuned(
         task: Data set, for its metric.
         metric: "accuracy", "mAP", "AUC" or "auto".
         workers: Processes that decode audio.
+        accelerator: "auto", "cpu" or "gpu".
 
     Raises:
-        UserError: a clip that is scored cannot be read, or labels that the metric does not fit.
+        UserError: a clip cannot be read (see `readable`), or labels that the metric does not fit.
     """
     labels = labels_of(manifest.rows, manifest.classes)
     metric = choose_metric(metric, task, labels)
+    engine = Engine(accelerator=accelerator, workers=workers)
     runs = []
     for seed in range(seeds):
         run = []
         for split in usable_splits(labels, seed):
-            classifier = _learn(student, manifest, split, crop, settings, folder, seed, workers)
+            classifier = _learn(student, manifest, split, crop, settings, folder, seed, engine)
             run.append((split, _scores(classifier, manifest, split, crop, settings.batch_size, workers)))
         runs.append(run)
     return collect(runs, labels, "finetune", task, metric)
@@ -105,18 +119,20 @@ def score_finetuned(
 
 def _learn(
     student: Student, manifest: Manifest, split: Split, crop: Crop, settings: FineTuning, folder: Path, seed: int,
-    workers: int,
+    engine: Engine,
 ) -> Classifier:  # fmt: skip
     torch.manual_seed(seed)
     classifier = Classifier(copy.deepcopy(student), len(manifest.classes))
     part = manifest.subset(manifest.rows[row] for row in split.train.tolist())
     clips = ClipDataset(part, student.sample_rate, crop, manifest.classes, seed)
     nothing = ClipDataset(manifest.subset([]), student.sample_rate, crop, manifest.classes)
-    data = AudioData(clips, nothing, UniformOrder(len(part), seed), settings.batch_size, settings.epochs, workers)
+    data = AudioData(
+        clips, nothing, UniformOrder(len(part), seed), settings.batch_size, settings.epochs, engine.workers
+    )
     optimizer = Optimizer(learning_rate=settings.learning_rate, warmup=0.1)
     module = Distiller(Classification(classifier, loss=loss_for(manifest)), optimizer, len(data.sampler()))
     with quiet():
-        trainer(Engine(workers=workers), data, [], folder).fit(module, datamodule=data)
+        trainer(engine, data, [], folder).fit(module, datamodule=data)
     return classifier
 
 

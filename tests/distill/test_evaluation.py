@@ -317,10 +317,16 @@ def test_fine_tuning_learns_on_some_folds_and_is_scored_on_others(tmp_path: Path
     before = {key: tensor.clone() for key, tensor in distill.load(str(tmp_path / "run")).state_dict().items()}
     from distill.evaluation.finetune import FineTuning
 
+    broken = sorted(data.glob("audio/*.wav"))[0]
+    broken.write_bytes(b"no sound")
     result = distill.probe(
-        str(data), model=str(tmp_path / "run"), protocol="finetune", finetuning=FineTuning(30, 3e-3, 8), workers=0
-    )
+        str(data), model=str(tmp_path / "run"), protocol="finetune", finetuning=FineTuning(30, 3e-3, 8), workers=0,
+        device="cpu",
+    )  # fmt: skip
     assert result.protocol == "finetune"
+    assert result.clips == len(list(data.glob("audio/*.wav"))) - 1
+    with open(tmp_path / "run" / "probe" / "ESC-50" / "set_aside.csv") as file:
+        assert file.read().count(broken.name) == 2  # id and path
     assert result.score >= 0.9
     after = distill.load(str(tmp_path / "run")).state_dict()
     assert all(after[key].equal(before[key]) for key in before)
