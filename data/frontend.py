@@ -44,7 +44,7 @@ class MelEnergies(nn.Module):
     def frames(self, samples: Tensor) -> Tensor:
         """How many frames clips of so many samples have, int64; at least one."""
         outside = 0 if self.centred else self.points
-        return ((samples - outside) // self.hop + 1).clamp(min=1)
+        return (samples.clamp(min=self.points) - outside) // self.hop + 1
 
     def energies(self, waveform: Tensor) -> Tensor:
         """(batch, samples) float32 -> (batch, bands, time); a clip shorter than the transform is zero-padded to it."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from distill.commands.embed import choose_device, encoder_of, fill_store, introduction, report_set_aside
 from distill.components import Spec, normalise
-from distill.data.dataset import Crop
+from distill.data.dataset import ClipDataset, Crop
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.files import lock, write_json, write_text
@@ -27,6 +27,7 @@ from distill.evaluation.protocols import PROTOCOLS
 from distill.evaluation.scoring import ProbeResult, Scored, score_store
 from distill.pictures import save_figure
 from distill.runs import Run
+from distill.settings import Engine
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
@@ -101,11 +102,13 @@ def probe(
         if protocol == "finetune":
             if not isinstance(encoder, Student) or support:
                 raise UserError("--protocol finetune trains students (--model), each in its own windows")
-            options["workers"] = max(0, workers)
-            options["accelerator"] = "cpu" if choose_device(device).type == "cpu" else "gpu"
-            clips, aside = readable(manifest, crop or Crop(), finetuning.batch_size, options["workers"])
+            crop = crop or Crop()
+            where = "cpu" if choose_device(device).type == "cpu" else "gpu"
+            engine = Engine(accelerator=where, workers=max(0, workers))
+            clips = ClipDataset(manifest, encoder.sample_rate, crop)
+            usable, aside = readable(clips, finetuning.batch_size, engine.workers)
             report_set_aside(aside, manifest, folder / "set_aside.csv")
-            scored = score_finetuned(encoder, clips, crop or Crop(), finetuning, folder, **options)
+            scored = score_finetuned(encoder, usable, crop, finetuning, folder, engine=engine, **options)
         elif support:
             options["protocol"] = protocol
             return _study(encoder, manifest, folder, crop or Crop(), support, embedding, options, named)

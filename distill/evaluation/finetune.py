@@ -25,8 +25,6 @@ from distill.settings import Engine
 from distill.students.student import Student
 from distill.training import Distiller, Optimizer, quiet, trainer
 
-RATE = 16_000  # Hz at which clips are tried
-
 
 @dataclass(frozen=True)
 class FineTuning:
@@ -67,9 +65,9 @@ class Classifier(Student):
         return embeddings._replace(logits=self.head(embeddings.clip))
 
 
-def readable(manifest: Manifest, crop: Crop, batch_size: int, workers: int) -> tuple[Manifest, list[SetAside]]:
+def readable(clips: ClipDataset, batch_size: int, workers: int) -> tuple[Manifest, list[SetAside]]:
     """The clips that can be decoded, and the others: all protocols leave the same clips out."""
-    clips = ClipDataset(manifest, RATE, crop)
+    manifest = clips.manifest
     aside = [clip for loaded in loader(clips, InOrder(len(clips), batch_size), workers) for clip in loaded.set_aside]
     broken = {clip.id for clip in aside}
     return manifest.subset(row for row in manifest.rows if row.id not in broken), aside
@@ -84,8 +82,7 @@ def score_finetuned(
     seeds: int = 1,
     task: str = "auto",
     metric: str = "auto",
-    workers: int = 0,
-    accelerator: str = "auto",
+    engine: Engine = Engine(workers=0),
 ) -> Scored:
     """Fine-tune on every fold with every seed, and score the clips that were left out.
 
@@ -98,21 +95,19 @@ def score_finetuned(
         seeds: How many.
         task: Data set, for its metric.
         metric: "accuracy", "mAP", "AUC" or "auto".
-        workers: Processes that decode audio.
-        accelerator: "auto", "cpu" or "gpu".
+        engine: Where it runs, and with how many processes that decode audio.
 
     Raises:
         UserError: a clip cannot be read (see `readable`), or labels that the metric does not fit.
     """
     labels = labels_of(manifest.rows, manifest.classes)
     metric = choose_metric(metric, task, labels)
-    engine = Engine(accelerator=accelerator, workers=workers)
     runs = []
     for seed in range(seeds):
         run = []
         for split in usable_splits(labels, seed):
             classifier = _learn(student, manifest, split, crop, settings, folder, seed, engine)
-            run.append((split, _scores(classifier, manifest, split, crop, settings.batch_size, workers)))
+            run.append((split, _scores(classifier, manifest, split, crop, settings.batch_size, engine.workers)))
         runs.append(run)
     return collect(runs, labels, "finetune", task, metric)
 

@@ -86,7 +86,7 @@ class TestEveryFrontEnd:
         for samples in (10, 3_000, 16_000, 33_333):
             shape = front_end(torch.randn(1, samples)).shape
             axis = 1 if isinstance(front_end, KaldiFbank) else 2
-            assert shape[axis] == front_end.frames(torch.tensor(samples)) or samples == 10
+            assert shape[axis] == front_end.frames(torch.tensor(samples))
 
     def test_saves_no_filter(self, front_end: torch.nn.Module) -> None:
         assert not front_end.state_dict()
