@@ -23,21 +23,20 @@ class BandSums(nn.Module):
         self.bands = filters.shape[1]
         self._spans: list[tuple[slice, slice]] = []
         for number, group in enumerate(filters.split(together, dim=1)):
-            covered = group.sum(1).nonzero().flatten().tolist() or [0]
+            covered = group.sum(1).nonzero().flatten().tolist()
             first, last = covered[0], covered[-1] + 1
             bands = slice(number * together, number * together + group.shape[1])
-            self._spans.append((slice(2 * first, 2 * last), bands))
-            weights = group[first:last].repeat_interleave(2, dim=0).contiguous()
-            self.register_buffer(f"group{number}", weights, persistent=False)
+            self._spans.append((slice(first, last), bands))
+            self.register_buffer(f"group{number}", group[first:last].contiguous(), persistent=False)
 
-    def forward(self, squares: Tensor) -> Tensor:
-        """Squares of real and imaginary part in turn (..., 2 * frequencies) -> energies (..., bands)."""
-        return torch.cat([squares[..., covered] @ weights for covered, _, weights in self._groups()], dim=-1)
+    def forward(self, power: Tensor) -> Tensor:
+        """Power of each frequency (..., frequencies) -> energies (..., bands)."""
+        return torch.cat([power[..., covered] @ weights for covered, _, weights in self._groups()], dim=-1)
 
-    def into(self, squares: Tensor, energies: Tensor) -> None:
-        """The same for (time, 2 * frequencies), written to (time, bands)."""
+    def into(self, power: Tensor, energies: Tensor) -> None:
+        """The same for (time, frequencies), written to (time, bands)."""
         for covered, bands, weights in self._groups():
-            torch.mm(squares[:, covered], weights, out=energies[:, bands])
+            torch.mm(power[:, covered], weights, out=energies[:, bands])
 
     def _groups(self) -> list[tuple[slice, slice, Tensor]]:
         return [(*span, getattr(self, f"group{number}")) for number, span in enumerate(self._spans)]
@@ -68,11 +67,12 @@ def energies_in_cache(
     rows = min(piece, time)
     transformed = frames[0].new_zeros(rows, points)
     spectrum = torch.empty(rows, points // 2 + 1, dtype=torch.complex64)
-    squares = torch.view_as_real(spectrum).flatten(-2)
+    squares, power = torch.view_as_real(spectrum), torch.empty(rows, points // 2 + 1)
     for clip, energy in zip(frames, energies, strict=True):
         for part, into in zip(clip.split(piece), energy.split(piece), strict=True):
             rows = len(part)
-            prepare(part, transformed[:rows], squares[:rows])
+            prepare(part, transformed[:rows], squares[:rows].flatten(1))
             torch.fft.rfft(transformed[:rows], out=spectrum[:rows])
-            sums.into(squares[:rows].square_(), into)
+            real, imaginary = squares[:rows].square_().unbind(2)
+            sums.into(torch.add(real, imaginary, out=power[:rows]), into)
     return energies

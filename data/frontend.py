@@ -16,7 +16,46 @@ from distill.data.bands import BandSums, energies_in_cache, may_reuse_memory
 _KALDI_POINTS = 512  # of the transform of a frame
 
 
-class MelEnergies(nn.Module):
+class PowerSpectrum(nn.Module):
+    """Power spectrogram of overlapping frames.
+
+    Args:
+        sample_rate: In Hz.
+        window: Window function. Shape (window,); zero-padded on both sides to the transform.
+        points: Samples of the transform.
+        hop: Samples between frames.
+        centred: Whether frame t is centred on sample t * hop, with the clip mirrored at its ends, or begins there.
+    """
+
+    window_function: Tensor
+
+    def __init__(self, sample_rate: int, window: Tensor, points: int, hop: int, centred: bool = False) -> None:
+        super().__init__()
+        self.sample_rate, self.window, self.points, self.hop = sample_rate, len(window), points, hop
+        self.centred = centred
+        self.register_buffer("window_function", window, persistent=False)
+
+    def frames(self, samples: Tensor) -> Tensor:
+        """How many frames clips of so many samples have, int64; at least one."""
+        outside = 0 if self.centred else self.points
+        return (samples.clamp(min=self.points) - outside) // self.hop + 1
+
+    def power(self, waveform: Tensor) -> Tensor:
+        """(batch, samples) float32 -> power of each frequency (batch, points // 2 + 1, time)."""
+        spectrum = torch.stft(
+            self.padded(waveform), self.points, self.hop, self.window, self.window_function,
+            center=False, return_complex=True,
+        )  # fmt: skip
+        return spectrum.real.square() + spectrum.imag.square()
+
+    def padded(self, waveform: Tensor) -> Tensor:
+        """Clips (batch, samples) as long as a transform, mirrored at their ends where frames are centred."""
+        waveform = _at_least(waveform, self.points)
+        half = self.points // 2
+        return F.pad(waveform, (half, half), mode="reflect") if self.centred else waveform
+
+
+class MelEnergies(PowerSpectrum):
     """Energies of mel bands of a power STFT.
 
     Args:
@@ -28,49 +67,28 @@ class MelEnergies(nn.Module):
         centred: Whether frame t is centred on sample t * hop, with the clip mirrored at its ends, or begins there.
     """
 
-    window_function: Tensor
-    filters: Tensor
-
     def __init__(
         self, sample_rate: int, window: Tensor, points: int, hop: int, filters: Tensor, centred: bool = False
     ) -> None:
-        super().__init__()
-        self.sample_rate, self.window, self.points, self.hop = sample_rate, len(window), points, hop
-        self.bands, self.centred = filters.shape[1], centred
-        self.register_buffer("window_function", window, persistent=False)
-        self.register_buffer("filters", filters, persistent=False)
+        super().__init__(sample_rate, window, points, hop, centred)
         self.sums = BandSums(filters)
-
-    def frames(self, samples: Tensor) -> Tensor:
-        """How many frames clips of so many samples have, int64; at least one."""
-        outside = 0 if self.centred else self.points
-        return (samples.clamp(min=self.points) - outside) // self.hop + 1
 
     def energies(self, waveform: Tensor) -> Tensor:
         """(batch, samples) float32 -> (batch, bands, time); a clip shorter than the transform is zero-padded to it."""
         if not may_reuse_memory(waveform):
-            return self.filters.T @ self.power(waveform)
+            return self.of_power(self.power(waveform))
         before = (self.points - self.window) // 2
 
         def windowed(frames: Tensor, transformed: Tensor, scratch: Tensor) -> None:
             place = slice(before, before + self.window)
             torch.mul(frames[:, place], self.window_function, out=transformed[:, place])
 
-        frames = [self._padded(clip).unfold(1, self.points, self.hop)[0] for clip in waveform.split(1)]
+        frames = [self.padded(clip).unfold(1, self.points, self.hop)[0] for clip in waveform.split(1)]
         return energies_in_cache(frames, windowed, self.points, self.sums).transpose(1, 2)
 
-    def power(self, waveform: Tensor) -> Tensor:
-        """(batch, samples) float32 -> power of each frequency (batch, points // 2 + 1, time)."""
-        spectrum = torch.stft(
-            self._padded(waveform), self.points, self.hop, self.window, self.window_function,
-            center=False, return_complex=True,
-        )  # fmt: skip
-        return spectrum.real.square() + spectrum.imag.square()
-
-    def _padded(self, waveform: Tensor) -> Tensor:
-        waveform = _at_least(waveform, self.points)
-        half = self.points // 2
-        return F.pad(waveform, (half, half), mode="reflect") if self.centred else waveform
+    def of_power(self, power: Tensor) -> Tensor:
+        """Power (batch, points // 2 + 1, time) -> energies (batch, bands, time)."""
+        return self.sums(power.transpose(1, 2)).transpose(1, 2)
 
 
 class LogMel(MelEnergies):
@@ -198,7 +216,7 @@ class KaldiFbank(nn.Module):
         # The first sample of a frame has no predecessor, and the window is zero there.
         emphasised = (frames[..., 1:] - 0.97 * frames[..., :-1]).mul_(self.window_function[1:])
         spectrum = torch.fft.rfft(F.pad(emphasised, (1, _KALDI_POINTS - self.window_samples)))
-        return self.sums(torch.view_as_real(spectrum).flatten(-2).square_())
+        return self.sums(spectrum.real.square() + spectrum.imag.square())
 
     def _emphasised(self, frames: Tensor, transformed: Tensor, scratch: Tensor) -> None:
         """The first half of `_energies`, in the same order of roundings."""

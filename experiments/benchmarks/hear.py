@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from distill.commands.export import write_onnx
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.frontend import mel_filters
 from distill.objectives.masked import MaskedTokenPrediction
 from distill.objectives.objective import Objective
 from distill.objectives.tokenizer import TokenizerDistillation
@@ -115,6 +116,9 @@ class LiteralTaskModel(TaskModel):
         return self.transformer(tokens + self.pos_embed[:, : tokens.shape[1]], src_key_padding_mask=outside)
 
 
+_FILTERS = mel_filters(128, 1024, 16_000, 0.0, 8_000.0, slaney=False)
+
+
 class LiteralFrontEnd(HearFrontEnd):
     """One STFT for mel, and the same one again for power."""
 
@@ -129,7 +133,7 @@ class LiteralFrontEnd(HearFrontEnd):
                 )  # fmt: skip
                 spectra.append(stft.abs().pow(2.0))
         frames = lengths // 160 + 1
-        mel = torch.matmul(spectra[0].transpose(1, 2), self.mel.filters).transpose(1, 2)
+        mel = torch.matmul(spectra[0].transpose(1, 2), _FILTERS).transpose(1, 2)
         mel, *rest = (self._literal(part) for part in (mel, *spectra[1:]))
         return Spectra(mel, rest[0] if rest else mel.new_zeros(len(mel), 0, 0), frames)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.frontend import MelEnergies, frame_mask, mel_filters
+from distill.data.frontend import MelEnergies, PowerSpectrum, frame_mask, mel_filters
 from distill.data.resample import resample
 
 MEL_RATE, BANDS = 16_000, 128
@@ -50,10 +50,10 @@ class HearFrontEnd(nn.Module):
         window = torch.hann_window(_WINDOW)
         filters = mel_filters(BANDS, _POINTS, MEL_RATE, 0.0, MEL_RATE / 2, slaney=False)
         self.mel = MelEnergies(MEL_RATE, window, _POINTS, _HOP, filters)
-        self.wide: MelEnergies | None = None
+        self.wide: PowerSpectrum | None = None
         if rate != MEL_RATE:
             wide_window = torch.hann_window(int(0.025 * rate))
-            self.wide = MelEnergies(rate, wide_window, points, int(0.010 * rate), torch.zeros(points // 2 + 1, 1))
+            self.wide = PowerSpectrum(rate, wide_window, points, int(0.010 * rate))
         self.frequencies = points // 2 + 1
 
     def frames(self, lengths: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class HearFrontEnd(nn.Module):
             narrow = resample(waveform, self.rate, MEL_RATE)
             spectrum = self._power(self.mel, narrow, self._at_mel_rate(lengths))
             frames = self.frames(lengths)
-            mel = self._normalised(self.mel.filters.T @ spectrum, frames)
+            mel = self._normalised(self.mel.of_power(spectrum), frames)
             if not power:
                 return Spectra(mel, mel.new_zeros(len(mel), 0, 0), frames)
             if self.wide is not None:
@@ -98,7 +98,7 @@ class HearFrontEnd(nn.Module):
         mean = (waveform * inside).sum(1, keepdim=True) / lengths.clamp(min=1).unsqueeze(1)
         return (waveform - mean) * inside
 
-    def _power(self, stft: MelEnergies, waveform: Tensor, lengths: Tensor) -> Tensor:
+    def _power(self, stft: PowerSpectrum, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Power spectrogram (batch, frequencies, frames) of clips that are mirrored at their ends."""
         half = stft.points // 2
         if self.official:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill.students.hear.acoustic import AcousticModel
-from distill.students.hear.frontend import HearFrontEnd
+from distill.students.hear.frontend import BANDS, HearFrontEnd
 
 _CHUNK = 30 * 16_000  # samples at a time of a long clip
 
@@ -44,7 +44,7 @@ class _MelStream:
         self._held = torch.cat([self._held, samples])
         if self._begins == 0 and self.frames == 0:
             if len(self._held) <= self.half:  # too short to be mirrored yet
-                return samples.new_zeros(self.front_end.mel.bands, 0)
+                return samples.new_zeros(BANDS, 0)
             self._held = torch.cat([self._held[1 : self.half + 1].flip(0), self._held])
             self._begins = -self.half
         return self._complete((self._begins + len(self._held) - self.half) // self.hop + 1)
@@ -61,7 +61,7 @@ class _MelStream:
         """Frames from the next one to `until`; samples that none after them sees are let go."""
         count = max(0, until - self.frames)
         if count == 0:
-            return self._held.new_zeros(self.front_end.mel.bands, 0)
+            return self._held.new_zeros(BANDS, 0)
         first = self.frames * self.hop - self.half - self._begins
         seen = self._held[first : first + (count - 1) * self.hop + 2 * self.half]
         self.frames += count
@@ -86,7 +86,7 @@ class HearStream:
         self.acoustic, self.statistics, self.front_end = acoustic, statistics, front_end
         self._mel = _MelStream(front_end, statistics.level)
         hidden = acoustic.conv.out_channels
-        self._odd = statistics.level.new_zeros(front_end.mel.bands, 0)  # a mel frame whose partner is still to come
+        self._odd = statistics.level.new_zeros(BANDS, 0)  # a mel frame whose partner is still to come
         self._features = statistics.level.new_zeros(1, 0, hidden)  # from the start of the next window on
         self._sums = statistics.level.new_zeros(acoustic.overlap, hidden)  # of the window before, where they overlap
         self._weights = statistics.level.new_zeros(acoustic.overlap, 1)
@@ -151,7 +151,7 @@ def statistics_of(front_end: HearFrontEnd, waveform: Tensor) -> Statistics:
         mels = [stream.feed(piece)] + ([stream.finish()] if number == len(pieces) - 1 else [])
         for mel in mels:
             sums += torch.stack([mel.double().sum(), mel.double().square().sum()])
-    count = stream.frames * front_end.mel.bands
+    count = stream.frames * BANDS
     mean = sums[0] / count
     deviation = (sums[1] / count - mean.square()).clamp(min=0).sqrt()
     return Statistics(level, mean.to(waveform.dtype), deviation.to(waveform.dtype))
