@@ -31,7 +31,11 @@ CHANNEL_POLICY = "mean"  # part of every fingerprint
 
 
 def read(
-    path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None
+    path: str | os.PathLike[str],
+    start: float = 0.0,
+    duration: float | None = None,
+    most: float | None = None,
+    before: float = 0.0,
 ) -> tuple[NDArray[np.float32], int]:
     """Decode a window of a file and mix it to mono by the mean of its channels.
 
@@ -39,6 +43,8 @@ def read(
         path: A WAV, FLAC, OGG, Opus, MP3 or AIFF file, whatever its extension says.
         start: Where the window begins, in seconds.
         duration: How long it is, in seconds; None reads to the end. A window past the end is cut there.
+        most: How much of the window is read, in seconds; None is all.
+        before: Share of what is left out of the window that lies before what is read, from 0 to 1.
 
     Returns:
         Samples in [-1, 1] of shape (samples,), float32, and their sample rate in Hz.
@@ -49,9 +55,11 @@ def read(
     with _open_regular_file(path) as file:
         promised_bytes = _riff_size(file)
         actual_bytes = os.fstat(file.fileno()).st_size
-        samples, sample_rate, expected = _decode(file, start, duration)
+        with _sound(file) as sound:
+            first, expected = _window(sound, start, duration, most, before)
+            samples, sample_rate, frames = _decode(sound, first, expected), sound.samplerate, sound.frames
     # libsndfile clamps a cut WAV to what is there and says nothing; the RIFF header still tells.
-    if promised_bytes is not None and promised_bytes > actual_bytes and start == 0 and duration is None:
+    if promised_bytes is not None and promised_bytes > actual_bytes and expected == frames:
         raise AudioError("truncated", f"the header promises {promised_bytes} bytes, the file has {actual_bytes}")
     if len(samples) < TRUNCATED_BELOW * expected:
         raise AudioError("truncated", f"{len(samples)} of {expected} samples decoded")
@@ -118,22 +126,29 @@ def _sound(file: BinaryIO) -> soundfile.SoundFile:
     return sound
 
 
-def _decode(file: BinaryIO, start: float, duration: float | None) -> tuple[NDArray[np.float32], int, int]:
-    """Samples of shape (samples, channels), their rate, and how many the header promised for this window."""
-    with _sound(file) as sound:
-        first = round(start * sound.samplerate)
-        if first >= sound.frames:
-            raise AudioError("too_short", f"{sound.frames / sound.samplerate:.3f} s long, asked from {start:g} s")
-        expected = sound.frames - first
-        if duration is not None:
-            expected = min(expected, round(duration * sound.samplerate))
-        try:
-            if first:
-                sound.seek(first)
-            blocks = _blocks(sound, expected)
-        except (RuntimeError, ValueError, MemoryError) as error:
-            raise AudioError("malformed", _first_line(error)) from error
-        return blocks, sound.samplerate, expected
+def _window(
+    sound: soundfile.SoundFile, start: float, duration: float | None, most: float | None, before: float
+) -> tuple[int, int]:
+    """The first sample to read and how many, of those that the header promises."""
+    first = round(start * sound.samplerate)
+    if first >= sound.frames:
+        raise AudioError("too_short", f"{sound.frames / sound.samplerate:.3f} s long, asked from {start:g} s")
+    samples = sound.frames - first
+    if duration is not None:
+        samples = min(samples, round(duration * sound.samplerate))
+    if most is not None and (spare := samples - round(most * sound.samplerate)) > 0:
+        return first + round(before * spare), samples - spare
+    return first, samples
+
+
+def _decode(sound: soundfile.SoundFile, first: int, wanted: int) -> NDArray[np.float32]:
+    """Samples of shape (samples, channels)."""
+    try:
+        if first:
+            sound.seek(first)
+        return _blocks(sound, wanted)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise AudioError("malformed", _first_line(error)) from error
 
 
 def _blocks(sound: soundfile.SoundFile, wanted: int) -> NDArray[np.float32]:

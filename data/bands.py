@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -48,31 +48,32 @@ def may_reuse_memory(waveform: Tensor) -> bool:
 
 
 def energies_in_cache(
-    frames: Sequence[Tensor], prepare: Callable[[Tensor, Tensor, Tensor], None], points: int, sums: BandSums
+    frames: Tensor, prepare: Callable[[Tensor, Tensor, Tensor], None], points: int, sums: BandSums
 ) -> Tensor:
     """Energies of bands of frames. Shape (batch, time, bands).
 
     On a processor this is bound by memory: fresh memory for every step costs more than the arithmetic, so each step
-    writes where the piece before it wrote.
+    writes where the piece before it wrote. A piece is a part of a long clip, or several short ones.
 
     Args:
-        frames: Overlapping views of the samples of each clip (time, samples).
-        prepare: Writes what is to be transformed, given a piece of frames (time, samples), where it goes (time,
-            points), which holds zeros or an earlier piece's, and memory to use meanwhile (time, points + 2).
+        frames: Overlapping views of samples. Shape (batch, time, samples).
+        prepare: Writes what is to be transformed, given a piece of frames (clips, time, samples), where it goes
+            (clips, time, points), which holds zeros or an earlier piece's, and memory to use meanwhile
+            (clips, time, points + 2).
         points: Of the transform.
         sums: The bands.
     """
-    time, piece = len(frames[0]), _PIECE // points
-    energies = frames[0].new_empty(len(frames), time, sums.bands)
-    rows = min(piece, time)
-    transformed = frames[0].new_zeros(rows, points)
-    spectrum = torch.empty(rows, points // 2 + 1, dtype=torch.complex64)
-    squares, power = torch.view_as_real(spectrum), torch.empty(rows, points // 2 + 1)
-    for clip, energy in zip(frames, energies, strict=True):
-        for part, into in zip(clip.split(piece), energy.split(piece), strict=True):
-            rows = len(part)
-            prepare(part, transformed[:rows], squares[:rows].flatten(1))
+    clips, time = frames.shape[:2]
+    energies, piece = frames.new_empty(clips, time, sums.bands), _PIECE // points
+    transformed = frames.new_zeros(min(piece, clips * time), points)
+    spectrum = torch.empty(len(transformed), points // 2 + 1, dtype=torch.complex64)
+    squares, power = torch.view_as_real(spectrum), torch.empty(spectrum.shape)
+    together = max(1, piece // time)
+    for some, theirs in zip(frames.split(together), energies.split(together), strict=True):
+        for part, into in zip(some.split(piece, 1), theirs.split(piece, 1), strict=True):
+            shape, rows = part.shape[:2], part.shape[:2].numel()
+            prepare(part, transformed[:rows].view(*shape, -1), squares[:rows].view(*shape, -1))
             torch.fft.rfft(transformed[:rows], out=spectrum[:rows])
             real, imaginary = squares[:rows].square_().unbind(2)
-            sums.into(torch.add(real, imaginary, out=power[:rows]), into)
+            sums.into(torch.add(real, imaginary, out=power[:rows]), into.flatten(0, 1))
     return energies

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill.data.audio import CHANNEL_POLICY, duration, read
+from distill.data.audio import CHANNEL_POLICY, read
 from distill.data.batch import AudioBatch, collate
 from distill.data.errors import AudioError
 from distill.data.manifest import Manifest, Row
@@ -85,8 +85,7 @@ class ClipDataset(Dataset[Loaded]):
 
     def waveform(self, clip: Row, draw: int = 0) -> Tensor:
         """Samples (samples,) of one clip, cropped and resampled. Raises AudioError."""
-        start, length = self._window(clip, draw)
-        samples, sample_rate = read(clip.path, start, length)
+        samples, sample_rate = read(clip.path, clip.start, clip.duration, self.crop.seconds or None, self._before(draw))
         return resample(torch.from_numpy(samples), sample_rate, self.sample_rate)
 
     def labels(self, clip: Row) -> Tensor:
@@ -99,18 +98,11 @@ class ClipDataset(Dataset[Loaded]):
             target[self._class_index[label]] = 1.0
         return target
 
-    def _window(self, clip: Row, draw: int) -> tuple[float, float | None]:
-        """Start and length in seconds; a length of None is the rest of the file."""
-        if not self.crop.seconds:
-            return clip.start, clip.duration
-        if self.crop.position == "start":
-            return clip.start, min(self.crop.seconds, clip.duration or self.crop.seconds)
-        available = clip.duration if clip.duration is not None else duration(clip.path) - clip.start
-        spare = available - self.crop.seconds
-        if spare <= 0:
-            return clip.start, clip.duration
-        share = float(np.random.default_rng([self.seed, draw]).random()) if self.crop.position == "random" else 0.5
-        return clip.start + share * spare, self.crop.seconds
+    def _before(self, draw: int) -> float:
+        """Share of what the crop leaves out that lies before it."""
+        if self.crop.position == "random":
+            return float(np.random.default_rng([self.seed, draw]).random())
+        return 0.5 if self.crop.position == "centre" else 0.0
 
 
 def input_fingerprint(sample_rate: int, crop: Crop) -> dict[str, object]:

@@ -81,9 +81,9 @@ class MelEnergies(PowerSpectrum):
 
         def windowed(frames: Tensor, transformed: Tensor, scratch: Tensor) -> None:
             place = slice(before, before + self.window)
-            torch.mul(frames[:, place], self.window_function, out=transformed[:, place])
+            torch.mul(frames[..., place], self.window_function, out=transformed[..., place])
 
-        frames = [self.padded(clip).unfold(1, self.points, self.hop)[0] for clip in waveform.split(1)]
+        frames = self.padded(waveform).unfold(1, self.points, self.hop)
         return energies_in_cache(frames, windowed, self.points, self.sums).transpose(1, 2)
 
     def of_power(self, power: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ class KaldiFbank(nn.Module):
             waveform = _at_least(waveform.float(), self.window_samples)
             frames = waveform.unfold(1, self.window_samples, self.hop)
             if may_reuse_memory(frames):
-                energies = energies_in_cache(frames.unbind(), self._emphasised, _KALDI_POINTS, self.sums)
+                energies = energies_in_cache(frames, self._emphasised, _KALDI_POINTS, self.sums)
             else:
                 energies = self._energies(frames)
             return energies.clamp_(min=torch.finfo(torch.float32).eps).log_()
@@ -220,9 +220,9 @@ class KaldiFbank(nn.Module):
 
     def _emphasised(self, frames: Tensor, transformed: Tensor, scratch: Tensor) -> None:
         """The first half of `_energies`, in the same order of roundings."""
-        centred = torch.sub(frames, frames.mean(-1, keepdim=True), out=scratch[:, : self.window_samples])
-        result = torch.mul(centred[:, :-1], 0.97, out=transformed[:, 1 : self.window_samples])
-        torch.sub(centred[:, 1:], result, out=result).mul_(self.window_function[1:])
+        centred = torch.sub(frames, frames.mean(-1, keepdim=True), out=scratch[..., : self.window_samples])
+        result = torch.mul(centred[..., :-1], 0.97, out=transformed[..., 1 : self.window_samples])
+        torch.sub(centred[..., 1:], result, out=result).mul_(self.window_function[1:])
 
 
 def _at_least(waveform: Tensor, samples: int) -> Tensor:

@@ -92,7 +92,8 @@ class TestEveryFrontEnd:
     def test_saves_no_filter(self, front_end: torch.nn.Module) -> None:
         assert not front_end.state_dict()
 
-    def test_reused_memory_changes_nothing(self, front_end: torch.nn.Module) -> None:
-        waveform = torch.randn(2, 600_000) * 0.1  # more than one piece
+    @pytest.mark.parametrize("shape", [(2, 600_000), (50, 16_000)], ids=["pieces of a clip", "clips in a piece"])
+    def test_reused_memory_changes_nothing(self, front_end: torch.nn.Module, shape: tuple[int, int]) -> None:
+        waveform = torch.randn(shape) * 0.1
         plain = front_end(waveform.clone().requires_grad_())
         torch.testing.assert_close(front_end(waveform), plain.detach(), atol=1e-4, rtol=0)
