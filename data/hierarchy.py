@@ -17,6 +17,7 @@ from distill.data.clusters import cluster
 from distill.data.errors import UserError
 
 _NEAREST = 5  # points of a cluster that stand for it when it is resampled
+_ITERATIONS = 10  # of k-means; it soon begins anew from resampled points, and more of them changed no share
 
 
 def hierarchy(
@@ -50,11 +51,12 @@ def _spread(
     points: NDArray[np.float32], size: int, resamplings: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """K-means, again and again on the points nearest to the last centroids. Labels (points,), centroids."""
-    first, centroids, _ = cluster(points, size, repeats=1, seed=seed)
+    first, centroids, _ = cluster(points, size, iterations=_ITERATIONS, repeats=1, seed=seed)
     labels = first.astype(np.int64)
     for step in range(resamplings if len(points) > size * 2 else 0):
         near = _nearest(points, labels, centroids)
-        _, centroids, _ = cluster(points[near], min(size, len(near)), repeats=1, seed=seed + 1000 * (step + 1))
+        again = seed + 1000 * (step + 1)
+        _, centroids, _ = cluster(points[near], min(size, len(near)), iterations=_ITERATIONS, repeats=1, seed=again)
         labels = _assign(points, centroids)
     used, numbered = np.unique(labels, return_inverse=True)
     return numbered.astype(np.int64), centroids[used]
@@ -102,14 +104,14 @@ def hierarchical_weights(
         embeddings: Shape (clips, dim).
         levels: Clusters of each level, the finest first; none chooses by the number of clips.
         seed: Of k-means.
-        trees: How many hierarchies; 0 is ten for up to 10,000 clips, and fewer for more, of which each costs more.
+        trees: How many hierarchies; 0 is thirty for up to 3,333 clips, and fewer for more, of which each costs more.
 
     Raises:
         UserError: levels that do not fall, more clusters than clips, or embeddings that are not finite.
     """
     columns = (embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-6)
     levels = levels or default_levels(len(embeddings))
-    trees = trees or max(1, min(10, 100_000 // len(embeddings)))
+    trees = trees or max(1, min(30, 100_000 // len(embeddings)))
     grown = (hierarchy(columns, levels, seed=seed + 100 * tree) for tree in range(trees))
     return np.mean([hierarchy_weights(tree) for tree in grown], axis=0)
 

@@ -26,7 +26,7 @@ class PocketNetwork(distill.Student):
         super().__init__()
         self.mel = LogMel(self.sample_rate, window=512, hop=160, bands=64, low=50.0, high=8_000.0, offset=1e-5)
         widths = (1, channels, 2 * channels, 4 * channels, 4 * channels)
-        layers: list[nn.Module] = [nn.BatchNorm2d(1)]
+        layers: list[nn.Module] = [nn.BatchNorm2d(1, affine=False)]
         for inputs, outputs, stride in zip(widths[:-1], widths[1:], _STRIDES, strict=True):
             layers += [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
