@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import lightning as L
@@ -23,7 +22,7 @@ class AudioData(L.LightningDataModule):
         order: In which training clips are drawn.
         batch_size: Clips in a batch, over all devices together.
         epochs: How many epochs of the order.
-        workers: Loader processes per device; 0 decodes in a thread.
+        workers: Loader processes per device.
     """
 
     def __init__(
@@ -88,9 +87,8 @@ class InOrder(torch.utils.data.Sampler[Draws]):
 
 
 def loader(clips: ClipDataset, sampler: Any, workers: int) -> DataLoader[Loaded]:
-    """A loader whose batches are decoded in one piece, ahead of their use, and whose own random state is private."""
-    kind = DataLoader if workers else ReadAhead
-    return kind(
+    """A loader whose batches are decoded in one piece, and whose own random state is private."""
+    return DataLoader(
         clips,
         batch_sampler=sampler,
         num_workers=workers,
@@ -100,21 +98,6 @@ def loader(clips: ClipDataset, sampler: Any, workers: int) -> DataLoader[Loaded]
         persistent_workers=workers > 0,
         timeout=300 if workers else 0,
     )
-
-
-class ReadAhead(DataLoader[Loaded]):
-    """A loader without processes: a thread decodes the next batch while the last one is used.
-
-    Decoding and resampling let go of the interpreter, and nothing need be handed from one process to another.
-    """
-
-    def __iter__(self) -> Iterator[Loaded]:  # type: ignore[override]
-        batches = super().__iter__()
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as thread:
-            following = thread.submit(next, batches, None)
-            while (batch := following.result()) is not None:
-                following = thread.submit(next, batches, None)
-                yield batch
 
 
 def _as_loaded(loaded: Any) -> Any:
