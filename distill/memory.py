@@ -13,7 +13,7 @@ def keep_freed_memory() -> None:
     """Keep what is freed for the next use, instead of giving it back to the system.
 
     A training step frees tens of MB and asks for them again. glibc by default returns them in between, so that every
-    page of 4 kB costs a fault when it is next written: a step of `mobilenet_v3` on a CPU took 1.4 times as long.
+    page of 4 kB costs a fault when it is next written: a step of `mobilenet_v3` on a CPU took 1.1 to 1.4 times as long.
     `distill` does it when it starts; a program of your own may. Does nothing where the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
