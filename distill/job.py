@@ -163,6 +163,9 @@ class Job:
         rates = [teacher.sample_rate for teacher in teachers.values() if not isinstance(teacher, Precomputed)]
         data = self.data(manifest, max([self.student.sample_rate, *rates]))
         steps = len(data.sampler())
+        for teacher in teachers.values():
+            if isinstance(teacher, Precomputed):
+                teacher.drawn = _first_draws(data)
         objective = self.objective(teachers)
         if objective.needs_clusters:
             objective.clusters = self.clusters(data.train_clips.manifest)
@@ -321,6 +324,12 @@ class Job:
         described = ", ".join(f"{name} {value}" for name, value in results.items())
         print(f"student of {student.parameter_count():,} parameters in {self.run.student} {described}".rstrip())
         return student
+
+
+def _first_draws(data: AudioData, most: int = 50_000) -> list[str]:
+    """Ids of as many draws as there are clips: sounds that are drawn often count often in the statistics of targets."""
+    drawn = data.order.indices(0, 0, min(len(data.train_clips), most))
+    return [data.train_clips.manifest.rows[row].id for row in drawn]
 
 
 def _share(clip_id: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,9 @@ class Precomputed(Teacher):
     Args:
         store: Folder written by `distill embed`.
 
+    Attributes:
+        drawn: Ids of clips as training draws them, which `sample` takes; none is the whole store.
+
     Raises:
         UserError: the folder holds no store.
     """
@@ -32,6 +35,7 @@ class Precomputed(Teacher):
         super().__init__()
         self.store = EmbeddingStore(store)
         self.sample_rate = int(self.store.fingerprint["sample_rate"])
+        self.drawn: Sequence[str] = ()
 
     def check_crop(self, crop: Mapping[str, object]) -> None:
         """Refuse a run that crops other parts of the clips than the store was made from.
@@ -69,12 +73,10 @@ class Precomputed(Teacher):
         return float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
 
     def sample(self, clips: int, frames: bool = False) -> NDArray[np.float32]:
-        """Embeddings, or frames, of at most so many clips, evenly over the store. Shape (rows, dim)."""
-        stored = len(self.store)
-        rows = np.linspace(0, stored - 1, min(clips, stored)).astype(np.int64)
-        if frames:
-            return np.concatenate(self.store.frames([self.store.ids[row] for row in rows.tolist()]))
-        return self.store.read_rows(rows)
+        """Embeddings, or frames, of at most so many clips, evenly over those that are drawn. Shape (rows, dim)."""
+        ids = self.drawn or self.store.ids
+        chosen = [ids[row] for row in np.linspace(0, len(ids) - 1, min(clips, len(ids))).astype(np.int64)]
+        return np.concatenate(self.store.frames(chosen)) if frames else self.store[chosen]
 
     @torch.no_grad()
     def forward(self, batch: AudioBatch) -> Embeddings:

@@ -39,9 +39,9 @@ class EmbeddingDistillation(Objective):
         loss: Registered name of a loss, or {class_path: NAME, init_args: {...}} for one with options.
         level: "clip" embeddings or "frame" embeddings, paired by time.
         alignment: How frames are paired; see `distill.alignment.Alignment`.
-        targets: "raw" embeddings; "standardised" to mean 0 and variance 1 in each column, by the statistics of the
-            store or, live, of all that was seen; or "whitened", by those of the store. "auto" is raw with one teacher
-            and standardised with several.
+        targets: "raw" embeddings; "standardised" to mean 0 and variance 1 in each column, by the statistics of what
+            is drawn from the store or, live, of all that was seen; or "whitened", by those of the store. "auto" is raw
+            with one teacher and standardised with several.
         augmentation: What is done to the sounds that the student hears in training.
         teacher_hears: "clean": teachers hear clips as they are, and where two are mixed so are their embeddings;
             "same": live teachers hear what the student hears.

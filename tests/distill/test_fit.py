@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 
 import distill
 from distill.data.errors import UserError
+from distill.data.sampling import ClusterOrder
 from distill.data.store import EmbeddingStore
 from distill.job import Job, Stopped
 from distill.runs import Run
@@ -313,6 +315,21 @@ def test_other_ways_of_drawing(
     assert "drawn equally often" in capsys.readouterr().out
     run = Run(tmp_path / "run")
     assert Job(run, run.config).config == run.config
+
+
+def test_targets_are_standardised_by_what_is_drawn(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = sounds(24)
+    embeddings = distill.embed(str(data), str(tmp_path / "store"), teacher="spectral", workers=0).read_all()
+    run, sampling = Run(tmp_path / "run"), {"policy": "cluster", "clusters": 5}
+    teacher = {"class_path": "precomputed", "init_args": {"store": str(tmp_path / "store")}}
+    objective = {"class_path": "embedding", "init_args": {"targets": "standardised"}}
+    fit(data, run.path, teacher=teacher, sampling=sampling, objective=objective, validation=0.0, epochs=1)
+    checkpoint, _ = run.newest_checkpoint()
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    mean = next(tensor for key, tensor in state.items() if key.endswith("normalise.mean"))
+    drawn = ClusterOrder(np.load(run.path / "clusters" / "labels.npy")).indices(0, 0, 24)
+    np.testing.assert_allclose(mean, embeddings[drawn].mean(0), rtol=1e-3, atol=1e-3)
+    assert np.abs(mean.numpy() - embeddings.mean(0)).max() > 0.02
 
 
 @pytest.mark.parametrize(
