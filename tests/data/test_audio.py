@@ -152,6 +152,27 @@ def test_a_window_is_that_part_of_the_whole(tmp_path: Path) -> None:
     assert np.array_equal(part, whole[4000:12000])
 
 
+@pytest.mark.parametrize(("before", "first"), [(0.0, 4000), (0.5, 6000), (1.0, 8000)], ids=["start", "centre", "end"])
+def test_a_part_of_a_window_lies_where_it_is_asked_for(before: float, first: int, tmp_path: Path) -> None:
+    path = wav(tmp_path)
+    whole, _ = read(path)
+    part, _ = read(path, start=0.25, duration=0.5, most=0.25, before=before)
+    assert np.array_equal(part, whole[first : first + 4000])
+
+
+def test_a_window_shorter_than_the_most_is_read_whole(tmp_path: Path) -> None:
+    path = wav(tmp_path)
+    assert len(read(path, start=0.75, most=9.0, before=0.5)[0]) == 4000
+
+
+def test_a_crop_of_a_cut_file_is_found_out_where_it_reads_to_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "cut.wav"
+    path.write_bytes(wav(tmp_path).read_bytes()[:-8000])
+    with pytest.raises(AudioError, match="truncated"):
+        read(path, most=9.0)
+    assert len(read(path, most=0.25)[0]) == 4000
+
+
 def test_a_window_past_the_end_is_cut(tmp_path: Path) -> None:
     assert len(read(wav(tmp_path), start=0.75, duration=9)[0]) == 4000
 
