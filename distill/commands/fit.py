@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -87,7 +88,8 @@ def fit(
         raise UserError("--out RUN is wanted: the folder of the run")
     run = Run(out)
     if resume and student is None:
-        settings = run.config | {"out": out}
+        usual = inspect.signature(fit).parameters
+        settings = run.config | {name: value for name, value in settings.items() if value != usual[name].default}
     _check(settings)
     job = Job(run, settings)
     if resume:

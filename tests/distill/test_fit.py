@@ -147,6 +147,17 @@ def test_resume_passes_over_a_damaged_checkpoint(
     assert all(weights(run.path)[key].equal(value) for key, value in expected.items())
 
 
+def test_what_is_said_beside_resume_is_heard(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = sounds(12)
+    fit(data, tmp_path / "run", epochs=1)
+    distill.fit(out=str(tmp_path / "run"), resume=True, epochs=2)
+    fit(data, tmp_path / "whole", epochs=2)
+    ends = [max((tmp_path / name / "checkpoints").iterdir()).name for name in ("run", "whole")]
+    assert ends[0] == ends[1]
+    with pytest.raises(UserError, match="seed was 0, is 5"):
+        distill.fit(out=str(tmp_path / "run"), resume=True, seed=5)
+
+
 def test_checkpoints_load_as_data_only_and_hold_no_teacher(sounds: Callable[..., Path], tmp_path: Path) -> None:
     fit(sounds(8), tmp_path / "run", teacher=AST, live=True)
     checkpoints = sorted((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
