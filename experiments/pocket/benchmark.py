@@ -43,6 +43,7 @@ from experiments.pocket.render import render
 
 SEEDS = (0, 1, 2)
 RATE, BATCH = 16_000, 64
+EPOCH = 60  # steps; once all of the balanced list, and a part of the long-tailed one
 TEACHER, STUDENT = 40, 12  # channels
 TASKS = {
     "keywords": ("speech_commands_v0.02", "speech_commands_v2"),
@@ -106,7 +107,7 @@ def entries(classes: int) -> list[Entry]:
         Entry("students", "distilled from shuffled targets", steps, "balanced", {**taught, "teacher": "shuffled"}),
     ]
     for policy, options in (("uniform", {}), ("cluster", {"clusters": 50}), ("hierarchical", {})):
-        sampling = {"policy": policy, **options}
+        sampling = {"policy": policy, "draws": EPOCH * BATCH, **options}
         rows.append(Entry("sampling", f"long-tailed, {policy}", few, "long_tailed", {**taught, "sampling": sampling}))
     rows.append(Entry("sampling", "all of the pool, evenly", few, "balanced", taught))
     for loss in ("cosine", "contrastive", "relational"):
@@ -196,10 +197,9 @@ def measure(entry: Entry, seed: int) -> Measured:
             "init_args": {"store": str(_sounds.out / teacher / entry.clips)},
         }
     if entry.steps:
-        epoch = len(read_manifest(_sounds.tables[entry.clips])) // BATCH
         encoder: Encoder = distill.fit(
             data=str(_sounds.tables[entry.clips]), out=str(out), seed=seed, batch_size=BATCH,
-            epochs=max(1, round(entry.steps / epoch)), validation=0.0, overwrite=True,
+            epochs=entry.steps // EPOCH, validation=0.0, overwrite=True,
             optimizer={"learning_rate": rate, "weight_decay": 1e-2},
             engine={"workers": 0, "accelerator": "cpu"}, **settings,
         )  # fmt: skip
