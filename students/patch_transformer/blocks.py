@@ -7,38 +7,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from distill.attention import Attention, FeedForward
 
 EPSILON = 1e-6
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention; official names of its parts."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, tokens: Tensor, inside: Tensor | None) -> Tensor:
-        """(B, N, D); `inside` (B, N) is False at tokens that nobody listens to. Same shape out."""
-        query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mask = None if inside is None else inside[:, None, None, :]
-        return self.proj(F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2))
-
-
-class FeedForward(nn.Module):
-    """Linear, GELU, Linear; official names of its parts."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, D), same shape out."""
-        return self.fc2(F.gelu(self.fc1(tokens)))
 
 
 class _Block(nn.Module):
