@@ -104,6 +104,7 @@ def _run(words: list[str]) -> None:
     options = [_resolve_word(options, place) for place in range(len(options))]
     parser = _parser(command)
     options = _stored_config(command, options) + options
+    options = _usual_components(command, options) + options
     options = _resolve_configs(options, allowed)
     _call(command, parser, options)
 
@@ -214,6 +215,26 @@ def _stored_config(command: str, options: list[str]) -> list[str]:
     wanted = "--resume" in named and named["--resume"].lower() not in ("false", "no", "0")
     config = os.path.join(named.get("--out", ""), "config.yaml")
     return [f"--config={config}"] if command == "fit" and wanted and os.path.isfile(config) else []
+
+
+def _usual_components(command: str, options: list[str]) -> list[str]:
+    """Where options of a component are given and not its name: the usual one, if a file does not name another."""
+    import inspect
+
+    usual = inspect.signature(_function(command)).parameters
+    named = {_component_of(word) for word in options}
+    filed = any(word.partition("=")[0] == "--config" for word in options)
+    begun = []
+    for component in COMPONENTS:
+        own = [word.partition("=")[0] for word in options if word.startswith(f"--{component}.")]
+        if not own or component in named or component not in usual:
+            continue
+        name = usual[component].default
+        if isinstance(name, str) and name:
+            begun.append(f"--{component}={_import_path(component, name)}")
+        elif not filed:
+            raise UserError(f"{own[0]}: of which {component}? --{component} NAME is wanted before it")
+    return begun
 
 
 def _resolve_configs(options: list[str], allowed: set[str]) -> list[str]:

@@ -18,6 +18,7 @@ import distill
 from distill.cli import main
 from distill.commands.listing import teacher_table
 from distill.data.errors import UserError
+from distill.runs import Run
 from tests.conftest import GOLDEN, tone
 from tests.own_parts import TinyConvolution
 from tests.teachers.conftest import Options
@@ -35,6 +36,28 @@ def failure(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, st
         run(*words)
     lines = capsys.readouterr().err.strip().splitlines()
     return int(str(ended.value.code)), lines[-1]
+
+
+def test_options_of_the_usual_objective_need_no_name(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out, other = sounds(8), tmp_path / "run", tmp_path / "other"
+    student = ["--teacher", "spectral", "--student", "tests.own_parts.TinyConvolution"]
+    run("fit", *student, "--objective.loss", "contrastive", "--data", data, "--out", out, "--epochs=1", *QUICK)
+    objective = Run(out).config["objective"]
+    assert (objective["class_path"], objective["init_args"]["loss"]) == ("embedding", "contrastive")
+    (tmp_path / "c.yaml").write_text("objective: {class_path: classification}")
+    words = ["fit", "--config", tmp_path / "c.yaml", *student, "--objective.loss=mse", "--data", data, "--out", other]
+    code, line = failure(capsys, *words)
+    assert (code, "cross_entropy" in line) == (2, True)  # the file's objective was asked, and has other losses
+    run("fit", "--resume", "--out", out, "--epochs=2", "--objective.loss=contrastive", *QUICK)
+    assert Run(out).config["epochs"] == 2
+
+
+@pytest.mark.parametrize("component", ["teacher", "student"])
+def test_options_of_no_component(component: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = failure(capsys, "fit", f"--{component}.width=2", "--data", tmp_path, "--out", tmp_path / "run")
+    assert (code, f"of which {component}?" in line) == (2, True)
 
 
 def test_fit_embed_cluster_and_probe_from_the_command_line(
