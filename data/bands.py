@@ -23,7 +23,7 @@ class BandSums(nn.Module):
         self.bands = filters.shape[1]
         self._spans: list[tuple[slice, slice]] = []
         for number, group in enumerate(filters.split(together, dim=1)):
-            covered = group.sum(1).nonzero().flatten().tolist()
+            covered = group.sum(1).nonzero().flatten().tolist() or [0]  # narrow bands may lie between frequencies
             first, last = covered[0], covered[-1] + 1
             bands = slice(number * together, number * together + group.shape[1])
             self._spans.append((slice(first, last), bands))

@@ -47,6 +47,7 @@ from distill.training import Distiller, KeepAlive, Optimizer, Progress, quiet, t
 
 # What may differ when a run goes on: how long and where, not what is learned from what.
 _MAY_CHANGE = {"epochs", "engine", "out"}
+_STATISTICS_DRAWS = 50_000  # more change no statistic of a teacher that is read from a store
 
 
 class Stopped(UserError):
@@ -163,9 +164,10 @@ class Job:
         rates = [teacher.sample_rate for teacher in teachers.values() if not isinstance(teacher, Precomputed)]
         data = self.data(manifest, max([self.student.sample_rate, *rates]))
         steps = len(data.sampler())
+        drawn = _first_draws(data)
         for teacher in teachers.values():
             if isinstance(teacher, Precomputed):
-                teacher.drawn = _first_draws(data)
+                teacher.drawn = drawn
         objective = self.objective(teachers)
         if objective.needs_clusters:
             objective.clusters = self.clusters(data.train_clips.manifest)
@@ -326,9 +328,9 @@ class Job:
         return student
 
 
-def _first_draws(data: AudioData, most: int = 50_000) -> list[str]:
+def _first_draws(data: AudioData) -> list[str]:
     """Ids of as many draws as there are clips: sounds that are drawn often count often in the statistics of targets."""
-    drawn = data.order.indices(0, 0, min(len(data.train_clips), most))
+    drawn = data.order.indices(0, 0, min(len(data.train_clips), _STATISTICS_DRAWS))
     return [data.train_clips.manifest.rows[row].id for row in drawn]
 
 

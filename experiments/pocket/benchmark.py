@@ -43,7 +43,7 @@ from experiments.pocket.render import render
 
 SEEDS = (0, 1, 2)
 RATE, BATCH = 16_000, 64
-EPOCH = 60  # steps; once all of the balanced list, and a part of the long-tailed one
+EPOCH = 60  # steps, whatever list is drawn from
 TEACHER, STUDENT = 40, 12  # channels
 TASKS = {
     "keywords": ("speech_commands_v0.02", "speech_commands_v2"),
@@ -107,7 +107,7 @@ def entries(classes: int) -> list[Entry]:
         Entry("students", "distilled from shuffled targets", steps, "balanced", {**taught, "teacher": "shuffled"}),
     ]
     for policy, options in (("uniform", {}), ("cluster", {"clusters": 50}), ("hierarchical", {})):
-        sampling = {"policy": policy, "draws": EPOCH * BATCH, **options}
+        sampling = {"policy": policy, **options}
         rows.append(Entry("sampling", f"long-tailed, {policy}", few, "long_tailed", {**taught, "sampling": sampling}))
     rows.append(Entry("sampling", "all of the pool, evenly", few, "balanced", taught))
     for loss in ("cosine", "contrastive", "relational"):
@@ -196,6 +196,7 @@ def measure(entry: Entry, seed: int) -> Measured:
             "class_path": "precomputed",
             "init_args": {"store": str(_sounds.out / teacher / entry.clips)},
         }
+    settings["sampling"] = {"draws": EPOCH * BATCH, **settings.get("sampling", {})}
     if entry.steps:
         encoder: Encoder = distill.fit(
             data=str(_sounds.tables[entry.clips]), out=str(out), seed=seed, batch_size=BATCH,

@@ -68,6 +68,13 @@ FRONT_ENDS = [
 ]
 
 
+def test_bands_that_lie_between_frequencies_are_silent() -> None:
+    mel = LogMel(16_000, window=32, hop=16, bands=128, low=20.0, high=8_000.0, offset=1.0)
+    silent = mel_filters(128, 32, 16_000, 20.0, 8_000.0, slaney=True).sum(0) == 0
+    assert silent[:16].all()  # a whole group of them
+    assert torch.equal(mel(torch.randn(1, 4_000)).abs().amax((0, 2)) == 0, silent)
+
+
 @pytest.mark.parametrize("front_end", FRONT_ENDS, ids=lambda module: type(module).__name__)
 class TestEveryFrontEnd:
     def test_is_exported_with_any_batch_and_length(self, front_end: torch.nn.Module) -> None:

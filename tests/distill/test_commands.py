@@ -47,18 +47,8 @@ def test_options_of_the_usual_objective_need_no_name(
     objective = Run(out).config["objective"]
     assert (objective["class_path"], objective["init_args"]["loss"]) == ("embedding", "contrastive")
     (tmp_path / "c.yaml").write_text("objective: {class_path: classification}")
-    words = [
-        "fit",
-        "--config",
-        tmp_path / "c.yaml",
-        *student[2:],
-        "--objective.loss=mse",
-        "--data",
-        data,
-        "--out",
-        other,
-    ]
-    code, line = failure(capsys, *words)
+    words = ["--config", tmp_path / "c.yaml", *student[2:], "--objective.loss=mse", "--data", data, "--out", other]
+    code, line = failure(capsys, "fit", *words)
     assert (code, "cross_entropy" in line) == (2, True)  # the file's objective was asked, and has other losses
     run("fit", "--resume", "--out", out, "--epochs=2", "--objective.loss=contrastive", *QUICK)
     assert Run(out).config["epochs"] == 2
