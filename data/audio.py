@@ -24,6 +24,7 @@ SAMPLE_RATES = range(2_000, 400_001)  # Hz
 MAX_CHANNELS = 64
 MAX_PEAK = 1e3  # beyond this a float file holds no audio
 MIN_SECONDS = 0.01
+_INT16 = "PCM_16"
 TRUNCATED_BELOW = 0.98  # share of the promised samples that must decode
 _UNKNOWN_LENGTH = 1 << 40  # libsndfile reports 2^63-1 for a FLAC of unknown length
 
@@ -58,6 +59,7 @@ def read(
         with _sound(file) as sound:
             first, expected = _window(sound, start, duration, most, before)
             samples, sample_rate, frames = _decode(sound, first, expected), sound.samplerate, sound.frames
+            whole_numbers = sound.subtype == _INT16
     # libsndfile clamps a cut WAV to what is there and says nothing; the RIFF header still tells.
     if promised_bytes is not None and promised_bytes > actual_bytes and expected == frames:
         raise AudioError("truncated", f"the header promises {promised_bytes} bytes, the file has {actual_bytes}")
@@ -65,7 +67,7 @@ def read(
         raise AudioError("truncated", f"{len(samples)} of {expected} samples decoded")
     if len(samples) < MIN_SECONDS * sample_rate:
         raise AudioError("too_short", f"{len(samples)} samples at {sample_rate} Hz; {MIN_SECONDS} s are needed")
-    peak = np.abs(samples).max()
+    peak = 1.0 if whole_numbers else np.abs(samples).max()
     if not peak <= MAX_PEAK:  # false for NaN too
         raise AudioError("non_finite_audio", f"a sample is {peak}")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
@@ -154,7 +156,7 @@ def _decode(sound: soundfile.SoundFile, first: int, wanted: int) -> NDArray[np.f
 def _blocks(sound: soundfile.SoundFile, wanted: int) -> NDArray[np.float32]:
     """Read in blocks of a minute, so that a header that lies about hours allocates nothing."""
     blocks: list[NDArray[np.float32]] = []
-    kind = "int16" if sound.subtype == "PCM_16" else "float32"  # libsndfile's own conversion takes four times as long
+    kind = "int16" if sound.subtype == _INT16 else "float32"  # libsndfile's own conversion takes four times as long
     while wanted > 0:
         block = sound.read(min(wanted, 60 * sound.samplerate), dtype=kind, always_2d=True)
         if len(block) == 0:

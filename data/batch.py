@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from distill.data.resample import resample
+from distill.data.resample import resample, resampled_length
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,33 @@ class Embeddings(NamedTuple):
         return cls(clip, clip.unsqueeze(1), times, mask, clip.new_zeros(len(clip), 0))
 
 
-def collate(clips: Sequence[tuple[str, Tensor, Tensor]], sample_rate: int) -> AudioBatch:
-    """Pad (id, waveform (samples,), labels (classes,)) into one batch at `sample_rate` Hz."""
-    ids, waveforms, labels = zip(*clips, strict=True)
+class Clip(NamedTuple):
+    """A decoded clip, on its way into a batch.
+
+    Args:
+        id: Its name.
+        samples: Float32. Shape (samples,).
+        sample_rate: Its own, in Hz.
+        labels: Shape (classes,).
+    """
+
+    id: str
+    samples: Tensor
+    sample_rate: int
+    labels: Tensor
+
+
+def collate(clips: Sequence[Clip], sample_rate: int) -> AudioBatch:
+    """Resample clips to `sample_rate` Hz, each into its row of one padded batch."""
+    lengths = [resampled_length(len(clip.samples), clip.sample_rate, sample_rate) for clip in clips]
+    waveform = torch.empty(len(clips), max(lengths))
+    for clip, row, length in zip(clips, waveform, lengths, strict=True):
+        resample(clip.samples, clip.sample_rate, sample_rate, into=row[:length])
+        row[length:] = 0
     return AudioBatch(
-        waveform=torch.nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True),
-        lengths=torch.tensor([len(waveform) for waveform in waveforms]),
+        waveform=waveform,
+        lengths=torch.tensor(lengths),
         sample_rate=sample_rate,
-        ids=ids,
-        labels=torch.stack(list(labels)),
+        ids=tuple(clip.id for clip in clips),
+        labels=torch.stack([clip.labels for clip in clips]),
     )

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from distill.data.audio import CHANNEL_POLICY, read
-from distill.data.batch import AudioBatch, collate
+from distill.data.batch import AudioBatch, Clip, collate
 from distill.data.errors import AudioError
 from distill.data.manifest import Manifest, Row
-from distill.data.resample import RESAMPLER, resample
+from distill.data.resample import RESAMPLER
 from distill.data.sampling import Draws
 from distill.data.store import SetAside
 
@@ -73,20 +73,20 @@ class ClipDataset(Dataset[Loaded]):
         """What a loader calls: decode the clips of one batch; broken ones are set aside."""
         clips, aside = [], []
         for row, draw in zip(batch.rows, batch.draws, strict=True):
-            clip = self.manifest.rows[row]
+            named = self.manifest.rows[row]
             try:
-                clips.append((clip.id, self.waveform(clip, draw), self.labels(clip)))
+                clips.append(self.clip(named, draw))
             except AudioError as error:
-                aside.append(SetAside(clip.id, error.reason, error.detail))
+                aside.append(SetAside(named.id, error.reason, error.detail))
         return Loaded(collate(clips, self.sample_rate) if clips else None, tuple(aside))
 
     def __getitem__(self, row: int) -> Loaded:
         return self.__getitems__(Draws([row], [0]))
 
-    def waveform(self, clip: Row, draw: int = 0) -> Tensor:
-        """Samples (samples,) of one clip, cropped and resampled. Raises AudioError."""
-        samples, sample_rate = read(clip.path, clip.start, clip.duration, self.crop.seconds or None, self._before(draw))
-        return resample(torch.from_numpy(samples), sample_rate, self.sample_rate)
+    def clip(self, row: Row, draw: int = 0) -> Clip:
+        """One clip, cropped, at its own rate. Raises AudioError."""
+        samples, sample_rate = read(row.path, row.start, row.duration, self.crop.seconds or None, self._before(draw))
+        return Clip(row.id, torch.from_numpy(samples), sample_rate, self.labels(row))
 
     def labels(self, clip: Row) -> Tensor:
         """Multi-hot labels (classes,) of one clip; NaN where it is not known whether it has the label."""

@@ -14,17 +14,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.data.memory import may_reuse_memory
+
 RESAMPLER = "torchaudio sinc_interp_hann width 6 rolloff 0.99"  # part of every fingerprint
 _WIDTH, _ROLLOFF = 6, 0.99  # zero crossings on each side, and the cut-off as a share of the lower Nyquist frequency
-_TOGETHER = 64  # output samples of a matrix product, about
+_TOGETHER = 32  # output samples of a matrix product, about
 
 
-def resample(waveform: Tensor, source: int, target: int) -> Tensor:
-    """Resample (..., samples) from `source` to `target` Hz; a clip of n samples gets `resampled_length(n)`."""
+def resample(waveform: Tensor, source: int, target: int, into: Tensor | None = None) -> Tensor:
+    """Resample (..., samples) from `source` to `target` Hz; a clip of n samples gets `resampled_length(n)`.
+
+    Args:
+        waveform: Samples.
+        source: Their rate, in Hz.
+        target: The rate that is wanted, in Hz.
+        into: Where the result of one clip on a CPU goes (samples,); new memory unless given.
+    """
     if source == target:
-        return waveform
+        return waveform if into is None else into.copy_(waveform)
     resampler: Resampler = _resampler(source, target, waveform.device)
-    return resampler(waveform)
+    return resampler(waveform) if into is None else resampler.write(waveform, into)
 
 
 def resampled_length(samples: int, source: int, target: int) -> int:
@@ -57,14 +66,40 @@ class Resampler(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(..., samples) -> (..., samples at the target rate)."""
-        samples = waveform.shape[-1]
-        length = resampled_length(samples, self.source, self.target)
+        length = resampled_length(waveform.shape[-1], self.source, self.target)
+        if not may_reuse_memory(waveform):
+            windows = self._windows(waveform, length)
+            parts = [windows[..., heard] @ taps for heard, _, taps in self._groups()]
+            return torch.cat(parts, -1).flatten(-2)[..., :length]
+        result = waveform.new_empty(*waveform.shape[:-1], length)
+        for clip, into in zip(waveform.reshape(-1, waveform.shape[-1]), result.view(-1, length), strict=True):
+            self.write(clip, into)
+        return result
+
+    def write(self, clip: Tensor, into: Tensor) -> Tensor:
+        """Resample one clip (samples,) where it is wanted (samples at the target rate,), without a copy on the way."""
+        windows = self._windows(clip, len(into))
+        whole = len(into) // self.block
+        blocks = into[: whole * self.block].view(whole, self.block)
+        last = into.new_empty(len(windows) - whole, self.block)  # which stands out over the end
+        for heard, outputs, taps in self._groups():
+            torch.mm(windows[:whole, heard], taps, out=blocks[:, outputs])
+            torch.mm(windows[whole:, heard], taps, out=last[:, outputs])
+        into[whole * self.block :] = last.flatten()[: len(into) - whole * self.block]
+        return into
+
+    def _windows(self, waveform: Tensor, length: int) -> Tensor:
+        """The input samples that each block of the output hears. Shape (..., blocks, window)."""
         blocks = -(-length // self.block)
-        after = blocks * self.step + self.window - self.before - samples
-        windows = F.pad(waveform, (self.before, after)).unfold(-1, self.window, self.step)[..., :blocks, :]
-        groups = enumerate(self.heard)
-        parts = [windows[..., heard] @ getattr(self, f"group{number}") for number, heard in groups]
-        return torch.cat(parts, -1).flatten(-2)[..., :length]
+        after = blocks * self.step + self.window - self.before - waveform.shape[-1]
+        return F.pad(waveform, (self.before, after)).unfold(-1, self.window, self.step)[..., :blocks, :]
+
+    def _groups(self) -> list[tuple[slice, slice, Tensor]]:
+        """What each group of outputs hears of a window, its place in a block, and its taps."""
+        return [
+            (heard, slice(number * _TOGETHER, (number + 1) * _TOGETHER), getattr(self, f"group{number}"))
+            for number, heard in enumerate(self.heard)
+        ]
 
     def _taps(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """What each input sample adds to each output sample, both counted from the begin of a block."""
