@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+_WORTH_ONE_PRODUCT = 2_300  # weights of neighbouring groups, about: the call of a product costs as much as they do
 _PIECE = 1 << 19  # numbers that are transformed at a time; with their spectrum they still fit a processor's cache
 
 
@@ -15,40 +16,89 @@ class BandSums(nn.Module):
 
     Args:
         filters: Weight of each frequency in each band. Shape (frequencies, bands).
-        together: Bands in a group.
     """
 
-    def __init__(self, filters: Tensor, together: int = 16) -> None:
+    def __init__(self, filters: Tensor) -> None:
         super().__init__()
         self.bands = filters.shape[1]
         self._spans: list[tuple[slice, slice]] = []
-        for number, group in enumerate(filters.split(together, dim=1)):
-            covered = group.sum(1).nonzero().flatten().tolist() or [0]  # narrow bands may lie between frequencies
-            first, last = covered[0], covered[-1] + 1
-            bands = slice(number * together, number * together + group.shape[1])
-            self._spans.append((slice(first, last), bands))
-            self.register_buffer(f"group{number}", group[first:last].contiguous(), persistent=False)
+        for bands in _groups(filters):
+            covered = _covered(filters[:, bands])
+            self._spans.append((covered, bands))
+            self.register_buffer(f"group{bands.start}", filters[covered, bands].contiguous(), persistent=False)
 
     def forward(self, power: Tensor) -> Tensor:
         """Power of each frequency (..., frequencies) -> energies (..., bands)."""
-        return torch.cat([power[..., covered] @ weights for covered, _, weights in self._groups()], dim=-1)
+        return torch.cat([power[..., covered] @ weights for covered, _, weights in self._weighted()], dim=-1)
 
-    def into(self, power: Tensor, energies: Tensor) -> None:
-        """The same for (time, frequencies), written to (time, bands)."""
-        for covered, bands, weights in self._groups():
-            torch.mm(power[:, covered], weights, out=energies[:, bands])
+    def products(self, power: Tensor, energies: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """The matrix products that make energies (time, bands) of power (time, frequencies): left, right, and result.
 
-    def _groups(self) -> list[tuple[slice, slice, Tensor]]:
-        return [(*span, getattr(self, f"group{number}")) for number, span in enumerate(self._spans)]
+        They are views, so that memory which is filled again and again is divided once.
+        """
+        return [(power[:, covered], weights, energies[:, bands]) for covered, bands, weights in self._weighted()]
+
+    def _weighted(self) -> list[tuple[slice, slice, Tensor]]:
+        return [(covered, bands, getattr(self, f"group{bands.start}")) for covered, bands in self._spans]
 
 
-def may_reuse_memory(waveform: Tensor) -> bool:
-    """Whether `energies_in_cache` serves: it does not on a device, in a graph or where a gradient is wanted."""
-    return waveform.device.type == "cpu" and not torch.compiler.is_compiling() and not waveform.requires_grad
+def _covered(filters: Tensor) -> slice:
+    """The frequencies that any of some bands (frequencies, bands) weighs; the first where there is none."""
+    covered = filters.sum(1).nonzero().flatten().tolist() or [0]  # narrow bands may lie between frequencies
+    return slice(covered[0], covered[-1] + 1)
+
+
+def _groups(filters: Tensor) -> list[slice]:
+    """Sixteen bands at a time, or thirty-two where they are so narrow that one product costs less than two."""
+    groups: list[slice] = []
+    for first in range(0, filters.shape[1], 16):
+        both = slice(groups[-1].start if groups else 0, min(first + 16, filters.shape[1]))
+        covered = _covered(filters[:, both])
+        cheap = (covered.stop - covered.start) * (both.stop - both.start) <= _WORTH_ONE_PRODUCT
+        if groups and both.stop - both.start <= 32 and cheap:
+            groups[-1] = both
+        else:
+            groups.append(slice(first, both.stop))
+    return groups
+
+
+class Room:
+    """Memory in which one piece after another is transformed, as views for pieces of one shape.
+
+    Args:
+        shared: The memory of all shapes: samples, points, power and energies of each frame.
+        shape: Clips and frames of a piece.
+        place: Points of the transform that are not 0.
+        sums: The bands.
+
+    Attributes:
+        scratch: For use on the way. Shape (clips, time, samples).
+        weighed: What is to be transformed (clips, time, points of `place`).
+    """
+
+    def __init__(self, shared: Sequence[Tensor], shape: tuple[int, int], place: slice, sums: BandSums) -> None:
+        samples, self.points, self.power, energies = (memory[: shape[0] * shape[1]] for memory in shared)
+        self.scratch, self.energies = samples.view(*shape, -1), energies.view(*shape, -1)
+        self.weighed = self.points.view(*shape, -1)[..., place]
+        self._products = sums.products(self.power, energies)
+
+    def transform(self) -> Tensor:
+        """Energies (clips, time, bands) of what is weighed, to be copied before the next piece."""
+        # Not `out=`: torch would make the spectrum elsewhere and copy it.
+        real, imaginary = torch.view_as_real(torch.fft.rfft(self.points)).square_().unbind(2)
+        torch.add(real, imaginary, out=self.power)
+        for covered, weights, bands in self._products:
+            torch.mm(covered, weights, out=bands)
+        return self.energies
 
 
 def energies_in_cache(
-    frames: Tensor, prepare: Callable[[Tensor, Tensor, Tensor], None], points: int, sums: BandSums
+    frames: Tensor,
+    weigh: Callable[[Tensor, Room], None],
+    place: slice,
+    points: int,
+    sums: BandSums,
+    energies: Tensor | None = None,
 ) -> Tensor:
     """Energies of bands of frames. Shape (batch, time, bands).
 
@@ -57,23 +107,26 @@ def energies_in_cache(
 
     Args:
         frames: Overlapping views of samples. Shape (batch, time, samples).
-        prepare: Writes what is to be transformed, given a piece of frames (clips, time, samples), where it goes
-            (clips, time, points), which holds zeros or an earlier piece's, and memory to use meanwhile
-            (clips, time, points + 2).
+        weigh: Fills the `weighed` of a room from a piece of frames (clips, time, samples).
+        place: Points of the transform that it fills; the others are 0.
         points: Of the transform.
         sums: The bands.
+        energies: Where the result goes (batch, time, bands); new memory unless given.
     """
-    clips, time = frames.shape[:2]
-    energies, piece = frames.new_empty(clips, time, sums.bands), _PIECE // points
-    transformed = frames.new_zeros(min(piece, clips * time), points)
-    spectrum = torch.empty(len(transformed), points // 2 + 1, dtype=torch.complex64)
-    squares, power = torch.view_as_real(spectrum), torch.empty(spectrum.shape)
+    clips, time, samples = frames.shape
+    if energies is None:
+        energies = frames.new_empty(clips, time, sums.bands)
+    piece = _PIECE // points
+    most = min(piece, clips * time)
+    shared = [frames.new_empty(most, columns) for columns in (samples, points, points // 2 + 1, sums.bands)]
+    shared[1][:, : place.start] = 0
+    shared[1][:, place.stop :] = 0
+    rooms: dict[tuple[int, int], Room] = {}
     together = max(1, piece // time)
     for some, theirs in zip(frames.split(together), energies.split(together), strict=True):
         for part, into in zip(some.split(piece, 1), theirs.split(piece, 1), strict=True):
-            shape, rows = part.shape[:2], part.shape[:2].numel()
-            prepare(part, transformed[:rows].view(*shape, -1), squares[:rows].view(*shape, -1))
-            torch.fft.rfft(transformed[:rows], out=spectrum[:rows])
-            real, imaginary = squares[:rows].square_().unbind(2)
-            sums.into(torch.add(real, imaginary, out=power[:rows]), into.flatten(0, 1))
+            shape = (part.shape[0], part.shape[1])
+            room = rooms[shape] = rooms.get(shape) or Room(shared, shape, place, sums)
+            weigh(part, room)
+            into.copy_(room.transform())
     return energies

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.bands import BandSums, energies_in_cache, may_reuse_memory
+from distill.data.bands import BandSums, Room, energies_in_cache
+from distill.data.batch import AudioBatch
+from distill.data.memory import may_reuse_memory
 
 _KALDI_POINTS = 512  # of the transform of a frame
 
@@ -78,13 +80,13 @@ class MelEnergies(PowerSpectrum):
         if not may_reuse_memory(waveform):
             return self.of_power(self.power(waveform))
         before = (self.points - self.window) // 2
+        place = slice(before, before + self.window)
 
-        def windowed(frames: Tensor, transformed: Tensor, scratch: Tensor) -> None:
-            place = slice(before, before + self.window)
-            torch.mul(frames[..., place], self.window_function, out=transformed[..., place])
+        def windowed(frames: Tensor, room: Room) -> None:
+            torch.mul(frames[..., place], self.window_function, out=room.weighed)
 
         frames = self.padded(waveform).unfold(1, self.points, self.hop)
-        return energies_in_cache(frames, windowed, self.points, self.sums).transpose(1, 2)
+        return energies_in_cache(frames, windowed, place, self.points, self.sums).transpose(1, 2)
 
     def of_power(self, power: Tensor) -> Tensor:
         """Power (batch, points // 2 + 1, time) -> energies (batch, bands, time)."""
@@ -182,6 +184,9 @@ class KaldiFbank(nn.Module):
     Args:
         bands: Number of mel bands.
         window: "hanning" (AST, SSAST) or "povey" (BEATs).
+        full_scale: What samples of 1 count as: 1, or 32768 as in Kaldi itself (BEATs).
+        mean: Subtracted from the logarithm.
+        scale: By which the difference is divided.
     """
 
     sample_rate = 16_000
@@ -189,40 +194,71 @@ class KaldiFbank(nn.Module):
     hop = 160
     window_function: Tensor
 
-    def __init__(self, bands: int = 128, window: str = "hanning") -> None:
+    def __init__(
+        self, bands: int = 128, window: str = "hanning", full_scale: float = 1.0, mean: float = 0.0, scale: float = 1.0
+    ) -> None:
         super().__init__()
         hann = torch.hann_window(self.window_samples, periodic=False)
-        self.register_buffer("window_function", hann if window == "hanning" else hann**0.85, persistent=False)
+        weights = (hann if window == "hanning" else hann**0.85) * full_scale
+        # The first sample of a frame has no predecessor, and the window is zero there.
+        self.register_buffer("window_function", weights[1:], persistent=False)
         self.sums = BandSums(_kaldi_filters(bands, points=_KALDI_POINTS))
+        self.mean, self.scale = mean, scale
 
     def frames(self, samples: Tensor) -> Tensor:
         """How many frames lie inside clips of so many samples, int64; at least one."""
         return ((samples - self.window_samples) // self.hop + 1).clamp(min=1)
 
+    def samples(self, frames: int) -> int:
+        """Samples of a clip of so many frames."""
+        return (frames - 1) * self.hop + self.window_samples
+
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, samples) -> (batch, time, bands); a clip shorter than a window is zero-padded to one."""
+        return self._normalised(waveform)
+
+    def of_length(self, batch: AudioBatch, frames: int, normalised_zeros: bool = True) -> Tensor:
+        """The first `frames` frames of each clip, and zeros where it has fewer. Shape (batch, frames, bands).
+
+        Args:
+            batch: Clips at 16 kHz.
+            frames: How many.
+            normalised_zeros: Whether the zeros are normalised like the logarithms, or stand beside normalised ones.
+        """
+        zero = -self.mean / self.scale if normalised_zeros else 0.0
+        waveform, valid = batch.waveform[:, : self.samples(frames)], self.frames(batch.lengths)
+        time = int(self.frames(torch.tensor(waveform.shape[1])))
+        fbank = waveform.new_empty(len(batch), frames, self.sums.bands, dtype=torch.float32)
+        self._normalised(waveform, fbank[:, :time])
+        fbank[:, time:] = zero
+        if bool((valid < time).any()):
+            fbank.masked_fill_(~frame_mask(valid, frames).unsqueeze(2), zero)
+        return fbank
+
+    def _normalised(self, waveform: Tensor, into: Tensor | None = None) -> Tensor:
+        """Fbank (batch, time, bands) of (batch, samples), in new memory unless it is given."""
         with torch.autocast(waveform.device.type, enabled=False):
-            waveform = _at_least(waveform.float(), self.window_samples)
-            frames = waveform.unfold(1, self.window_samples, self.hop)
+            frames = _at_least(waveform.float(), self.window_samples).unfold(1, self.window_samples, self.hop)
             if may_reuse_memory(frames):
-                energies = energies_in_cache(frames, self._emphasised, _KALDI_POINTS, self.sums)
+                place = slice(1, self.window_samples)
+                energies = energies_in_cache(frames, self._emphasised, place, _KALDI_POINTS, self.sums, into)
             else:
-                energies = self._energies(frames)
-            return energies.clamp_(min=torch.finfo(torch.float32).eps).log_()
+                energies = self._energies(frames) if into is None else into.copy_(self._energies(frames))
+            fbank = energies.clamp_(min=torch.finfo(torch.float32).eps).log_()
+            return fbank if (self.mean, self.scale) == (0, 1) else fbank.sub_(self.mean).div_(self.scale)
 
     def _energies(self, frames: Tensor) -> Tensor:
         """Windows of samples (..., 400) -> (..., bands)."""
         frames = frames - frames.mean(-1, keepdim=True)
-        # The first sample of a frame has no predecessor, and the window is zero there.
-        emphasised = (frames[..., 1:] - 0.97 * frames[..., :-1]).mul_(self.window_function[1:])
+        emphasised = (frames[..., 1:] - 0.97 * frames[..., :-1]).mul_(self.window_function)
         spectrum = torch.fft.rfft(F.pad(emphasised, (1, _KALDI_POINTS - self.window_samples)))
         return self.sums(spectrum.real.square() + spectrum.imag.square())
 
-    def _emphasised(self, frames: Tensor, transformed: Tensor, scratch: Tensor) -> None:
+    def _emphasised(self, frames: Tensor, room: Room) -> None:
         """The first half of `_energies`, in the same order of roundings."""
-        centred = torch.sub(frames, frames.mean(-1, keepdim=True), out=scratch[..., : self.window_samples])
-        result = torch.mul(centred[..., :-1], 0.97, out=transformed[..., 1 : self.window_samples])
-        torch.sub(centred[..., 1:], result, out=result).mul_(self.window_function[1:])
+        centred = torch.sub(frames, frames.mean(-1, keepdim=True), out=room.scratch)
+        torch.mul(centred[..., :-1], 0.97, out=room.weighed)
+        torch.sub(centred[..., 1:], room.weighed, out=room.weighed).mul_(self.window_function)
 
 
 def _at_least(waveform: Tensor, samples: int) -> Tensor:

@@ -52,14 +52,13 @@ class AST(Teacher):
             optional=["classifier"],
         )
         self._config, self.provenance = loaded.config, loaded.provenance
-        self._samples = (loaded.config.max_length - 1) * KaldiFbank.hop + KaldiFbank.window_samples
-        self.limit_windows(self._samples / self.sample_rate)
         if loaded.missing:
             loaded.model.classifier = None  # a random head would give random logits
         extractor = loaded.extractor or ASTFeatureExtractor()  # the published statistics of AudioSet
-        self.fbank = KaldiFbank(loaded.config.num_mel_bins, "hanning")
+        mean, deviation = float(extractor.mean), float(extractor.std)
+        self.fbank = KaldiFbank(loaded.config.num_mel_bins, "hanning", mean=mean, scale=2 * deviation)
+        self.limit_windows(self.fbank.samples(loaded.config.max_length) / self.sample_rate)
         self.model = loaded.model
-        self._mean, self._std = float(extractor.mean), float(extractor.std)
         if self.model.classifier is not None:
             self.labels, self._columns = audioset.in_mid_order(_labels(loaded.config.id2label))
 
@@ -92,12 +91,7 @@ class AST(Teacher):
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
         """Normalised fbank of the fixed length that the network wants. Shape (batch, max_length, bands)."""
-        length = self._config.max_length
-        fbank = self.fbank(batch.waveform[:, : self._samples])
-        outside = ~frame_mask(self.fbank.frames(batch.lengths), fbank.shape[1])
-        fbank = fbank.masked_fill(outside.unsqueeze(2), 0.0)
-        fbank = torch.nn.functional.pad(fbank, (0, 0, 0, length - fbank.shape[1]))
-        return (fbank - self._mean) / (2 * self._std)
+        return self.fbank.of_length(batch, self._config.max_length)
 
 
 def _labels(names: dict[int, str]) -> list[str]:

@@ -71,11 +71,10 @@ class SSAST(Teacher):
         where = f"--teacher.checkpoint {checkpoint}"
         state = _official(read_state_dict(checkpoint, "--teacher.checkpoint"), kind, where)
         self.frames, self.padding, self.pooling = frames, padding, pooling
-        self._samples = (frames - 1) * KaldiFbank.hop + KaldiFbank.window_samples
-        self.limit_windows(self._samples / self.sample_rate)
+        self.fbank = KaldiFbank(128, "hanning", mean=_MEAN, scale=2 * _STD)
+        self.limit_windows(self.fbank.samples(frames) / self.sample_rate)
         model = Network(state, frames, (frequency_stride, stride), heads)
         dropped = load_weights(model, state | {"v.pos_embed": model.positions_of(state)}, where)
-        self.fbank = KaldiFbank(128, "hanning")
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
         if model.mlp_head is not None:
@@ -97,12 +96,7 @@ class SSAST(Teacher):
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
         """Normalised fbank of the length that the network sees. Shape (batch, frames, 128)."""
-        fbank = self.fbank(batch.waveform[:, : self._samples])
-        inside = frame_mask(self.fbank.frames(batch.lengths), fbank.shape[1]).unsqueeze(2)
-        spare = (0, 0, 0, self.frames - fbank.shape[1])
-        if self.padding == "before":
-            return (F.pad(fbank.masked_fill(~inside, 0.0), spare) - _MEAN) / (2 * _STD)
-        return F.pad(((fbank - _MEAN) / (2 * _STD)).masked_fill(~inside, 0.0), spare)
+        return self.fbank.of_length(batch, self.frames, normalised_zeros=self.padding == "before")
 
 
 class Network(nn.Module):
