@@ -61,7 +61,7 @@ class BEATs(Teacher):
         state = _folded(state)
         model = Network(state, (extras.get("cfg") or {}).get("max_distance", 800))
         dropped = load_weights(model, state, where)
-        self.fbank = KaldiFbank(128, "povey")
+        self.fbank = KaldiFbank(128, "povey", full_scale=2.0**15, mean=_MEAN, scale=2 * _STD)
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
         if model.predictor is not None:
@@ -90,8 +90,8 @@ class BEATs(Teacher):
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
         """Normalised fbank; a clip shorter than a patch is zero-padded to one. Shape (batch, time, 128)."""
-        waveform = F.pad(batch.waveform, (0, max(0, _SHORTEST - batch.waveform.shape[1])))
-        return (self.fbank(waveform * 2**15) - _MEAN) / (2 * _STD)
+        short = _SHORTEST - batch.waveform.shape[1]
+        return self.fbank(F.pad(batch.waveform, (0, short)) if short > 0 else batch.waveform)
 
 
 def official_token_mask(batch: AudioBatch, frames: Tensor) -> Tensor:
@@ -129,12 +129,13 @@ class Network(nn.Module):
         hidden, dim = state["encoder.layers.0.fc1.weight"].shape
         heads = state["encoder.layers.0.self_attn.grep_a"].shape[1]
         buckets = state["encoder.relative_attention_bias.weight"].shape[0]
+        _, within, kernel = state["encoder.pos_conv.0.weight"].shape
         depth = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("encoder.layers."))
         self.patch_embedding = nn.Conv2d(1, patch_dim, _PATCH, _PATCH, bias="patch_embedding.bias" in state)
         self.layer_norm = nn.LayerNorm(patch_dim)
         self.post_extract_proj = nn.Linear(patch_dim, dim) if "post_extract_proj.weight" in state else nn.Identity()
         self.encoder = Encoder(
-            _positions(dim, state["encoder.pos_conv.0.weight"]),
+            Positions(dim, kernel, dim // within),
             [Block(dim, heads, hidden, depth) for _ in range(depth)],
             nn.Embedding(buckets, heads),
             max_distance,
@@ -155,7 +156,7 @@ class Network(nn.Module):
 class Encoder(nn.Module):
     """Positions from a convolution, then blocks that share one table of relative positions."""
 
-    def __init__(self, positions: nn.Conv1d, layers: list[Block], table: nn.Embedding, max_distance: int) -> None:
+    def __init__(self, positions: Positions, layers: list[Block], table: nn.Embedding, max_distance: int) -> None:
         super().__init__()
         self.pos_conv = nn.ModuleList([positions])
         self.layer_norm = nn.LayerNorm(positions.in_channels)
@@ -166,8 +167,7 @@ class Encoder(nn.Module):
     def forward(self, tokens: Tensor, inside: Tensor) -> Tensor:
         """Features of tokens (batch, tokens, dim), of which only those `inside` (batch, tokens) are heard."""
         tokens = tokens * inside.unsqueeze(2)
-        positions = self.pos_conv[0](tokens.transpose(1, 2))[..., : tokens.shape[1]]
-        tokens = self.layer_norm(tokens + F.gelu(positions).transpose(1, 2))
+        tokens = self.layer_norm(tokens + F.gelu(self.pos_conv[0](tokens)))
         bias = self.bias(tokens.shape[1])
         unheard = None if bool(inside.all()) else ~inside[:, None, None, :]
         # One for all layers: to ask the system for so much memory again in each would cost more than to fill it.
@@ -241,9 +241,40 @@ def relative_bucket(distance: Tensor, buckets: int, max_distance: int) -> Tensor
     return half * (distance > 0) + torch.where(size < near, size, far.long().clamp(max=half - 1))
 
 
-def _positions(dim: int, weight: Tensor) -> nn.Conv1d:
-    """Grouped convolution over time that makes positions. Its last output is not used, as the kernel is even."""
-    return nn.Conv1d(dim, dim, weight.shape[2], padding=weight.shape[2] // 2, groups=dim // weight.shape[1])
+class Positions(nn.Conv1d):
+    """Grouped convolution over time that makes positions of tokens; beyond the clip it hears zeros.
+
+    Args:
+        dim: Width of the tokens.
+        kernel: Tokens that an output hears; even, with half of them before.
+        groups: Of channels.
+    """
+
+    def __init__(self, dim: int, kernel: int, groups: int) -> None:
+        super().__init__(dim, dim, kernel, padding=kernel // 2, groups=groups)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, tokens, dim), same shape out."""
+        plain = torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or tokens.dtype != torch.float32
+        if tokens.device.type == "cpu" and not plain:
+            return self.by_transform(tokens)
+        return super().forward(tokens.transpose(1, 2))[..., : tokens.shape[1]].transpose(1, 2)
+
+    def by_transform(self, tokens: Tensor) -> Tensor:
+        """The same by overlapping Fourier transforms, for a CPU: a kernel of 128 is a thirtieth of the arithmetic."""
+        (clips, length, dim), (kernel,) = tokens.shape, self.kernel_size
+        points, within = 2 * kernel, dim // self.groups
+        hop = points - kernel + 1  # outputs of a transform that no wrapped sum spoils
+        blocks = -(-length // hop)
+        padded = F.pad(tokens, (0, 0, kernel // 2, blocks * hop - length + kernel - 1 - kernel // 2))
+        spectra = torch.fft.rfft(padded.unfold(1, points, hop))  # (clips, blocks, dim, frequencies)
+        rows = spectra.view(clips * blocks, self.groups, within, -1).permute(3, 1, 0, 2)
+        weights = torch.fft.rfft(self.weight.flip(2), points).view(self.groups, within, within, -1).permute(3, 0, 2, 1)
+        products = rows @ weights  # (frequencies, groups, clips * blocks, within)
+        outputs = torch.fft.irfft(products.permute(2, 1, 3, 0), points)[..., kernel - 1 :]
+        assert self.bias is not None
+        outputs = outputs.reshape(clips, blocks, dim, hop).transpose(2, 3).flatten(1, 2)
+        return outputs[:, :length] + self.bias
 
 
 def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
