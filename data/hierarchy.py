@@ -17,6 +17,7 @@ from distill.data.clusters import cluster
 from distill.data.errors import UserError
 
 _NEAREST = 5  # points of a cluster that stand for it when it is resampled
+_AT_ONCE = 4096  # rows whose products with 64-bit factors are held in memory
 _ITERATIONS = 10  # of k-means; it soon begins anew from resampled points, and more of them changed no share
 
 
@@ -98,22 +99,38 @@ def hierarchical_weights(
 
     A tree's few clusters at the top fall differently with each seed, and with them the share of every kind of sound;
     the mean of several is steady, and draws more different clips. Columns are standardised first: those with the
-    largest numbers would decide alone.
+    largest numbers would decide alone. A clip that is listed several times counts once, and its copies share its draws.
 
     Args:
         embeddings: Shape (clips, dim).
-        levels: Clusters of each level, the finest first; none chooses by the number of clips.
+        levels: Clusters of each level, the finest first; none chooses by the number of different clips.
         seed: Of k-means.
         trees: How many hierarchies; 0 is thirty for up to 3,333 clips, and fewer for more, of which each costs more.
 
     Raises:
         UserError: levels that do not fall, more clusters than clips, or embeddings that are not finite.
     """
-    columns = (embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-6)
-    levels = levels or default_levels(len(embeddings))
-    trees = trees or max(1, min(30, 100_000 // len(embeddings)))
+    rows, which = _different(embeddings)
+    columns = (embeddings[rows] - embeddings[rows].mean(0)) / (embeddings[rows].std(0) + 1e-6)
+    levels = levels or default_levels(len(columns))
+    trees = trees or max(1, min(30, 100_000 // len(columns)))
     grown = (hierarchy(columns, levels, seed=seed + 100 * tree) for tree in range(trees))
-    return np.mean([hierarchy_weights(tree) for tree in grown], axis=0)
+    weights: NDArray[np.float64] = np.mean([hierarchy_weights(tree) for tree in grown], axis=0)
+    return (weights / np.bincount(which))[which]
+
+
+def _different(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of (clips, dim) in which an embedding comes for the first time, and for each clip which of them it has.
+
+    Told apart by a hash of 64 bits.
+    """
+    factors = np.random.default_rng(0).integers(1 << 63, size=embeddings.shape[1], dtype=np.uint64)
+    bits = np.ascontiguousarray(embeddings, dtype=np.float32).view(np.uint32)
+    parts = np.array_split(bits, 1 + len(bits) // _AT_ONCE)
+    keys = np.concatenate([(part * factors).sum(1, dtype=np.uint64) for part in parts])
+    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    order = first.argsort()
+    return first[order], order.argsort()[which]
 
 
 def effective_number(weights: NDArray[np.float64]) -> float:

@@ -39,7 +39,7 @@ from distill.evaluation.scoring import labels_of, score_embeddings
 from distill.memory import keep_freed_memory
 from experiments.benchmarks.measure import write_section
 from experiments.pocket.networks import MelStatistics, PocketNetwork
-from experiments.pocket.render import render
+from experiments.pocket.render import check_tools, render
 
 SEEDS = (0, 1, 2)
 RATE, BATCH = 16_000, 64
@@ -104,7 +104,7 @@ def entries(classes: int) -> list[Entry]:
             {"student": network(STUDENT, classes), "objective": "classification"},
         ),
         Entry("students", "untrained", 0, "balanced", {"student": student}),
-        Entry("students", "distilled from shuffled targets", steps, "balanced", {**taught, "teacher": "shuffled"}),
+        Entry("students", "distilled from shuffled targets", few, "balanced", {**taught, "teacher": "shuffled"}),
     ]
     for policy, options in (("uniform", {}), ("cluster", {"clusters": 50}), ("hierarchical", {})):
         sampling = {"policy": policy, **options}
@@ -217,17 +217,27 @@ def measure(entry: Entry, seed: int) -> Measured:
 
 def stores(sounds: Sounds, teacher: Encoder) -> None:
     """The teacher's embeddings of every list, and those of the whole pool in a wrong order."""
-    for name, table in sounds.tables.items():
-        folder = sounds.out / "teacher" / name
-        with lock(folder, "benchmark"):
-            fill_store(teacher, read_manifest(table), folder, Crop(), BATCH)
-    folder, right = sounds.out / "shuffled" / "balanced", EmbeddingStore(sounds.out / "teacher" / "balanced")
+    folder = sounds.out / "teacher" / "balanced"
     with lock(folder, "benchmark"):
-        writer = StoreWriter(folder, right.ids, right.dim, {**right.fingerprint, "order": "shuffled"}, "float16")
-        wrong = right.read_all()[np.random.default_rng(0).permutation(len(right))]
+        fill_store(teacher, read_manifest(sounds.tables["balanced"]), folder, Crop(), BATCH)
+    whole = EmbeddingStore(folder)
+    vectors = dict(zip(whole.ids, whole.read_all(), strict=True))
+    for name in LISTS[1:]:  # of the same clips, some of them again and again
+        ids = [row.id for row in read_manifest(sounds.tables[name]).rows]
+        listed = {clip: vectors[f"{clip.partition('@')[0]}@0"] for clip in ids}
+        write_store(sounds.out / "teacher" / name, listed, whole.fingerprint)
+    wrong = np.random.default_rng(0).permutation(whole.read_all())
+    shuffled = dict(zip(whole.ids, wrong, strict=True))
+    write_store(sounds.out / "shuffled" / "balanced", shuffled, {**whole.fingerprint, "order": "shuffled"})
+
+
+def write_store(folder: Path, vectors: dict[str, Any], fingerprint: dict[str, Any]) -> None:
+    """A store of given vectors, where it is not there."""
+    ids = list(vectors)
+    with lock(folder, "benchmark"):
+        writer = StoreWriter(folder, ids, len(vectors[ids[0]]), fingerprint, "float16")
         for shard in writer.missing_shards():
-            rows = writer.rows(shard)
-            writer.write(shard, {right.ids[row]: wrong[row] for row in rows}, [])
+            writer.write(shard, {ids[row]: vectors[ids[row]] for row in writer.rows(shard)}, [])
 
 
 def main() -> None:
@@ -238,6 +248,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=("students", "sampling", "losses"), help="groups of rows")
     parser.add_argument("--jobs", type=int, default=2, help="processes, each with one thread")
     options = parser.parse_args()
+    if not (options.sounds / "pocket.json").exists():
+        check_tools()
     render(options.sounds, "small", 0, options.jobs, options.held_out)
     begin = time.perf_counter()
     folder, out = options.sounds.resolve(), options.out.resolve()

@@ -65,12 +65,11 @@ class Size:
     pool_programs: int
     pool_notes: int
     pool_takes: int
-    head: int  # takes of each of eight spoken words that the long-tailed list is full of
 
 
 SIZES = {
-    "tiny": Size(5, 10, 5, 3, 2, 6, 5, 10, 6, 6, 8, 4, 6, 6),
-    "small": Size(20, 40, 16, 4, 6, 12, 20, 20, 30, 60, 96, 12, 60, 375),
+    "tiny": Size(5, 10, 5, 3, 2, 6, 5, 10, 6, 6, 8, 4, 6),
+    "small": Size(20, 40, 16, 4, 6, 12, 20, 20, 30, 60, 96, 12, 60),
 }
 
 
@@ -114,6 +113,10 @@ class Renderer:
         self.part = "held out " if held_out else ""
         self.listed: dict[str, str] = {}  # label of each clip of the pool
         self.fonts = music.FONTS[::-1] if held_out else music.FONTS
+
+    @property
+    def pool_words(self) -> list[str]:
+        return (speech.HELD_OUT_POOL_WORDS if self.held_out else speech.POOL_WORDS)[: self.size.pool_words]
 
     def speaker(self, part: str, number: int) -> speech.Speaker:
         return speech.speaker(self.seed, self.part + part, number, self.held_out)
@@ -223,15 +226,14 @@ class Renderer:
         """AudioSet: speech, music and surroundings of one second, with one fine label each.
 
         `balanced_train_segments.csv` has all of it; `unbalanced_train_segments.csv` a part that is 88 % speech; and
-        `long_tailed_train_segments.csv` all of it, beside a head of 88 %: two words by four voices, each recorded many
-        times, and each recording listed several times, as uploads are that go round.
+        `long_tailed_train_segments.csv` all of it, two words of which are listed so many times, as uploads are that go
+        round, that they are 88 % of the list.
         """
         root, size, tasks = self.out / "audioset", self.size, []
         clips: dict[str, str] = {}
-        words = (speech.HELD_OUT_POOL_WORDS if self.held_out else speech.POOL_WORDS)[: size.pool_words]
         for number in range(size.pool_speakers):
             voice = self.speaker("pool", number)
-            for word in words:
+            for word in self.pool_words:
                 clips[f"speech_{number:03d}_{word}"] = f"word:{word}"
                 task = (
                     root / "audio" / f"speech_{number:03d}_{word}.wav",
@@ -240,14 +242,6 @@ class Renderer:
                     voice,
                 )
                 tasks.append((spoken, (*task, self.seed, (0.0, 20.0), 1.0)))
-        for word in words[:2]:
-            for number in range(4):
-                voice = self.speaker("head", number)
-                for take in range(size.head):
-                    name = f"head_{number}_{word}_{take:03d}"
-                    clips[name] = f"word:{word}"
-                    task = (root / "audio" / f"{name}.wav", f"{self.part}{name}", word, voice)
-                    tasks.append((spoken, (*task, self.seed, (0.0, 20.0), 1.0)))
         programs = self.random("pool programs").permutation(120)[: size.pool_programs].tolist()
         for program in programs:
             clips |= {f"music_{program:03d}_{note:02d}": f"program:{program}" for note in range(size.pool_notes)}
@@ -290,12 +284,13 @@ class Renderer:
             writer.writerows((number, mids[name], name) for number, name in enumerate(names))
         random = self.random("lists")
         chance = dict(zip(clips, random.random(len(clips)).tolist(), strict=True))
-        whole = [clip for clip in clips if not clip.startswith("head_")]
         share = {"speech": 0.7, "music": 0.10, "around": 0.06}  # 88 % speech
-        unbalanced = [clip for clip in whole if chance[clip] < share[clip.partition("_")[0]]]
-        head = [clip for clip in clips if clip.startswith("head_")]
-        long_tailed = whole + head * round(len(whole) * 88 / 12 / len(head))
-        for list_name, listed in (("balanced", whole), ("unbalanced", unbalanced), ("long_tailed", long_tailed)):
+        unbalanced = [clip for clip in clips if chance[clip] < share[clip.partition("_")[0]]]
+        repeated = {f"word:{word}" for word in self.pool_words[:2]}
+        head = [clip for clip in clips if clips[clip] in repeated]
+        again = round((0.88 * len(clips) - len(head)) / (0.12 * len(head)))
+        long_tailed = [*clips, *head * again]
+        for list_name, listed in (("balanced", list(clips)), ("unbalanced", unbalanced), ("long_tailed", long_tailed)):
             lines = ["# pocket", f"# num_segs={len(listed)}", "# YTID, start_seconds, end_seconds, positive_labels"]
             for clip in listed:
                 fine = clips[clip]
@@ -324,10 +319,12 @@ def render(out: Path, size: str, seed: int, jobs: int, held_out: bool) -> None:
     done.write_text(json.dumps(description) + "\n")
 
 
-def missing_tools() -> list[str]:
-    return [name for name in ("espeak-ng", "fluidsynth") if shutil.which(name) is None] + [
-        str(font) for font in music.FONTS if not font.exists()
-    ]
+def check_tools() -> None:
+    """End with one line where a program or a font is missing."""
+    missing = [name for name in ("espeak-ng", "fluidsynth") if shutil.which(name) is None]
+    missing += [str(font) for font in music.FONTS if not font.exists()]
+    if missing:
+        sys.exit(f"missing: {', '.join(missing)} (Debian: espeak-ng fluidsynth fluid-soundfont-gm timgm6mb-soundfont)")
 
 
 def main() -> None:
@@ -338,8 +335,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--held_out", action="store_true")
     options = parser.parse_args()
-    if missing := missing_tools():
-        sys.exit(f"missing: {', '.join(missing)} (Debian: espeak-ng fluidsynth fluid-soundfont-gm timgm6mb-soundfont)")
+    check_tools()
     render(options.out, options.size, options.seed, options.jobs, options.held_out)
 
 

@@ -49,6 +49,16 @@ def test_a_mean_of_trees_is_steadier_and_more_varied_than_one() -> None:
     assert np.mean([effective_number(w) for w in many]) > np.mean([effective_number(w) for w in one])
 
 
+def test_copies_of_a_clip_share_its_draws() -> None:
+    points, _ = long_tail()
+    order = np.random.default_rng(1).permutation(2_000 + 5 * 100)
+    listed = np.r_[np.arange(2_000), np.tile(np.arange(100), 5)][order]  # the first hundred six times
+    weights = hierarchical_weights(points[listed])
+    of_clip = np.bincount(listed, weights)
+    assert of_clip[:100].sum() < 2 * hierarchical_weights(points)[:100].sum()
+    assert np.allclose(weights, (of_clip / np.bincount(listed))[listed])
+
+
 @pytest.mark.filterwarnings("ignore:.*are empty")
 def test_identical_clips_are_drawn_equally_often_and_others_that_are_not_finite_are_refused() -> None:
     weights = hierarchical_weights(np.ones((200, 4), dtype=np.float32))
