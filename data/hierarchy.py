@@ -93,7 +93,11 @@ def default_levels(clips: int) -> tuple[int, ...]:
 
 
 def hierarchical_weights(
-    embeddings: NDArray[np.float32], levels: Sequence[int] = (), seed: int = 0, trees: int = 0
+    embeddings: NDArray[np.float32],
+    levels: Sequence[int] = (),
+    seed: int = 0,
+    trees: int = 0,
+    shares: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Probability of each clip in the mean of several hierarchies. Shape (clips,), sums to 1.
 
@@ -106,6 +110,8 @@ def hierarchical_weights(
         levels: Clusters of each level, the finest first; none chooses by the number of different clips.
         seed: Of k-means.
         trees: How many hierarchies; 0 is thirty for up to 3,333 clips, and fewer for more, of which each costs more.
+        shares: For how many clips each counts inside its finest cluster, as `collapse_duplicates` says; None is one
+            for all copies together. Shape (clips,).
 
     Raises:
         UserError: levels that do not fall, more clusters than clips, or embeddings that are not finite.
@@ -115,8 +121,11 @@ def hierarchical_weights(
     levels = levels or default_levels(len(columns))
     trees = trees or max(1, min(30, 100_000 // len(columns)))
     grown = (hierarchy(columns, levels, seed=seed + 100 * tree) for tree in range(trees))
-    weights: NDArray[np.float64] = np.mean([hierarchy_weights(tree) for tree in grown], axis=0)
-    return (weights / np.bincount(which))[which]
+    if shares is None:
+        shares = (1 / np.bincount(which))[which]
+    together = np.bincount(which, shares).astype(np.float64)
+    weights: NDArray[np.float64] = np.mean([hierarchy_weights(tree, together) for tree in grown], axis=0)
+    return (weights / together)[which] * shares
 
 
 def _different(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -139,13 +148,19 @@ def effective_number(weights: NDArray[np.float64]) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def hierarchy_weights(levels: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
-    """Probability of each clip when every cluster is drawn as often as its siblings, from the top down. Sums to 1."""
+def hierarchy_weights(
+    levels: Sequence[NDArray[np.int64]], shares: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Probability of each clip when every cluster is drawn as often as its siblings, from the top down. Sums to 1.
+
+    `shares` (clips,) says for how many clips each counts inside its finest cluster.
+    """
     top = levels[-1]
     weights = np.full(int(top.max()) + 1, 1 / (int(top.max()) + 1))
-    for labels in reversed(levels):
+    for labels in reversed(levels[1:]):
         weights = (weights / np.bincount(labels, minlength=len(weights)))[labels]
-    return weights
+    shares = np.ones(len(levels[0])) if shares is None else shares
+    return (weights / np.bincount(levels[0], shares, minlength=len(weights)))[levels[0]] * shares
 
 
 def label_weights(labels: Sequence[Sequence[int]], offset: float = 100.0) -> NDArray[np.float64]:

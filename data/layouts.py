@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from distill.data.audio import duration
 from distill.data.errors import AudioError, UserError
 from distill.data.manifest import Manifest, Row
@@ -132,8 +130,6 @@ def _voxceleb1(root: Path) -> Iterator[Row]:
 def _audioset(root: Path, training: tuple[str, ...]) -> Iterator[Row]:
     files = {path.stem: path for path in root.rglob("*") if path.suffix.lower() in (".wav", ".flac", ".mp3", ".ogg")}
     for name, split in (*((name, "training") for name in training), ("eval_segments.csv", "test")):
-        if not (root / name).exists():
-            continue
         lines = (line for line in (root / name).read_text().splitlines() if not line.startswith("#"))
         for clip, start, end, mids in csv.reader(lines, skipinitialspace=True):
             # Crawlers name their files in different ways.
@@ -171,27 +167,19 @@ def _gtzan(root: Path) -> Iterator[Row]:
 
 
 def _openmic(root: Path) -> Iterator[Row]:
-    with np.load(root / "openmic-2018.npz", allow_pickle=False) as arrays:
-        truth, mask, keys = arrays["Y_true"], arrays["Y_mask"], arrays["sample_key"]
-    names = {number: name for name, number in json.loads((root / "class-map.json").read_text()).items()}
-    row_of = {str(key): row for row, key in enumerate(keys)}
+    # Not from openmic-2018.npz, whose keys are pickled objects.
+    asked: dict[str, dict[str, float]] = {}
+    for record in _records(root / "openmic-2018-aggregated-labels.csv"):
+        asked.setdefault(record["sample_key"], {})[record["instrument"]] = float(record["relevance"])
     for split, file in (("training", "split01_train.csv"), ("test", "split01_test.csv")):
         for key in (root / "partitions" / file).read_text().split():
-            row = row_of[key]
-            asked = [names[column] for column in np.flatnonzero(mask[row]).tolist()]
-            present = [name for name in asked if truth[row, _column(names, name)] >= 0.5]
-            yield _row(root, root / "audio" / key[:3] / f"{key}.ogg", present, split, asked)
-
-
-def _column(names: dict[int, str], wanted: str) -> int:
-    return next(column for column, name in names.items() if name == wanted)
+            present = [name for name, relevance in asked[key].items() if relevance >= 0.5]
+            yield _row(root, root / "audio" / key[:3] / f"{key}.ogg", present, split, asked[key])
 
 
 def _nsynth(root: Path, label: str) -> Iterator[Row]:
     for part, split in (("train", "training"), ("valid", "validation"), ("test", "test")):
         folder = root / f"nsynth-{part}"
-        if not (folder / "examples.json").exists():
-            continue
         for name, note in json.loads((folder / "examples.json").read_text()).items():
             yield _row(root, folder / "audio" / f"{name}.wav", [str(note[label])], split)
 
@@ -215,7 +203,10 @@ def _tau2020(root: Path) -> Iterator[Row]:
 
 
 _COMMANDS = ("validation_list.txt", "testing_list.txt")
-_SEGMENTS = ("class_labels_indices.csv", "balanced_train_segments.csv")
+_SEGMENTS = ("class_labels_indices.csv", "balanced_train_segments.csv", "eval_segments.csv")
+_OPENMIC = ("partitions/split01_train.csv", "partitions/split01_test.csv")
+_NSYNTH = ("nsynth-train/examples.json", "nsynth-valid/examples.json", "nsynth-test/examples.json")
+_TAU = ("evaluation_setup/fold1_train.csv", "evaluation_setup/fold1_evaluate.csv")
 _BOTH = ("balanced_train_segments.csv", "unbalanced_train_segments.csv")
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -233,13 +224,13 @@ LAYOUTS: dict[str, Layout] = {
         Layout("urbansound8k", ("metadata/UrbanSound8K.csv",), _urbansound8k, "accuracy", "mean of 10 folds"),
         Layout("gtzan", ("genres/blues", "genres/jazz"), _gtzan, "accuracy", "fault-filtered split of 443 / 197 / 290"),
         Layout(
-            "openmic2018", ("openmic-2018.npz", "class-map.json", "partitions/split01_train.csv"), _openmic, "mAP",
+            "openmic2018", ("openmic-2018-aggregated-labels.csv", *_OPENMIC), _openmic, "mAP",
             "each instrument over the clips that were asked about it",
         ),
-        Layout("nsynth_family", ("nsynth-train/examples.json",), lambda root: _nsynth(root, "instrument_family_str"),
+        Layout("nsynth_family", _NSYNTH, lambda root: _nsynth(root, "instrument_family_str"),
                "accuracy", "instrument families"),
-        Layout("nsynth_pitch", ("nsynth-train/examples.json",), lambda root: _nsynth(root, "pitch"), "accuracy"),
+        Layout("nsynth_pitch", _NSYNTH, lambda root: _nsynth(root, "pitch"), "accuracy"),
         Layout("magnatagatune", ("annotations_final.csv",), _magnatagatune, "mAP", "top 50 tags, untagged clips kept"),
-        Layout("tau2020", ("evaluation_setup/fold1_train.csv",), _tau2020, "accuracy", "development set, fold 1"),
+        Layout("tau2020", _TAU, _tau2020, "accuracy", "development set, fold 1"),
     )
 }  # fmt: skip

@@ -61,8 +61,8 @@ class Manifest:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of all labels, sorted; the order of `AudioBatch.labels`."""
-        return tuple(sorted({label for row in self.rows for label in row.labels}))
+        """Names of all labels, given or asked about, sorted; the order of `AudioBatch.labels`."""
+        return tuple(sorted({label for row in self.rows for label in (*row.labels, *row.asked)}))
 
     @cached_property
     def digest(self) -> str:

@@ -36,27 +36,36 @@ class Order(ABC):
 
 
 class UniformOrder(Order):
-    """Every clip once an epoch, in random order.
+    """Every clip once, in random order, before any comes again.
 
     Args:
         clips: How many there are.
         seed: Another seed is another order.
-        epoch_length: Draws in an epoch, at most `clips`; None is all.
+        epoch_length: Draws in an epoch; None is all clips. More are drawn in several orders, one after the other.
     """
 
     def __init__(self, clips: int, seed: int = 0, epoch_length: int | None = None) -> None:
-        super().__init__(min(epoch_length or clips, clips), seed)
+        super().__init__(epoch_length or clips, seed)
         self.clips = clips
-        self._epoch: int | None = None
+        self._cached: tuple[int, int] | None = None
         self._permutation: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        """Clips at positions `start` to `stop` of an epoch's permutation."""
-        if epoch != self._epoch:  # a cache of the last epoch, not state
-            generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+        """Clips at positions `start` to `stop` of an epoch."""
+        passes = range(start // self.clips, -(-stop // self.clips))
+        parts = [
+            self._order(epoch, number)[max(0, start - number * self.clips) : stop - number * self.clips]
+            for number in passes
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def _order(self, epoch: int, number: int) -> NDArray[np.int64]:
+        """The permutation of a pass through the clips; the last one is kept, which is no state."""
+        if self._cached != (epoch, number):
+            generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch + (number << 32)]))
             self._permutation = generator.permutation(self.clips)
-            self._epoch = epoch
-        return self._permutation[start:stop]
+            self._cached = epoch, number
+        return self._permutation
 
 
 class ClusterOrder(Order):
@@ -113,10 +122,16 @@ class WeightedOrder(Order):
         return np.searchsorted(self._ends, draw, side="right").astype(np.int64)
 
 
-def cluster_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """S-SONDO's probability of each clip: 1 / (non-empty clusters * clips in its cluster). Sums to 1."""
-    sizes = np.bincount(labels)
-    return 1.0 / (np.count_nonzero(sizes) * sizes[labels].astype(np.float64))
+def cluster_weights(labels: NDArray[np.integer], shares: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """S-SONDO's probability of each clip: 1 / (non-empty clusters * clips in its cluster). Sums to 1.
+
+    Args:
+        labels: Cluster of each clip. Shape (clips,).
+        shares: For how many clips each counts inside its cluster; None is one. Shape (clips,).
+    """
+    shares = np.ones(len(labels)) if shares is None else shares
+    sizes = np.bincount(labels, shares)
+    return shares / (np.count_nonzero(sizes) * sizes[labels])
 
 
 class Draws(NamedTuple):

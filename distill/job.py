@@ -161,6 +161,11 @@ class Job:
         manifest = self.manifest.subset(r for r in self.manifest.rows if all(r.id in store for store in stores))
         if not manifest.rows:
             raise UserError(f"--data {self.config['data']}: no clip of it is in {stores[0].path}")
+        unknown = {r.id for r in self.manifest.rows} - {r.id for r in manifest.rows}
+        unknown -= {clip.id for store in stores for clip in store.set_aside}
+        if unknown:
+            first = f"{min(unknown)!r} first" if len(unknown) > 1 else repr(min(unknown))
+            print(f"{len(unknown)} of {len(self.manifest)} clips are in no store and are left out, {first}")
         rates = [teacher.sample_rate for teacher in teachers.values() if not isinstance(teacher, Precomputed)]
         data = self.data(manifest, max([self.student.sample_rate, *rates]))
         steps = len(data.sampler())
@@ -256,21 +261,22 @@ class Job:
     def _weights(self, train: Manifest) -> NDArray[np.float64]:
         """Probability of each training clip, before a limit on repeats."""
         sampling, ids = self.sampling, [row.id for row in train.rows]
-        weights = np.ones(len(train))
+        embeddings, shares = np.empty((0, 0), np.float32), None
+        if sampling.policy == "hierarchical" or sampling.duplicates:
+            embeddings = EmbeddingStore(self.embeddings(next(iter(self.teachers))))[ids]
+        if sampling.duplicates:
+            shares = collapse_duplicates(embeddings, sampling.duplicates)
+        weights = np.ones(len(train)) if shares is None else shares
         if sampling.policy == "label":
             index = {name: number for number, name in enumerate(train.classes)}
-            weights = label_weights([[index[label] for label in row.labels] for row in train.rows])
+            weights = weights * label_weights([[index[label] for label in row.labels] for row in train.rows])
             if not weights.any():
                 raise UserError("--sampling.policy label: the data has no labels")
         if sampling.policy == "cluster":
             label = self.clusters(train)
-            weights = cluster_weights(np.array([label[clip_id] for clip_id in ids]))
-        if sampling.needs_store:
-            embeddings = EmbeddingStore(self.embeddings(next(iter(self.teachers))))[ids]
-            if sampling.policy == "hierarchical":
-                weights = hierarchical_weights(embeddings, sampling.levels, self.seed)
-            if sampling.duplicates:
-                weights = weights * collapse_duplicates(embeddings, sampling.duplicates)
+            weights = cluster_weights(np.array([label[clip_id] for clip_id in ids]), shares)
+        if sampling.policy == "hierarchical":
+            weights = hierarchical_weights(embeddings, sampling.levels, self.seed, shares=shares)
         return temper(weights, sampling.temper)
 
     def clusters(self, train: Manifest) -> dict[str, int]:

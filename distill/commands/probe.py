@@ -160,7 +160,7 @@ def _write(scored: Scored, folder: Path) -> None:
 def _print(result: ProbeResult, data: str, folder: Path) -> None:
     folds = ", ".join(f"{name}: {score:.4f}" for name, score in result.folds.items())
     others = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items() if name != result.metric)
-    over = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else f"{len(result.folds)} folds"
+    over = f"{len(result.folds)} folds" + (f" and {len(result.seeds)} seeds" if len(result.seeds) > 1 else "")
     cost = result.cost
     print(
         f"{result.protocol} probe of {result.model} on {data}: {result.metric} {result.score:.4f} "

@@ -76,9 +76,16 @@ def compare_results(folders: Sequence[str], out: Path) -> None:
 
 
 def comparison_table(entries: Sequence[tuple[str, ProbeResult]]) -> list[str]:
-    """Rows in Markdown. A student's retention is its score over that of its teacher, where that is among the rows."""
+    """Rows in Markdown, the best first as they come.
+
+    A student's retention is its score over that of its teacher, where that is among the rows; of several of one name,
+    the best.
+    """
     metric = entries[0][1].metric
-    teachers = {result.model: result.score for _, result in entries if not result.teacher}
+    teachers: dict[str, float] = {}
+    for _, result in entries:
+        if not result.teacher:
+            teachers[result.model] = max(result.score, teachers.get(result.model, 0.0))
     lines = [f"| name | {metric} | of its teacher | parameters | GFLOP, 10 s | ms, 10 s |", "|---|---|---|---|---|---|"]
     for name, result in entries:
         whole = teachers.get(result.teacher, 0.0)

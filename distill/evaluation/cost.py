@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -48,8 +49,14 @@ def cost_of(encoder: Encoder, seconds: float = 10.0) -> Cost:
     def embed() -> None:
         encoder.embed(clip, encoder.sample_rate)
 
-    with FlopCounterMode(display=False) as counter:
-        embed()
+    # Fused attention hides its products from the counter; the plain one does not.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            embed()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     with _Peak() as peak:
         embed()
     times = []

@@ -75,15 +75,17 @@ def mlp(clips: Clips, seed: int) -> Iterator[Predict]:
 
 
 def knn(clips: Clips, seed: int) -> Iterator[Predict]:
-    """Votes of the nearest clips by cosine, each weighed by it; a candidate a number of neighbours."""
+    """Votes of the nearest clips by cosine, each weighed by it; a candidate a number of neighbours.
+
+    Of a label only those vote of which it is known; where none of them is, it scores as among all known clips.
+    """
     import faiss
 
     unit = _unit(clips.embeddings)
     index = faiss.IndexFlatIP(unit.shape[1])
     index.add(unit)
-    truth = clips.truth if clips.known is None else clips.truth * clips.known
     for neighbours in NEIGHBOURS:
-        yield _Neighbours(index, truth, min(neighbours, len(unit)))
+        yield _Neighbours(index, clips.truth, clips.known, min(neighbours, len(unit)))
 
 
 def linear_best_test_epoch(clips: Clips, seed: int) -> Iterator[Predict]:
@@ -159,13 +161,17 @@ class _Perceptron:
 
 
 class _Neighbours:
-    def __init__(self, index: object, truth: NDArray[np.float32], count: int) -> None:
-        self.index, self.truth, self.count = index, truth, count
+    def __init__(self, index: object, truth: NDArray[np.float32], known: NDArray[np.bool_] | None, count: int) -> None:
+        self.index, self.count = index, count
+        self.known = np.ones(truth.shape, np.float32) if known is None else known.astype(np.float32)
+        self.positive = truth * self.known
+        self.usual = self.positive.sum(0) / self.known.sum(0).clip(min=1)
 
     def __call__(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         cosines, rows = self.index.search(_unit(embeddings), self.count)  # type: ignore[attr-defined]
         weights = np.exp((cosines - 1) / 0.07)
-        return np.einsum("nk,nkc->nc", weights / weights.sum(1, keepdims=True), self.truth[rows]).astype(np.float32)
+        voted, votes = (np.einsum("nk,nkc->nc", weights, of[rows]) for of in (self.known, self.positive))
+        return np.where(voted > 0, votes / voted.clip(min=1e-12), self.usual).astype(np.float32)
 
 
 def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:

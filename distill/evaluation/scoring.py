@@ -77,7 +77,7 @@ class ProbeResult:
         task: Of the data set, or "auto".
         metric: What `score` is.
         score: Mean over folds and seeds.
-        spread: Standard deviation over seeds where there are several, else over folds; 0 with one.
+        spread: Standard deviation over all folds and seeds; 0 with one measurement.
         folds: Score of each fold, the mean over seeds, by its name.
         seeds: Score of each seed, the mean over folds.
         metrics: Accuracy, mAP and AUC, means over folds and seeds; accuracy only where a clip has one label.
@@ -210,7 +210,7 @@ def collect(
         for name in METRICS
         if labels.single or name != "accuracy"
     }
-    spread = by_seed if len(by_seed) > 1 else list(folds.values())
+    spread = [numbers[metric] for table in tables for numbers in table.values()]
     result = ProbeResult(
         protocol, task, metric, float(np.mean(by_seed)), float(np.std(spread, ddof=1)) if len(spread) > 1 else 0.0,
         folds, by_seed, metrics, len(labels.truth), len(labels.names),

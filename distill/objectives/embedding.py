@@ -83,6 +83,11 @@ class EmbeddingDistillation(Objective):
                 f"--objective.teacher_hears same: the stored {stored[0]!r} has heard clean clips only; --live"
             )
         self.augmentation = as_settings(Augmentation, augmentation)
+        if self.augmentation.roll and level == "frame" and teacher_hears != "same":
+            raise UserError(
+                "--objective.augmentation.roll moves what the student hears away from the teacher's frames: leave it "
+                "out, imitate clips, or --objective.teacher_hears same (with --live)"
+            )
         self.same = teacher_hears == "same"
         self.reads_frames = level == "frame"
         if targets == "auto":

@@ -59,6 +59,20 @@ def test_copies_of_a_clip_share_its_draws() -> None:
     assert np.allclose(weights, (of_clip / np.bincount(listed))[listed])
 
 
+@pytest.mark.parametrize("copies", [1, 20])
+def test_near_duplicates_count_once_inside_their_cluster_whatever_the_policy(copies: int) -> None:
+    points, _ = long_tail()
+    listed = np.r_[points, np.repeat(points[:1], copies, 0)]
+    shares = collapse_duplicates(listed, 0.9999)
+    assert shares[0] == pytest.approx(1 / (1 + copies))
+    same = np.r_[0, 2_000 + np.arange(copies)]
+    hierarchical = hierarchical_weights(listed, shares=shares)
+    assert hierarchical[same].sum() == pytest.approx(hierarchical_weights(listed)[same].sum())
+    labels = np.zeros(len(listed), dtype=int)
+    labels[same] = 1  # a cluster of copies is drawn as often as any other
+    assert cluster_weights(labels, shares)[same].sum() == pytest.approx(0.5)
+
+
 @pytest.mark.filterwarnings("ignore:.*are empty")
 def test_identical_clips_are_drawn_equally_often_and_others_that_are_not_finite_are_refused() -> None:
     weights = hierarchical_weights(np.ones((200, 4), dtype=np.float32))

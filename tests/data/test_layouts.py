@@ -77,13 +77,8 @@ def gtzan(root: Path) -> None:
 
 
 def openmic2018(root: Path) -> None:
-    arrays = {
-        "Y_true": np.array([[0.9, 0.1, 0.5], [0.5, 0.5, 0.8]]), "Y_mask": np.array([[1, 1, 0], [0, 0, 1]], dtype=bool),
-        "sample_key": np.array(["000046_3840", "001000_0"]), "X": np.zeros((2, 1)),
-    }  # fmt: skip
-    root.mkdir(parents=True, exist_ok=True)
-    np.savez(root / "openmic-2018.npz", **arrays)
-    (root / "class-map.json").write_text(json.dumps({"accordion": 0, "banjo": 1, "bass": 2}))
+    answers = ("000046_3840,accordion,0.9,3", "000046_3840,banjo,0.1,3", "001000_0,bass,0.8,4")
+    table(root / "openmic-2018-aggregated-labels.csv", "sample_key,instrument,relevance,num_responses", *answers)
     table(root / "partitions/split01_train.csv", "000046_3840")
     table(root / "partitions/split01_test.csv", "001000_0")
     for key in ("000046_3840", "001000_0"):
@@ -163,6 +158,17 @@ def test_another_folder_gets_a_line_that_names_the_missing_file(name: str, tmp_p
         read_layout(name, tmp_path)
     assert LAYOUTS[name].marks[0] in str(caught.value)
     assert find_layout(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_set_of_which_a_list_is_missing_is_refused(name: str, tmp_path: Path) -> None:
+    """Without its test part, say, other clips would be scored in its place."""
+    for mark in LAYOUTS[name].marks:
+        root = tmp_path / mark.replace("/", "_")
+        SETS[name][0](root)
+        (root / mark).rename(root / "elsewhere")
+        with pytest.raises(UserError, match=f"{mark} is missing"):
+            read_layout(name, root)
 
 
 def test_clips_of_gtzan_that_the_filtered_lists_leave_out(tmp_path: Path) -> None:

@@ -37,6 +37,16 @@ def test_any_position_can_be_asked_for(kind: str, labels: np.ndarray) -> None:
     assert not np.array_equal(order.indices(1, 0, 500), whole)
 
 
+def test_a_uniform_epoch_of_more_draws_than_clips_goes_through_all_again() -> None:
+    order = UniformOrder(10, seed=1, epoch_length=25)
+    draws = order.indices(0, 0, 25)
+    assert order.epoch_length == len(draws) == 25
+    assert all(sorted(draws[first : first + 10]) == list(range(10)) for first in (0, 10))
+    assert not np.array_equal(draws[:10], draws[10:20])
+    assert np.array_equal(order.indices(0, 7, 23), draws[7:23])
+    assert np.array_equal(draws[:10], UniformOrder(10, seed=1).indices(0, 0, 10))
+
+
 def test_an_epoch_holds_every_clip_once() -> None:
     assert sorted(UniformOrder(61, seed=5).indices(4, 0, 61)) == list(range(61))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from distill.data.errors import UserError
 from distill.data.manifest import Manifest, Row
 from distill.evaluation.cost import cost_of
 from distill.evaluation.metrics import accuracy, class_scores, confusion, overall
-from distill.evaluation.protocols import STRENGTHS, Clips, linear
+from distill.evaluation.protocols import STRENGTHS, Clips, knn, linear
 from distill.evaluation.scoring import Labels, labels_of, score_embeddings
 from distill.evaluation.splits import splits_of
 from distill.objectives.classification import Classification
@@ -199,10 +200,28 @@ def test_unknown_labels_are_left_out_of_learning_and_scoring() -> None:
 
 def test_seeds_give_a_mean_and_a_spread() -> None:
     embeddings, labels = blobs(80, noise=0.8)
-    result = score_embeddings(embeddings, labels, "mlp", seeds=3).result
+    whole = replace(labels, parts=("training", "training", "validation", "test") * 20)
+    result = score_embeddings(embeddings[RANDOM.permutation(80)], whole, "mlp", seeds=3).result
     assert len(result.seeds) == 3
     assert result.score == pytest.approx(np.mean(result.seeds))
     assert result.spread == pytest.approx(np.std(result.seeds, ddof=1))
+
+
+def test_folds_spread_though_seeds_change_nothing() -> None:
+    embeddings, labels = blobs(80, noise=0.8)
+    folds = replace(labels, parts=tuple(str(number // 4 % 4 + 1) for number in range(80)))
+    once, thrice = (score_embeddings(embeddings, folds, "linear", seeds=seeds).result for seeds in (1, 3))
+    assert once.spread == pytest.approx(np.std(list(once.folds.values()), ddof=1))
+    assert thrice.spread == pytest.approx(np.std(list(thrice.folds.values()) * 3, ddof=1))
+    assert thrice.spread > 0
+
+
+def test_neighbours_vote_only_on_what_is_known_of_them() -> None:
+    embeddings = np.ones((11, 2), dtype=np.float32)
+    truth, known = np.zeros((11, 2), dtype=np.float32), np.zeros((11, 2), dtype=bool)
+    truth[0, 0] = known[0, 0] = True  # ten neighbours of which nobody knows
+    *_, many = knn(Clips(embeddings, truth, known, False), 0)
+    assert many(embeddings[:1])[0].tolist() == pytest.approx([1.0, 0.0])
 
 
 def test_what_cannot_be_measured_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,6 +263,25 @@ class Multiplication(distill.Teacher):
     def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
         waveform = torch.nn.functional.pad(batch.waveform, (0, 16_000))[:, :8_000]
         return distill.Embeddings.of_clip(self.network(waveform))
+
+
+class Attention(distill.Teacher):
+    """Multi-head attention over 100 tokens of 32 numbers."""
+
+    sample_rate = 8_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = torch.nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+
+    def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
+        return distill.Embeddings.of_clip(self.network(batch.waveform[:, :3_200].unflatten(1, (100, 32))).mean(1))
+
+
+def test_operations_of_fused_attention_are_counted_too() -> None:
+    projections, products, forward = 4 * 32 * 32, 2 * 100 * 32, 2 * 32 * 64
+    assert cost_of(Attention(), 1.0).flops == 2 * 100 * (projections + products + forward)
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_operations_are_counted_as_operations() -> None:
