@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import torch
 from torch import Tensor
 
 from distill.data.resample import resample, resampled_length
+
+_CHANNELS = 8  # at the most, of what looks like (samples, channels)
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,17 @@ class AudioBatch:
         """A batch without names or labels, from (samples,) or (batch, samples); `lengths` defaults to all samples.
 
         Raises:
-            ValueError: integers, another number of dimensions, or an impossible sample rate.
+            ValueError: integers, another number of dimensions, channels in the last one, or an impossible sample rate
+                or length.
         """
         waveform = torch.atleast_2d(torch.as_tensor(waveform))
         if not waveform.is_floating_point():
-            largest = torch.iinfo(waveform.dtype).max + 1 if waveform.dtype != torch.bool else 1
-            raise ValueError(f"waveform holds {waveform.dtype}, and samples in [-1, 1] are wanted: divide by {largest}")
-        if not isinstance(sample_rate, int) or sample_rate < 1:
+            signed = waveform.dtype in (torch.int8, torch.int16, torch.int32, torch.int64)
+            advice = f": divide by {torch.iinfo(waveform.dtype).max + 1}" if signed else ""
+            raise ValueError(f"waveform holds {waveform.dtype}, and samples in [-1, 1] are wanted{advice}")
+        if not isinstance(sample_rate, SupportsIndex) or isinstance(sample_rate, bool) or int(sample_rate) < 1:
             raise ValueError(f"sample_rate {sample_rate!r}: a whole number of Hz is wanted")
+        sample_rate = int(sample_rate)
         waveform = waveform.float()
         if waveform.dim() != 2:
             raise ValueError(
@@ -50,8 +55,17 @@ class AudioBatch:
                 "one channel a clip"
             )
         clips, samples = waveform.shape
+        if samples <= _CHANNELS < clips:
+            raise ValueError(
+                f"waveform has shape {(clips, samples)}, which seems to be (samples, channels); wanted: (samples,) or "
+                "(batch, samples), one channel a clip"
+            )
         if lengths is None:
             lengths = torch.full((clips,), samples, device=waveform.device)
+        elif lengths.shape != (clips,) or (clips and not 1 <= int(lengths.min()) <= int(lengths.max()) <= samples):
+            raise ValueError(
+                f"lengths {lengths.tolist()}: for each of {clips} clips, 1 to {samples} samples are wanted"
+            )
         ids = tuple(str(index) for index in range(clips))
         return cls(waveform, lengths, sample_rate, ids, waveform.new_zeros(clips, 0))
 

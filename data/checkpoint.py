@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -131,8 +132,23 @@ def without_prefix(state: Mapping[str, Tensor], landmark: str) -> dict[str, Tens
     return {key.removeprefix(prefixes[0]): tensor for key, tensor in state.items()}
 
 
+@contextmanager
+def all_keys(where: str) -> Iterator[None]:
+    """Says in one line which key a network was looked for under, and not found. Raises UserError."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{where}: {error.args[0]!r} is not in it; another model, or a damaged file?") from error
+
+
 def read_pickle(path: Path, option: str) -> Any:
     """A PyTorch file, as data only. Raises UserError."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if not head.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle as older versions wrote it
+        raise UserError(
+            f"{option} {path}: no PyTorch file, it begins with {head!r}; was a web page saved in its place?"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each raise their own for a damaged file

@@ -59,6 +59,7 @@ class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
         windows: How long clips are cut; by default the network sees clips whole.
         labels: What each column of the logits means; AudioSet's as its `mid`s, sorted.
         provenance: The file that the weights were read from, where there is one.
+        shaped_by: What else of the checkpoint shapes an embedding, such as statistics of its input; for fingerprints.
     """
 
     sample_rate: int
@@ -69,6 +70,7 @@ class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
     windows: Windows = Windows(seconds=0)
     labels: tuple[str, ...] = ()
     provenance: Provenance | None = None
+    shaped_by: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def encode(self, batch: AudioBatch) -> Embeddings:
@@ -131,7 +133,7 @@ class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
     def frame_hop(self) -> float:
         """Seconds from one frame to the next; 0 for an encoder of whole clips."""
         times = self._probe.frame_times
-        return float((times[-1] - times[0]) / (len(times) - 1)) if len(times) > 1 else 0.0
+        return float(times.double().diff().median()) if len(times) > 1 else 0.0  # windows may leave gaps
 
     def parameter_count(self) -> int:
         """Number of weights."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from distill.data.batch import AudioBatch, Embeddings
 
 POOLINGS = ("mean", "max")
+_SHORTEST = 0.01  # seconds
 _AT_ONCE = 8  # windows that a small batch of long clips is encoded in: memory is bounded by the window
 
 
@@ -29,7 +30,7 @@ class Windows:
         pooling: Of the windows' clip embeddings: "mean" (each counts by the seconds in it) or "max".
 
     Raises:
-        ValueError: a negative length, or an unknown pooling.
+        ValueError: a length below 0.01 s other than 0, or an unknown pooling.
     """
 
     seconds: float = 10.0
@@ -37,8 +38,8 @@ class Windows:
     pooling: str = "mean"
 
     def __post_init__(self) -> None:
-        if not self.seconds >= 0 or not self.hop >= 0:
-            raise ValueError(f"windows: seconds {self.seconds} and hop {self.hop} cannot be below 0")
+        if any(value != 0 and not value >= _SHORTEST for value in (self.seconds, self.hop)):
+            raise ValueError(f"windows: seconds {self.seconds} and hop {self.hop}: 0 or {_SHORTEST} and more is wanted")
         if self.pooling not in POOLINGS:
             raise ValueError(f"windows.pooling {self.pooling!r}: one of {', '.join(POOLINGS)} is wanted")
 
@@ -50,11 +51,11 @@ def encode_in_windows(encode: Encode, batch: AudioBatch, windows: Windows) -> Em
     """Embed a batch window by window; a batch without a long clip is encoded as it is."""
     size = round(windows.seconds * batch.sample_rate)
     hop = round((windows.hop or windows.seconds) * batch.sample_rate)
-    if not size or batch.waveform.shape[1] <= size:
-        return encode(batch)
     # What the first window answers for: up to the middle of its overlap with the second. A last hundredth of a window
     # is not worth one of its own.
     reach = (size + hop) / 2 + size / 100 if hop <= size else hop
+    if not size or batch.waveform.shape[1] <= min(size, reach):
+        return encode(batch)
     counts = [1 + max(0, math.ceil((length - reach) / hop)) for length in batch.lengths.tolist()]
     clips = torch.tensor([clip for clip, count in enumerate(counts) for _ in range(count)])
     starts = torch.tensor([k * hop for count in counts for k in range(count)])

@@ -61,8 +61,11 @@ def build_named(specs: Any, registry: Registry[T]) -> dict[str, T]:
     components: dict[str, T] = {}
     for component in (build(spec, registry) for spec in several(specs)):
         name = registry.name_of(type(component)).rpartition(".")[2]
-        taken = sum(other.rstrip("0123456789").rstrip("_") == name for other in components)
-        components[f"{name}_{taken + 1}" if taken else name] = component
+        free, number = name, 1
+        while free in components:
+            number += 1
+            free = f"{name}_{number}"
+        components[free] = component
     return components
 
 

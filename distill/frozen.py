@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.windows import Windows
 from distill.runs import load_student
@@ -28,9 +30,10 @@ class Frozen(Teacher):
         self, student: str | Student, allow_import: str | None = None, windows: Windows = Windows(seconds=0)
     ) -> None:
         super().__init__(windows)
-        self.student = student if isinstance(student, Student) else load_student(student, allow_import)
+        # A copy: freezing it must not freeze what is still trained, nor training that one reach this.
+        self.student = copy.deepcopy(student) if isinstance(student, Student) else load_student(student, allow_import)
         student = self.student
-        self.sample_rate = student.sample_rate
+        self.sample_rate, self.labels = student.sample_rate, student.labels
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at the student's rate."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from distill.data import audioset
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.errors import UserError
 from distill.data.frontend import KaldiFbank, frame_mask
 from distill.data.windows import Windows
 from distill.teachers.pretrained import load_pretrained
@@ -53,9 +54,13 @@ class AST(Teacher):
         )
         self._config, self.provenance = loaded.config, loaded.provenance
         if loaded.missing:
+            head = [key for key in loaded.model.state_dict() if key.startswith("classifier.")]
+            if len(loaded.missing) < len(head):
+                raise UserError(f"--teacher.checkpoint {checkpoint}: of its head, {loaded.missing[0]!r} is missing")
             loaded.model.classifier = None  # a random head would give random logits
         extractor = loaded.extractor or ASTFeatureExtractor()  # the published statistics of AudioSet
         mean, deviation = float(extractor.mean), float(extractor.std)
+        self.shaped_by = {"mean": mean, "std": deviation}
         self.fbank = KaldiFbank(loaded.config.num_mel_bins, "hanning", mean=mean, scale=2 * deviation)
         self.limit_windows(self.fbank.samples(loaded.config.max_length) / self.sample_rate)
         self.model = loaded.model

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from distill.data.audioset import in_mid_order
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import load_weights, provenance, read_checkpoint, without_prefix
+from distill.data.checkpoint import all_keys, load_weights, provenance, read_checkpoint, without_prefix
 from distill.data.errors import UserError, require_one_of
 from distill.data.frontend import KaldiFbank, frame_mask
 from distill.data.windows import Windows
@@ -58,8 +58,12 @@ class BEATs(Teacher):
         state, extras = read_checkpoint(checkpoint, "--teacher.checkpoint")
         state = without_prefix(state, "patch_embedding.weight")
         _check(state, extras.get("cfg") or {}, where)
-        state = _folded(state)
-        model = Network(state, (extras.get("cfg") or {}).get("max_distance", 800))
+        with all_keys(where):
+            state = _folded(state)
+        max_distance = (extras.get("cfg") or {}).get("max_distance", 800)
+        with all_keys(where):
+            model = Network(state, max_distance)
+        self.shaped_by = {"max_distance": max_distance}
         dropped = load_weights(model, state, where)
         self.fbank = KaldiFbank(128, "povey", full_scale=2.0**15, mean=_MEAN, scale=2 * _STD)
         self.model = model
@@ -75,7 +79,7 @@ class BEATs(Teacher):
         columns = tokens.shape[1] // _ROWS
         valid = (self.fbank.frames(batch.lengths) // _PATCH).clamp(min=1)
         inside = frame_mask(valid, columns).repeat_interleave(_ROWS, dim=1)
-        if self.mask == "official":
+        if self.mask == "official" and batch.waveform.shape[1] >= _SHORTEST:  # whose arithmetic knows no shorter clip
             inside = official_token_mask(batch, self.fbank.frames(torch.tensor(batch.waveform.shape[1])))
         features = self.model(tokens, inside)
         frames = frames_of(features.unflatten(1, (columns, _ROWS)).transpose(1, 2).flatten(1, 2), _ROWS)

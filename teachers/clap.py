@@ -66,6 +66,7 @@ class CLAP(Teacher):
         if not isinstance(extractor, ClapFeatureExtractor):
             raise UserError(f"--teacher.checkpoint {checkpoint}: it has no preprocessor_config.json of CLAP")
         self.provenance = loaded.provenance
+        self.shaped_by = extractor.to_dict()
         self.embedding, self.padding, self.official, self._extractor = embedding, padding, official, extractor
         self._samples = int(extractor.nb_max_samples)
         self.limit_windows(self._samples / self.sample_rate)

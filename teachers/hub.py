@@ -41,7 +41,8 @@ class HubModel(Teacher):
         from transformers import AutoModel
 
         self._where = f"--teacher.checkpoint {checkpoint}"
-        loaded = load_pretrained(AutoModel, str(checkpoint), revision)
+        # Used in training alone; wav2vec2-base-960h and others lack it.
+        loaded = load_pretrained(AutoModel, str(checkpoint), revision, optional=["masked_spec_embed"])
         if name := _HAVE_THEIR_OWN.get(loaded.config.model_type):
             raise UserError(f"{self._where}: use --teacher {name}, which knows this model's tokens and times")
         if loaded.extractor is None or not getattr(loaded.extractor, "sampling_rate", None):
@@ -49,6 +50,7 @@ class HubModel(Teacher):
         self.provenance = loaded.provenance
         self.sample_rate = int(loaded.extractor.sampling_rate)
         self._extractor = loaded.extractor
+        self.shaped_by = loaded.extractor.to_dict()
         self._input = loaded.model.main_input_name
         self.model = loaded.model.get_encoder() if loaded.config.is_encoder_decoder else loaded.model
         short, long = self._steps(1.0), self._steps(5.0)

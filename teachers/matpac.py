@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from distill.data import audioset
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import load_weights, provenance, read_state_dict, without_prefix
+from distill.data.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
 from distill.data.errors import UserError, require_one_of
 from distill.data.frontend import LogMel, frame_mask
 from distill.data.windows import Windows, by_length
@@ -58,7 +58,8 @@ class MATPAC(Teacher):
         for key in ("student_encoder.norm.weight", "patch_embed.proj.weight", "cls_token", "pos_embed"):
             if key not in state:
                 raise UserError(f"{where}: no MATPAC encoder, it has no {key!r} (its first key: {next(iter(state))!r})")
-        model = Network(state, heads)
+        with all_keys(where):
+            model = Network(state, heads)
         dropped = load_weights(model, state, where, ignore=["head_norm.num_batches_tracked"])
         self.mel = LogMel(
             self.sample_rate, window=400, hop=160, bands=_BANDS, low=50.0, high=8_000.0, offset=1.1920929e-07

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from distill.data import audioset
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import load_weights, provenance, read_state_dict, without_prefix
+from distill.data.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
 from distill.data.errors import UserError
 from distill.data.frontend import PasstMel, frame_mask
 from distill.data.windows import Windows, by_length
@@ -47,7 +47,8 @@ class PaSST(Teacher):
         state = without_prefix(read_state_dict(checkpoint, "--teacher.checkpoint"), "time_new_pos_embed")
         if "time_new_pos_embed" not in state or "patch_embed.proj.weight" not in state:
             raise UserError(f"{where}: no PaSST, it has no 'time_new_pos_embed' (its first key: {next(iter(state))!r})")
-        model = Network(state, heads)
+        with all_keys(where):
+            model = Network(state, heads)
         dropped = load_weights(model, state, where)
         self.mel = PasstMel()
         self.model = model

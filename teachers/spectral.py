@@ -14,6 +14,7 @@ from distill.data.windows import Windows
 from distill.teachers.teacher import Published, Teacher
 
 _MODULATION_HZ = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 50.0)
+_POINTS = 1024  # mel frames that a transform of the modulation is a multiple of
 _BLOCK = 10  # mel frames to an embedding frame: 0.1 s
 
 
@@ -69,17 +70,27 @@ def _contrast(values: Tensor) -> Tensor:
 def _modulation(envelope: Tensor, count: Tensor) -> Tensor:
     """Energy of 8 groups of bands in octaves of modulation frequency. Shape (batch, 8 * 7).
 
-    A transform of fixed length keeps a padded clip equal to the clip alone.
+    A transform whose length is that of the clip, and not of the batch, keeps a padded clip equal to the clip alone.
     """
     grouped = envelope.unflatten(2, (8, -1)).mean(3)
-    points = 1024 * -(-envelope.shape[1] // 1024)
-    hertz = torch.fft.rfftfreq(points, d=0.010, device=envelope.device)
+    blocks = (count.flatten().long() + _POINTS - 1) // _POINTS
+    octaves = grouped.new_empty(len(grouped), 8 * (len(_MODULATION_HZ) - 1))
+    for number in blocks.unique().tolist():
+        rows = blocks == number
+        octaves[rows] = _octaves(grouped[rows], count[rows], number * _POINTS)
+    return _contrast(octaves)
+
+
+def _octaves(grouped: Tensor, count: Tensor, points: int) -> Tensor:
+    """Energy of (batch, time, groups) in octaves of modulation frequency, by a transform of so many points."""
+    grouped = grouped[:, :points]
+    hertz = torch.fft.rfftfreq(points, d=0.010, device=grouped.device)
     power = torch.fft.rfft(grouped, n=points, dim=1).abs().square() / count / 100.0
     octaves = [
         (power * ((hertz >= low) & (hertz < high)).view(1, -1, 1)).sum(1) / ((hertz >= low) & (hertz < high)).sum()
         for low, high in pairwise(_MODULATION_HZ)
     ]
-    return _contrast(torch.stack(octaves, dim=2).flatten(1))
+    return torch.stack(octaves, dim=2).flatten(1)
 
 
 def _blocks(shape: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:

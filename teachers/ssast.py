@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.data import audioset
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import load_weights, provenance, read_state_dict, without_prefix
+from distill.data.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
 from distill.data.errors import UserError, require_one_of
 from distill.data.frontend import KaldiFbank, frame_mask
 from distill.data.windows import Windows
@@ -73,12 +75,16 @@ class SSAST(Teacher):
         self.frames, self.padding, self.pooling = frames, padding, pooling
         self.fbank = KaldiFbank(128, "hanning", mean=_MEAN, scale=2 * _STD)
         self.limit_windows(self.fbank.samples(frames) / self.sample_rate)
-        model = Network(state, frames, (frequency_stride, stride), heads)
-        dropped = load_weights(model, state | {"v.pos_embed": model.positions_of(state)}, where)
+        with all_keys(where):
+            model = Network(state, frames, (frequency_stride, stride), heads)
+            positions = model.positions_of(state, where)
+        dropped = load_weights(model, state | {"v.pos_embed": positions}, where)
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
         if model.mlp_head is not None:
-            self.labels = tuple(str(column) for column in range(len(state["mlp_head.1.weight"])))
+            classes = len(state["mlp_head.1.weight"])
+            names = list(audioset.classes()) if classes == 527 else [str(column) for column in range(classes)]
+            self.labels, self._columns = audioset.in_mid_order(names)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at 16 kHz."""
@@ -92,7 +98,9 @@ class SSAST(Teacher):
         times = (width - 1) / 2 * 0.010 + 0.0125 + torch.arange(columns, device=tokens.device) * stride * 0.010
         mask = frame_mask(valid.clamp(min=1), columns)
         embeddings = Embeddings.of_frames(frames_of(tokens, rows), times, mask, clip=clip)
-        return embeddings if model.mlp_head is None else embeddings._replace(logits=model.mlp_head(clip))
+        if model.mlp_head is None:
+            return embeddings
+        return embeddings._replace(logits=model.mlp_head(clip)[:, self._columns.to(clip.device)])
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
         """Normalised fbank of the length that the network sees. Shape (batch, frames, 128)."""
@@ -125,11 +133,20 @@ class Network(nn.Module):
         if "mlp_head.1.weight" in state:
             self.mlp_head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, len(state["mlp_head.1.weight"])))
 
-    def positions_of(self, state: Mapping[str, Tensor]) -> Tensor:
-        """The file's positions, cut around their middle or stretched to this grid. Shape (1, tokens, dim)."""
+    def positions_of(self, state: Mapping[str, Tensor], where: str) -> Tensor:
+        """The file's positions, cut around their middle or stretched to this grid. Shape (1, tokens, dim).
+
+        Raises:
+            UserError: a fine-tuned file, which does not say how its grid lies, and another number of patches.
+        """
         positions = state["v.pos_embed"]
         classes, patches = positions[:, : self.class_tokens], positions[:, self.class_tokens :]
         rows = int(state["p_input_fdim"]) // self.patch[0] if "p_input_fdim" in state else self.grid[0]
+        if "p_input_fdim" not in state and rows > 1 and patches.shape[1] != math.prod(self.grid):
+            raise UserError(
+                f"{where}: positions of {patches.shape[1]} patches, and {self.grid[0]} x {self.grid[1]} are asked for; "
+                "set --teacher.frames, .stride and .frequency_stride as the model was fine-tuned"
+            )
         grid = patches.transpose(1, 2).unflatten(2, (rows, -1))  # (1, dim, rows, columns)
         height, width = self.grid
         if width < grid.shape[3]:

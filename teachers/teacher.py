@@ -73,7 +73,8 @@ class Teacher(Encoder):
         """
         if self.windows.seconds > longest:
             raise UserError(
-                f"--teacher.windows.seconds {self.windows.seconds:g}: the network sees {longest:g} s at once"
+                f"--teacher.windows.seconds {self.windows.seconds:g}: the network sees {longest:g} s at once; "
+                "that or less is wanted"
             )
 
     @property

@@ -117,7 +117,8 @@ def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     named = normalise(encoder, TEACHERS)
     network = encoder.networks if isinstance(encoder, Teacher) else encoder
     options = {key: value for key, value in plain(encoder.options).items() if key not in ("checkpoint", "revision")}
-    return {"encoder": named["class_path"], "options": options, "weights": weights_digest(network)}
+    fingerprint = {"encoder": named["class_path"], "options": options, "weights": weights_digest(network)}
+    return fingerprint | ({"shaped_by": plain(encoder.shaped_by)} if encoder.shaped_by else {})
 
 
 def fill_store(
@@ -153,8 +154,8 @@ def fill_store(
     if frames and not encoder.frame_hop:
         raise UserError("the encoder embeds whole clips and has no frames to keep")
     writer = StoreWriter(path, ids, encoder.clip_dim, fingerprint, dtype, encoder.frame_dim if frames else 0)
+    encoder = encoder.to(choose_device(device))  # where its cost is measured too, though nothing is left to embed
     if missing := writer.missing_shards():
-        encoder = encoder.to(choose_device(device))
         if workers < 0:
             workers = 0 if encoder.device.type == "cpu" else min(8, os.cpu_count() or 1)
         clips = ClipDataset(manifest, encoder.sample_rate, crop)

@@ -83,6 +83,10 @@ def _facts(encoder: Any) -> dict[str, str]:
         "input": f"{rate / 1000:g} kHz" if rate else "",
         "clip / frame": f"{published.clip_dim} / {published.frame_dim}" if published else "",
         "frame every": f"{published.frame_hop * 1000:.4g} ms" if published else "",
-        "parameters": f"{published.parameters / 1e6:.1f} M".replace("0.0 M", "none") if published else "",
+        "parameters": ""
+        if not published
+        else f"{published.parameters / 1e6:.1f} M"
+        if published.parameters
+        else "none",
         "licence": encoder.licence,
     }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 
 from distill.data.batch import AudioBatch
@@ -21,7 +23,6 @@ def test_resampling_a_padded_batch_equals_each_clip_alone() -> None:
 
 
 def test_resampling_equals_golden(golden) -> None:
-    import numpy as np
 
     stored = np.load(golden / "ssondo" / "frontend.npz")
     batch = AudioBatch.of(torch.from_numpy(stored["resample_in_16k"]), 16_000).resample(32_000)
@@ -34,3 +35,19 @@ def test_a_batch_is_not_changed_by_resampling() -> None:
     batch.resample(8_000)
     assert batch.waveform.equal(before[0])
     assert batch.lengths.equal(before[1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "lengths", "message"),
+    [((16_000, 2), None, "channels"), ((2, 100), [100, 0], "1 to 100"), ((2, 100), [100, 101], "1 to 100")],
+)
+def test_what_is_no_batch_of_clips_is_refused(shape: tuple[int, int], lengths: list[int] | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AudioBatch.of(torch.zeros(shape), 16_000, None if lengths is None else torch.tensor(lengths))
+
+
+def test_rates_of_numpy_will_do_and_others_will_not() -> None:
+    assert AudioBatch.of(torch.zeros(1, 10), np.int64(8_000)).sample_rate == 8_000  # type: ignore[arg-type]
+    for rate in (True, 8_000.0, 0):
+        with pytest.raises(ValueError, match="whole number of Hz"):
+            AudioBatch.of(torch.zeros(1, 10), rate)  # type: ignore[arg-type]

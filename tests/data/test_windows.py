@@ -43,6 +43,17 @@ def test_frames_are_those_of_the_whole_clip(windows: Windows) -> None:
         torch.testing.assert_close(times[:count], whole.frame_times[: len(times)][:count])
 
 
+@pytest.mark.parametrize("windows", [Windows(1.0), Windows(1.0, hop=0.5), Windows(0.8, hop=0.2), Windows(0.5, hop=1.0)])
+def test_a_clip_beside_a_longer_one_gives_what_it_gives_alone(windows: Windows) -> None:
+    clips = batch(3700, 2150, 1000, 900, 700, 480, 90)
+    together = encode_in_windows(encode, clips, windows)
+    for row, length in enumerate(clips.lengths.tolist()):
+        alone = encode_in_windows(encode, AudioBatch.of(clips.waveform[row, :length], RATE), windows)
+        torch.testing.assert_close(together.clip[row], alone.clip[0])
+        frames = together.frames[row][together.frame_mask[row]]
+        torch.testing.assert_close(frames, alone.frames[0][alone.frame_mask[0]])
+
+
 def test_the_clip_is_the_mean_by_seconds_or_the_maximum() -> None:
     clips = batch(2500)
     parts = torch.stack([encode(AudioBatch.of(part, RATE)).clip[0] for part in clips.waveform[0].split(1000)])
@@ -74,7 +85,9 @@ def test_equal_lengths_go_together_and_come_back_in_order() -> None:
     assert grouped.frame_mask.equal(whole.frame_mask)
 
 
-@pytest.mark.parametrize("options", [{"seconds": -1}, {"hop": -0.1}, {"pooling": "median"}])
+@pytest.mark.parametrize(
+    "options", [{"seconds": -1}, {"hop": -0.1}, {"hop": 1e-6}, {"seconds": 0.001}, {"pooling": "median"}]
+)
 def test_windows_that_cannot_be(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="windows"):
         Windows(**options)  # type: ignore[arg-type]

@@ -73,6 +73,23 @@ class TestEveryFileFormat:
             with pytest.raises(UserError, match=message):
                 teacher_class(str(tmp_path / path))
 
+    def test_a_page_that_was_saved_in_its_place(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / "page.pt").write_text("<!DOCTYPE html><html>gone</html>")
+        with pytest.raises(UserError, match="web page"):
+            FILES[name][0](str(tmp_path / "page.pt"))
+
+    def test_any_key_too_few_gets_one_line(self, name: str, tmp_path: Path) -> None:
+        teacher_class, file, options = FILES[name]
+        state = state_of(file)
+        needed = 0
+        for key in state:
+            torch.save({other: tensor for other, tensor in state.items() if other != key}, tmp_path / "less.pt")
+            try:
+                teacher_class(str(tmp_path / "less.pt"), **options)
+            except UserError:
+                needed += 1
+        assert needed > len(state) / 2
+
     def test_a_pickle_with_code_is_refused_and_not_run(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -347,6 +347,12 @@ class TestPaSST:
         self.golden.check("logits_12s_cut", embeddings.logits)
 
 
+def test_the_official_mask_of_a_clip_shorter_than_a_patch_is_the_exact_one() -> None:
+    clip = torch.randn(1, 1600) * 0.1
+    official, exact = (BEATs(BEATS_PRETRAINED, mask=mask).embed(clip, 16_000) for mask in ("official", "exact"))
+    torch.testing.assert_close(official.clip, exact.clip)
+
+
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 40, 496])
 def test_positions_of_beats_by_transform_equal_the_convolution(length: int) -> None:
     positions = Positions(12, kernel=8, groups=3)

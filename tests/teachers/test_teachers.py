@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 import distill
-from distill.data.batch import AudioBatch
+from distill.components import build_named
+from distill.data.batch import AudioBatch, Embeddings
 from distill.data.store import StoreWriter
 from distill.data.windows import Windows
+from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 from tests.teachers.conftest import Options
 
@@ -177,6 +179,28 @@ def test_a_bare_parameter_is_refused() -> None:
         distill.create_teacher("spectral").weight = nn.Parameter(torch.zeros(1))
 
 
+def test_spectral_gives_a_padded_clip_of_any_length_what_it_gives_alone() -> None:
+    teacher, lengths = distill.create_teacher("spectral"), torch.tensor([12 * 16_000, 3 * 16_000])
+    waveform = torch.randn(2, 12 * 16_000) * 0.1
+    waveform[1, lengths[1] :] = 0
+    together = teacher(AudioBatch.of(waveform, 16_000, lengths))
+    alone = teacher(AudioBatch.of(waveform[1, : lengths[1]], 16_000))
+    torch.testing.assert_close(together.clip[1], alone.clip[0], atol=1e-5, rtol=0)
+
+
+def test_windows_with_gaps_do_not_change_the_distance_of_frames(options: Options) -> None:
+    windows = Windows(seconds=1.0)
+    assert distill.create_teacher("beats", **options["beats"], windows=windows).frame_hop == pytest.approx(0.16)
+
+
+def test_a_frozen_student_is_a_copy() -> None:
+    student = distill.create_student("mobilenet_v3", width=0.1)
+    teacher = distill.create_teacher("frozen", student=student)
+    student.train()
+    assert all(parameter.requires_grad for parameter in student.parameters())
+    assert not any(module.training for module in teacher.networks["student"].modules())
+
+
 def test_spectral_does_not_hear_the_level() -> None:
     teacher, waveform = distill.create_teacher("spectral"), torch.randn(16_000)
     loud, soft = teacher.embed(waveform * 0.5, 16_000).clip, teacher.embed(waveform * 0.05, 16_000).clip
@@ -206,3 +230,16 @@ def test_a_fixed_length_model_of_transformers_is_timed(tmp_path: Path) -> None:
     assert teacher.frame_hop == pytest.approx(0.02, abs=1e-4)
     assert embeddings.frames.shape == (1, 1500, 32)
     assert int(embeddings.frame_mask.sum()) == 100
+
+
+def test_teachers_whose_names_end_in_a_number_are_told_apart() -> None:
+    class Model2(Teacher):
+        sample_rate = 16_000
+
+        def encode(self, batch: AudioBatch) -> Embeddings:
+            return Embeddings.of_clip(batch.waveform[:, :4])
+
+    first, second, third = Model2(), Model2(), Model2()
+    named = build_named([first, second, third], TEACHERS)
+    assert list(named) == ["Model2", "Model2_2", "Model2_3"]
+    assert list(named.values()) == [first, second, third]
