@@ -22,8 +22,8 @@ class Arithmetic:
     """How an encoder computes; BENCHMARKS.md says what each choice gives and costs.
 
     Args:
-        precision: "float32"; "bfloat16" in the matrix products, with the front-end in float32; or "int8" in the linear
-            layers, by dynamic quantisation, on a CPU.
+        precision: "float32"; "bfloat16" in the matrix products, with the front-end in float32, for GPUs and for CPUs
+            with AVX-512 or AMX; or "int8" in the linear layers, by dynamic quantisation, on any CPU.
         compile: Compile the networks with torch.compile: a minute at the start, and a C++ compiler is needed.
 
     Raises:
@@ -53,6 +53,12 @@ class Arithmetic:
                 network.compile()
         if self.precision != "bfloat16":
             return encoder
+        if encoder.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+            warnings.warn(
+                "this processor has no arithmetic for bfloat16, which is slower than float32 here; "
+                "--arithmetic.precision int8 is the fast one",
+                stacklevel=2,
+            )
 
         def in_bfloat16(batch: AudioBatch) -> Embeddings:
             with torch.autocast(batch.waveform.device.type, torch.bfloat16):
