@@ -58,10 +58,9 @@ class BEATs(Teacher):
         state, extras = read_checkpoint(checkpoint, "--teacher.checkpoint")
         state = without_prefix(state, "patch_embedding.weight")
         _check(state, extras.get("cfg") or {}, where)
-        with all_keys(where):
-            state = _folded(state)
         max_distance = (extras.get("cfg") or {}).get("max_distance", 800)
         with all_keys(where):
+            state = _folded(state)
             model = Network(state, max_distance)
         self.shaped_by = {"max_distance": max_distance}
         dropped = load_weights(model, state, where)
