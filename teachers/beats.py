@@ -183,7 +183,7 @@ class Encoder(nn.Module):
         """What the distance from query to key adds to a score, before the gate. Shape (heads, tokens, tokens)."""
         table = self.relative_attention_bias.weight
         place = torch.arange(tokens, device=table.device)
-        return table[relative_bucket(place - place.unsqueeze(1), len(table), self.max_distance)].permute(2, 0, 1)
+        return table[relative_bucket(place - place.unsqueeze(1), len(table), self.max_distance)].permute(2, 0, 1).contiguous()
 
 
 class Block(nn.Module):
@@ -291,9 +291,10 @@ def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if stem + names[0] in folded:
             gain, direction = (folded.pop(stem + name) for name in names)
             folded[stem + "weight"] = gain * direction / direction.norm(dim=(0, 1), keepdim=True)
-    tables = sorted(key for key in folded if key.endswith("self_attn.relative_attention_bias.weight"))
-    for key in tables:  # the same table under every layer, or under the first alone
-        folded["encoder.relative_attention_bias.weight"] = folded.pop(key)
+    stem, table = "encoder.layers.", "self_attn.relative_attention_bias.weight"
+    folded["encoder.relative_attention_bias.weight"] = folded[f"{stem}0.{table}"]  # which other layers repeat, or share
+    for key in [key for key in folded if key.startswith(stem) and key.endswith(table)]:
+        del folded[key]
     return folded
 
 
