@@ -161,7 +161,10 @@ def _blocks(sound: soundfile.SoundFile, wanted: int) -> NDArray[np.float32]:
         block = sound.read(min(wanted, 60 * sound.samplerate), dtype=kind, always_2d=True)
         if len(block) == 0:
             break
-        blocks.append(block.astype(np.float32) * np.float32(2**-15) if kind == "int16" else block)
+        samples = block.astype(np.float32, copy=False)
+        if kind == "int16":
+            samples *= np.float32(2**-15)
+        blocks.append(samples)
         wanted -= len(block)
     if not blocks:
         return np.zeros((0, sound.channels), dtype=np.float32)

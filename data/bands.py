@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 _WORTH_ONE_PRODUCT = 2_300  # weights of neighbouring groups, about: the call of a product costs as much as they do
-_PIECE = 1 << 19  # numbers that are transformed at a time; with their spectrum they still fit a processor's cache
+_PIECE = 5 << 17  # numbers that are transformed at a time, or a few more; with their spectrum they still fit a cache
 
 
 class BandSums(nn.Module):
@@ -116,13 +116,14 @@ def energies_in_cache(
     clips, time, samples = frames.shape
     if energies is None:
         energies = frames.new_empty(clips, time, sums.bands)
-    piece = _PIECE // points
-    most = min(piece, clips * time)
+    pieces = max(1, round(time * points / _PIECE))  # of a clip; equal ones, since a short one costs as many calls
+    piece = -(-time // pieces)
+    together = max(1, _PIECE // points // time)
+    most = piece * min(together, clips)
     shared = [frames.new_empty(most, columns) for columns in (samples, points, points // 2 + 1, sums.bands)]
     shared[1][:, : place.start] = 0
     shared[1][:, place.stop :] = 0
     rooms: dict[tuple[int, int], Room] = {}
-    together = max(1, piece // time)
     for some, theirs in zip(frames.split(together), energies.split(together), strict=True):
         for part, into in zip(some.split(piece, 1), theirs.split(piece, 1), strict=True):
             shape = (part.shape[0], part.shape[1])

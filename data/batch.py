@@ -173,7 +173,8 @@ def collate(clips: Sequence[Clip], sample_rate: int) -> AudioBatch:
     """Resample clips to `sample_rate` Hz, each into its row of one padded batch."""
     lengths = [resampled_length(len(clip.samples), clip.sample_rate, sample_rate) for clip in clips]
     waveform = torch.empty(len(clips), max(lengths))
-    for clip, row, length in zip(clips, waveform, lengths, strict=True):
+    # Backwards: the last clips were decoded last and the first are encoded first, so both are still in a cache.
+    for clip, row, length in reversed(list(zip(clips, waveform, lengths, strict=True))):
         resample(clip.samples, clip.sample_rate, sample_rate, into=row[:length])
         row[length:] = 0
     return AudioBatch(
