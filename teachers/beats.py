@@ -183,7 +183,11 @@ class Encoder(nn.Module):
         """What the distance from query to key adds to a score, before the gate. Shape (heads, tokens, tokens)."""
         table = self.relative_attention_bias.weight
         place = torch.arange(tokens, device=table.device)
-        return table[relative_bucket(place - place.unsqueeze(1), len(table), self.max_distance)].permute(2, 0, 1).contiguous()
+        return (
+            table[relative_bucket(place - place.unsqueeze(1), len(table), self.max_distance)]
+            .permute(2, 0, 1)
+            .contiguous()
+        )
 
 
 class Block(nn.Module):
