@@ -145,7 +145,10 @@ class ClapMel(MelEnergies):
         sample_rate: int = 48_000,
     ) -> None:
         filters = mel_filters(bands, points, sample_rate, low, high, slaney)
-        super().__init__(sample_rate, torch.hann_window(points), points, hop, filters, centred=True)
+        window = torch.hann_window(
+            points, dtype=torch.float64
+        ).float()  # transformers' is double, and quiet bands hear it
+        super().__init__(sample_rate, window, points, hop, filters, centred=True)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, samples) in [-1, 1] -> (batch, bands, time)."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from distill.data.errors import UserError
@@ -73,10 +73,19 @@ class Registry(Generic[T]):
             module, _, attribute = self._builtin[name].partition(":")
             return getattr(import_module(module), attribute)
         if plugin := tuple(entry_points(group=self.group, name=name)):
-            return plugin[0].load()
+            return self._load(plugin[0])
         if "." in name:
             return self._import(name)
         raise UserError(f"unknown {self.kind} {name!r}; {suggest(name, self.names())}")
+
+    def _load(self, plugin: EntryPoint) -> Callable[..., T]:
+        try:
+            return plugin.load()
+        except (ImportError, AttributeError) as error:
+            package = plugin.dist.name if plugin.dist else "another package"
+            raise UserError(
+                f"the {self.kind} {plugin.name!r} of {package} ({plugin.value}) cannot be loaded: {error}"
+            ) from error
 
     def _import(self, path: str) -> Callable[..., T]:
         module, _, attribute = path.rpartition(".")

@@ -105,9 +105,14 @@ def official_token_mask(batch: AudioBatch, frames: Tensor) -> Tensor:
     """
     padded = torch.arange(batch.waveform.shape[1], device=batch.lengths.device) >= batch.lengths.unsqueeze(1)
     for parts in (int(frames), int(frames) // _PATCH * _ROWS):
-        whole = padded.shape[1] // parts * parts
-        padded = padded[:, :whole].unflatten(1, (parts, -1)).all(2)
+        padded = wholly_padded(padded, parts)
     return ~padded
+
+
+def wholly_padded(padded: Tensor, parts: int) -> Tensor:
+    """Which of so many equal parts are padding throughout: (batch, n) -> (batch, parts), bool; a rest is left out."""
+    whole = padded.shape[1] // parts * parts
+    return padded[:, :whole].unflatten(1, (parts, -1)).all(2)
 
 
 def _mean(tokens: Tensor, inside: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from distill.alignment import ALIGNMENTS, Alignment
 from distill.data.batch import Embeddings
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
-from distill.frozen import Frozen
+from tests.students.test_students import OPTIONS as STUDENTS
 from tests.teachers.conftest import Options
 
-NAMES = ("ast", "beats", "clap", "frozen", "matpac", "passt", "spectral", "ssast", "transformers")
+TEACHERS = ("ast", "beats", "clap", "frozen", "matpac", "passt", "spectral", "ssast", "transformers")
 
 
 def grid(hop: float, offset: float, seconds: float, dim: int = 3, clips: int = 2) -> Embeddings:
@@ -94,10 +94,6 @@ def test_what_lies_outside_a_clip_changes_nothing(mode: str) -> None:
     torch.testing.assert_close(after.teacher[after.mask], before.teacher[after.mask])
 
 
-def encoders(options: Options) -> dict[str, Encoder]:
-    return {name: distill.create_teacher(name, **options[name]) for name in NAMES}
-
-
 def marked(embeddings: Embeddings, hop: float, time: float) -> Embeddings:
     """Frames that are 1 where their span, one hop wide, holds the event, and 0 elsewhere."""
     distance = time - embeddings.frame_times.double()
@@ -105,14 +101,14 @@ def marked(embeddings: Embeddings, hop: float, time: float) -> Embeddings:
     return embeddings._replace(frames=inside.view(1, -1, 1).repeat(2, 1, 1))
 
 
-def test_an_event_meets_itself_for_every_pair_of_encoders(options: Options) -> None:
-    """A teacher stands in for a student of its hop, so that all ratios of hops are met, both ways."""
+def test_an_event_meets_itself_for_every_teacher_and_student(options: Options) -> None:
+    """A teacher stands beside the students too, so that hops meet both ways."""
     waveform, lengths = torch.randn(2, 40_000) * 0.1, torch.tensor([40_000, 26_000])
-    known = encoders(options)
-    assert isinstance(known["frozen"], Frozen)
+    known: dict[str, Encoder] = {name: distill.create_teacher(name, **options[name]) for name in TEACHERS}
+    known |= {name: distill.create_student(name, **settings).eval() for name, settings in STUDENTS.items()}
     heard = {name: encoder.embed(waveform, 16_000, lengths) for name, encoder in known.items()}
-    for student in NAMES:
-        for teacher in NAMES:
+    for student in known:
+        for teacher in TEACHERS:
             hops = known[student].frame_hop, known[teacher].frame_hop
             coarser = student if hops[0] > hops[1] else teacher
             times = heard[coarser].frame_times

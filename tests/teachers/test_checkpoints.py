@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from distill.teachers.beats import BEATs
 from distill.teachers.matpac import MATPAC
 from distill.teachers.passt import PaSST
 from distill.teachers.ssast import SSAST
+from distill.teachers.teacher import Teacher
 from tests.teachers.conftest import Options, matpac_state
 from tests.teachers.test_golden import AST_FOLDER, BEATS_FINETUNED, BEATS_PRETRAINED, PASST, SSAST_FRAME, SSAST_PATCH
 
@@ -29,7 +31,16 @@ FILES: dict[str, Any] = {
     "beats": (BEATs, BEATS_PRETRAINED, {}),
     "ssast": (SSAST, SSAST_FRAME, {"heads": 4}),
     "passt": (PaSST, PASST, {"heads": 4}),
+    "matpac": (MATPAC, "made in the official layout", {"heads": 2}),
 }
+Published = tuple[Callable[..., Teacher], str, dict[str, Any]]
+
+
+@pytest.fixture
+def published(name: str, options: Options) -> Published:
+    """A teacher's class, a file in its official format, and the options that build it."""
+    teacher_class, file, needed = FILES[name]
+    return teacher_class, options["matpac"]["checkpoint"] if name == "matpac" else file, needed
 
 
 class RunsCode:
@@ -44,42 +55,42 @@ def state_of(file: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", FILES)
 class TestEveryFileFormat:
-    def test_says_what_it_loaded(self, name: str) -> None:
-        teacher_class, file, options = FILES[name]
+    def test_says_what_it_loaded(self, published: Published) -> None:
+        teacher_class, file, options = published
         told = str(teacher_class(file, **options).provenance)
         assert file in told
         assert "sha256" in told
 
     @pytest.mark.parametrize("prefix", ["", "module.", "encoder.", "frontend.upstream."])
-    def test_a_wrapper_before_the_keys_changes_nothing(self, name: str, prefix: str, tmp_path: Path) -> None:
-        teacher_class, file, options = FILES[name]
+    def test_a_wrapper_before_the_keys_changes_nothing(self, published: Published, prefix: str, tmp_path: Path) -> None:
+        teacher_class, file, options = published
         state = {key.removeprefix("module."): tensor for key, tensor in state_of(file).items()}
         torch.save({"state_dict": {prefix + key: t for key, t in state.items()}}, tmp_path / "wrapped.pt")
         waveform = torch.randn(16_000)
         wrapped = teacher_class(str(tmp_path / "wrapped.pt"), **options).embed(waveform, 16_000).clip
         assert wrapped.equal(teacher_class(file, **options).embed(waveform, 16_000).clip)
 
-    def test_safetensors_give_the_same(self, name: str, tmp_path: Path) -> None:
-        teacher_class, file, options = FILES[name]
+    def test_safetensors_give_the_same(self, published: Published, tmp_path: Path) -> None:
+        teacher_class, file, options = published
         save_file({key: t.clone() for key, t in state_of(file).items()}, tmp_path / "weights.safetensors")
         waveform = torch.randn(16_000)
         copied = teacher_class(str(tmp_path / "weights.safetensors"), **options).embed(waveform, 16_000).clip
         assert copied.equal(teacher_class(file, **options).embed(waveform, 16_000).clip)
 
-    def test_a_missing_file_a_folder_and_a_truncated_file(self, name: str, tmp_path: Path) -> None:
-        teacher_class, file, _ = FILES[name]
+    def test_a_missing_file_a_folder_and_a_truncated_file(self, published: Published, tmp_path: Path) -> None:
+        teacher_class, file, _ = published
         (tmp_path / "cut.pt").write_bytes(Path(file).read_bytes()[:9000])
         for path, message in (("none.pt", "no such file"), (".", "a folder"), ("cut.pt", "damaged or cut off")):
             with pytest.raises(UserError, match=message):
                 teacher_class(str(tmp_path / path))
 
-    def test_a_page_that_was_saved_in_its_place(self, name: str, tmp_path: Path) -> None:
+    def test_a_page_that_was_saved_in_its_place(self, published: Published, tmp_path: Path) -> None:
         (tmp_path / "page.pt").write_text("<!DOCTYPE html><html>gone</html>")
         with pytest.raises(UserError, match="web page"):
-            FILES[name][0](str(tmp_path / "page.pt"))
+            published[0](str(tmp_path / "page.pt"))
 
-    def test_any_key_too_few_gets_one_line(self, name: str, tmp_path: Path) -> None:
-        teacher_class, file, options = FILES[name]
+    def test_any_key_too_few_gets_one_line(self, published: Published, tmp_path: Path) -> None:
+        teacher_class, file, options = published
         state = state_of(file)
         needed = 0
         for key in state:
@@ -91,27 +102,27 @@ class TestEveryFileFormat:
         assert needed > len(state) / 2
 
     def test_a_pickle_with_code_is_refused_and_not_run(
-        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
         with open("code.pt", "wb") as file:
             pickle.dump({"model": RunsCode()}, file)
         with pytest.raises(UserError, match="code or objects"):
-            FILES[name][0]("code.pt")
+            published[0]("code.pt")
         assert not Path("RAN").exists()
 
-    def test_a_training_file_with_objects_is_refused(self, name: str, tmp_path: Path) -> None:
-        torch.save({"model": state_of(FILES[name][1]), "args": argparse.Namespace(lr=1)}, tmp_path / "train.pt")
+    def test_a_training_file_with_objects_is_refused(self, published: Published, tmp_path: Path) -> None:
+        torch.save({"model": state_of(published[1]), "args": argparse.Namespace(lr=1)}, tmp_path / "train.pt")
         with pytest.raises(UserError, match="code or objects"):
-            FILES[name][0](str(tmp_path / "train.pt"))
+            published[0](str(tmp_path / "train.pt"))
 
-    def test_a_checkpoint_of_another_model(self, name: str, tmp_path: Path) -> None:
+    def test_a_checkpoint_of_another_model(self, published: Published, tmp_path: Path) -> None:
         torch.save(OrderedDict({"layer.weight": torch.zeros(2, 2)}), tmp_path / "other.pt")
         with pytest.raises(UserError, match=r"'layer\.weight'"):
-            FILES[name][0](str(tmp_path / "other.pt"))
+            published[0](str(tmp_path / "other.pt"))
 
-    def test_one_weight_too_few(self, name: str, tmp_path: Path) -> None:
-        teacher_class, file, options = FILES[name]
+    def test_one_weight_too_few(self, published: Published, tmp_path: Path) -> None:
+        teacher_class, file, options = published
         state = state_of(file)
         del state[next(key for key in state if key.endswith(("1.fc2.bias", "1.mlp.fc2.bias")))]
         torch.save(state, tmp_path / "less.pt")

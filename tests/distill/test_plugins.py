@@ -1,0 +1,77 @@
+"""Teachers of other packages: by decorator, by import path, by entry point, as an object; and students the same way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import distill
+from distill.data.errors import UserError
+from distill.students import STUDENTS
+from distill.teachers import TEACHERS
+from tests.own_parts import Loudness, TinyConvolution
+
+SOUND = torch.sin(torch.arange(16_000) * 0.3)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TEACHERS, "_registered", {})
+    monkeypatch.setattr(STUDENTS, "_registered", {})
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is installed beside ours, as its metadata say."""
+    metadata = tmp_path / "other_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[distill.teachers]\nloudness = tests.own_parts:Loudness\nbroken = tests.own_parts:Missing\n"
+        "[distill.students]\ntiny = tests.own_parts:TinyConvolution\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_registered_teacher_is_listed_built_and_named() -> None:
+    distill.register_teacher("loudness")(Loudness)
+    assert "loudness" in distill.list_teachers()
+    assert distill.create_teacher("loudness", bands=5).embed(SOUND, 16_000).clip.shape == (1, 5)
+    assert TEACHERS.name_of(Loudness) == "loudness"
+
+
+def test_a_name_is_taken_once_but_a_cell_of_a_notebook_runs_twice() -> None:
+    distill.register_teacher("loudness")(Loudness)
+    distill.register_teacher("loudness")(Loudness)
+    with pytest.raises(ValueError, match=r"'loudness' is tests\.own_parts\.Loudness already"):
+        distill.register_teacher("loudness")(TinyConvolution)
+    with pytest.raises(ValueError, match="choose another name"):
+        distill.register_teacher("beats")(Loudness)
+    with pytest.raises(ValueError, match="letters, digits"):
+        distill.register_teacher("my-teacher")(Loudness)
+
+
+@pytest.mark.usefixtures("installed")
+def test_entry_points_of_another_package_are_listed_and_built() -> None:
+    assert "loudness" in distill.list_teachers("loud*")
+    assert "tiny" in distill.list_students()
+    assert isinstance(distill.create_teacher("loudness"), Loudness)
+    assert isinstance(distill.create_student("tiny", channels=4), TinyConvolution)
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_entry_point_that_leads_nowhere_gets_one_line() -> None:
+    with pytest.raises(UserError, match=r"'broken' of other-package .* cannot be loaded"):
+        distill.create_teacher("broken")
+
+
+def test_an_import_path_names_a_teacher_and_a_wrong_one_says_what_is_missing() -> None:
+    assert isinstance(distill.create_teacher("tests.own_parts.Loudness"), Loudness)
+    with pytest.raises(UserError, match=r"tests\.own_parts has no 'Quietness'"):
+        distill.create_teacher("tests.own_parts.Quietness")
+    with pytest.raises(UserError, match="cannot import the teacher"):
+        distill.create_teacher("tests.no_such_module.Loudness")
+    with pytest.raises(UserError, match="did you mean 'beats'"):
+        distill.create_teacher("beat")
