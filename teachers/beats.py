@@ -294,8 +294,7 @@ def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     folded, stem = dict(state), "encoder.pos_conv.0."
     for query in sorted(key for key in state if ".self_attn.q_proj." in key):
         parts = [query.replace("q_proj", f"{name}_proj") for name in "qkv"]
-        if all(part in folded for part in parts):
-            folded[query.replace("q_proj", "qkv_proj")] = torch.cat([folded.pop(part) for part in parts])
+        folded[query.replace("q_proj", "qkv_proj")] = torch.cat([folded.pop(part) for part in parts])
     for names in (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1")):
         if stem + names[0] in folded:
             gain, direction = (folded.pop(stem + name) for name in names)

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import distill
+from distill.commands.embed import encoder_fingerprint
 from distill.data import audioset
 from distill.data.errors import UserError
 from distill.teachers.ast import AST, _labels
@@ -142,6 +143,45 @@ def test_beats_of_another_kind_is_refused(tmp_path: Path) -> None:
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(UserError, match="layer_norm_first"):
         BEATs(str(tmp_path / "other.pt"))
+
+
+def test_a_missing_part_of_a_beats_attention_is_named_as_in_the_file(tmp_path: Path) -> None:
+    content = torch.load(BEATS_PRETRAINED, weights_only=True)
+    del content["model"]["encoder.layers.1.self_attn.v_proj.weight"]
+    torch.save(content, tmp_path / "less.pt")
+    with pytest.raises(UserError, match=r"'encoder\.layers\.1\.self_attn\.v_proj\.weight' is not in it"):
+        BEATs(str(tmp_path / "less.pt"))
+
+
+def test_the_positions_of_beats_are_those_of_its_first_layer(tmp_path: Path) -> None:
+    content = torch.load(BEATS_PRETRAINED, weights_only=True)
+    table = "encoder.layers.{}.self_attn.relative_attention_bias.weight"
+    content["model"][table.format(1)] = torch.zeros_like(content["model"][table.format(0)])
+    torch.save(content, tmp_path / "zeros.pt")
+    waveform = torch.randn(16_000)
+    changed = BEATs(str(tmp_path / "zeros.pt")).embed(waveform, 16_000).clip
+    assert changed.equal(BEATs(BEATS_PRETRAINED).embed(waveform, 16_000).clip)
+
+
+def test_a_wav2vec2_without_its_vector_of_masking_is_loaded(options: Options, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(options["transformers"]["checkpoint"], tmp_path / "wav2vec2"))
+    state = load_file(folder / "model.safetensors")
+    del state["masked_spec_embed"]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    waveform = torch.randn(16_000)
+    left_out = distill.create_teacher("transformers", checkpoint=str(folder)).embed(waveform, 16_000).clip
+    assert left_out.equal(
+        distill.create_teacher("transformers", **options["transformers"]).embed(waveform, 16_000).clip
+    )
+
+
+def test_what_an_extractor_subtracts_is_in_the_fingerprint(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(AST_FOLDER, tmp_path / "ast"))
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings | {"mean": settings["mean"] + 1}))
+    official, other = (encoder_fingerprint(AST(path)) for path in (AST_FOLDER, str(folder)))
+    assert official["weights"] == other["weights"]
+    assert official != other
 
 
 def test_beats_logits_are_in_the_order_of_mid(tmp_path: Path) -> None:
