@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.data.audio import duration
@@ -28,16 +28,18 @@ class Layout:
     Args:
         name: As `--task` has it.
         marks: Files or folders that every copy has, relative to its root.
-        read: Rows of a root.
+        read: Rows of a root; None for a clip that is listed and not there, where that is usual.
         metric: "accuracy" or "mAP".
         note: What a reader of a score must know.
+        coarser: Groups of labels in which accuracy is reported too, by the name of that metric.
     """
 
     name: str
     marks: tuple[str, ...]
-    read: Callable[[Path], Iterable[Row]]
+    read: Callable[[Path], Iterable[Row | None]]
     metric: str
     note: str = ""
+    coarser: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
 
 
 def read_layout(task: str, root: str | Path) -> Manifest:
@@ -53,12 +55,15 @@ def read_layout(task: str, root: str | Path) -> Manifest:
         if not (root / mark).exists():
             raise UserError(f"--data {root}: not {task}, {mark} is missing")
     try:
-        rows = tuple(layout.read(root))
+        listed = tuple(layout.read(root))
     except (KeyError, ValueError, IndexError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"--data {root}: a list of {task} is not as published ({reason}); is it cut off?") from error
+    rows = tuple(row for row in listed if row is not None)
     if not rows:
         raise UserError(f"--data {root}: {task} has its lists there, but none of its audio")
+    if absent := len(listed) - len(rows):
+        print(f"{task}: {absent:,} of {len(listed):,} listed clips are not there and are left out")
     return Manifest(root, rows)
 
 
@@ -117,17 +122,16 @@ def _speech_commands_v1(root: Path) -> Iterator[Row]:
             yield Row(id=row_id, path=path, start=float(second), duration=1.0, labels=("_silence_",), split=split)
 
 
-def _voxceleb1(root: Path) -> Iterator[Row]:
+def _voxceleb1(root: Path) -> Iterator[Row | None]:
     splits = {"1": "training", "2": "validation", "3": "test"}
     homes = [folder for name in ("wav", "dev/wav", "test/wav") if (folder := root / name).is_dir()]
     for line in filter(None, (root / "iden_split.txt").read_text().splitlines()):
         part, _, name = line.strip().partition(" ")
         path = next((home / name for home in homes if (home / name).exists()), None)
-        if path is not None:
-            yield _row(root, path, [name.partition("/")[0]], splits[part])
+        yield _row(root, path, [name.partition("/")[0]], splits[part]) if path else None
 
 
-def _audioset(root: Path, training: tuple[str, ...]) -> Iterator[Row]:
+def _audioset(root: Path, training: tuple[str, ...]) -> Iterator[Row | None]:
     files = {path.stem: path for path in root.rglob("*") if path.suffix.lower() in (".wav", ".flac", ".mp3", ".ogg")}
     for name, split in (*((name, "training") for name in training), ("eval_segments.csv", "test")):
         lines = (line for line in (root / name).read_text().splitlines() if not line.startswith("#"))
@@ -135,8 +139,7 @@ def _audioset(root: Path, training: tuple[str, ...]) -> Iterator[Row]:
             # Crawlers name their files in different ways.
             names = (f"Y{clip}", clip, f"{clip}_{float(start):.0f}_{float(end):.0f}", f"{clip}_{start}_{end}")
             path = next((files[stem] for stem in names if stem in files), None)
-            if path is not None:
-                yield _row(root, path, mids.split(","), split)
+            yield _row(root, path, mids.split(","), split) if path else None
 
 
 def _fsd50k(root: Path) -> Iterator[Row]:
@@ -229,7 +232,8 @@ LAYOUTS: dict[str, Layout] = {
         ),
         Layout("nsynth_family", _NSYNTH, lambda root: _nsynth(root, "instrument_family_str"),
                "accuracy", "instrument families"),
-        Layout("nsynth_pitch", _NSYNTH, lambda root: _nsynth(root, "pitch"), "accuracy"),
+        Layout("nsynth_pitch", _NSYNTH, lambda root: _nsynth(root, "pitch"), "accuracy", "all pitches",
+               {"chroma": lambda pitch: str(int(pitch) % 12)}),
         Layout("magnatagatune", ("annotations_final.csv",), _magnatagatune, "mAP", "top 50 tags, untagged clips kept"),
         Layout("tau2020", _TAU, _tau2020, "accuracy", "development set, fold 1"),
     )

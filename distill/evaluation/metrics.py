@@ -6,12 +6,15 @@ nobody asked, and such a cell counts nowhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-METRICS = ("accuracy", "mAP", "AUC")
+METRICS = ("accuracy", "mAP", "AUC", "d_prime", "F1")
+_ALL_BUT_ONE = 1 - 1e-9  # an area of 1 would lie infinitely far from one of a half
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,52 @@ def accuracy(scores: NDArray[np.floating], truth: NDArray[np.floating]) -> float
     return float((truth[np.arange(len(truth)), scores.argmax(1)] > 0.5).mean())
 
 
+def coarse_accuracy(scores: NDArray[np.floating], truth: NDArray[np.floating], groups: Sequence[str]) -> float:
+    """Share of clips whose highest score is in the group of their label, where each clip has one. Arguments (N, C)."""
+    names = np.asarray(groups)
+    return float((names[scores.argmax(1)] == names[truth.argmax(1)]).mean())
+
+
+def f1(
+    scores: NDArray[np.floating],
+    truth: NDArray[np.floating],
+    known: NDArray[np.bool_] | None = None,
+    threshold: float = 0.0,
+) -> float:
+    """Mean over classes of 2 hits / (2 hits + misses + false alarms), scores above the threshold counting as a yes.
+
+    Arguments (N, C). A class without a clip that has it counts nowhere.
+    """
+    asked = np.ones(truth.shape, bool) if known is None else known
+    said, present = (scores > threshold) & asked, (truth > 0.5) & asked
+    hits, wrong = (said & present).sum(0), (said != present).sum(0)
+    scored = present.any(0)
+    return _mean(2 * hits[scored] / (2 * hits + wrong)[scored])
+
+
+def d_prime(auc: float) -> float:
+    """Distance, in deviations, of two normal distributions with this area: sqrt(2) times its normal quantile."""
+    return float(np.sqrt(2) * NormalDist().inv_cdf(min(max(auc, 1 - _ALL_BUT_ONE), _ALL_BUT_ONE)))
+
+
 def overall(
-    scores: NDArray[np.floating], truth: NDArray[np.floating], known: NDArray[np.bool_] | None = None
+    scores: NDArray[np.floating],
+    truth: NDArray[np.floating],
+    known: NDArray[np.bool_] | None = None,
+    threshold: float = 0.0,
 ) -> dict[str, float]:
-    """Accuracy, mean average precision and mean area, over the classes that can be scored. Arguments (N, C)."""
+    """Every metric, over the classes that can be scored. Arguments (N, C); `threshold` is that of F1.
+
+    d_prime is that of the mean area, as AudioSet's authors have it.
+    """
     classes = class_scores(scores, truth, known)
+    area = _mean(classes.auc)
     return {
         "accuracy": accuracy(scores, truth),
         "mAP": _mean(classes.average_precision),
-        "AUC": _mean(classes.auc),
+        "AUC": area,
+        "d_prime": area if np.isnan(area) else d_prime(area),
+        "F1": f1(scores, truth, known, threshold),
     }
 
 

@@ -115,11 +115,13 @@ class Protocol:
         name: Stands in every result.
         candidates: Trains them.
         chosen_on_test: Whether the candidate is chosen on the clips that are scored, which flatters.
+        threshold: Score above which a label counts as given: that of even odds.
     """
 
     name: str
     candidates: Callable[[Clips, int], Iterator[Predict]]
     chosen_on_test: bool = False
+    threshold: float = 0.0
 
 
 PROTOCOLS = {
@@ -127,7 +129,7 @@ PROTOCOLS = {
     for protocol in (
         Protocol("linear", linear),
         Protocol("mlp", mlp),
-        Protocol("knn", knn),
+        Protocol("knn", knn, threshold=0.5),
         Protocol("linear_best_test_epoch", linear_best_test_epoch, chosen_on_test=True),
     )
 }

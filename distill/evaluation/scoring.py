@@ -14,7 +14,7 @@ from distill.data.layouts import LAYOUTS
 from distill.data.manifest import Manifest, Row
 from distill.data.store import EmbeddingStore
 from distill.evaluation.cost import Cost
-from distill.evaluation.metrics import METRICS, ClassScores, class_scores, confusion, overall
+from distill.evaluation.metrics import METRICS, ClassScores, class_scores, coarse_accuracy, confusion, overall
 from distill.evaluation.protocols import PROTOCOLS, Clips, Predict, Protocol
 from distill.evaluation.splits import Rows, Split, splits_of
 
@@ -80,7 +80,8 @@ class ProbeResult:
         spread: Standard deviation over all folds and seeds; 0 with one measurement.
         folds: Score of each fold, the mean over seeds, by its name.
         seeds: Score of each seed, the mean over folds.
-        metrics: Accuracy, mAP and AUC, means over folds and seeds; accuracy only where a clip has one label.
+        metrics: All that fit the labels, means over folds and seeds: mAP, AUC and d_prime; accuracy where each clip has
+            one label, and F1 where not; and what the data set has besides.
         clips: Clips that were used.
         classes: How many.
         data: Name of the folder or table.
@@ -176,6 +177,8 @@ def choose_metric(metric: str, task: str, labels: Labels) -> str:
         raise UserError(f"--metric {metric}: one of {', '.join(METRICS)} is wanted")
     if metric == "accuracy" and not labels.single:
         raise UserError("--metric accuracy: clips of this data have several labels, or none; mAP or AUC is wanted")
+    if metric == "F1" and labels.single:
+        raise UserError("--metric F1: each clip of this data has one label; accuracy, mAP or AUC is wanted")
     return metric
 
 
@@ -196,19 +199,25 @@ def collect(
     runs: list[list[tuple[Split, NDArray[np.float32]]]], labels: Labels, protocol: str, task: str, metric: str
 ) -> Scored:
     """One result from the scores (clips of the split, classes) of every split, for every seed."""
+    threshold = PROTOCOLS[protocol].threshold if protocol in PROTOCOLS else 0.0
+    coarser = LAYOUTS[task].coarser if task in LAYOUTS else {}
     tables = []
     for run in runs:
         table = {}
         for split, scores in run:
             known = None if labels.known is None else labels.known[split.test]
-            table[split.name] = overall(scores, labels.truth[split.test], known)
+            truth = labels.truth[split.test]
+            table[split.name] = overall(scores, truth, known, threshold) | {
+                name: coarse_accuracy(scores, truth, [group(label) for label in labels.names])
+                for name, group in coarser.items()
+            }
         tables.append(table)
     by_seed = [float(np.mean([numbers[metric] for numbers in table.values()])) for table in tables]
     folds = {name: float(np.mean([table[name][metric] for table in tables])) for name in tables[0]}
     metrics = {
         name: float(np.mean([numbers[name] for table in tables for numbers in table.values()]))
-        for name in METRICS
-        if labels.single or name != "accuracy"
+        for name in (*METRICS, *coarser)
+        if name != ("F1" if labels.single else "accuracy")
     }
     spread = [numbers[metric] for table in tables for numbers in table.values()]
     result = ProbeResult(

@@ -171,6 +171,19 @@ def test_a_set_of_which_a_list_is_missing_is_refused(name: str, tmp_path: Path) 
             read_layout(name, root)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("voxceleb1", "1 of 3 listed"), ("audioset_20k", "1 of 3"), ("audioset_2m", "1 of 4"), ("esc50", "")],
+)
+def test_listed_clips_that_are_not_there_are_counted(
+    name: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SETS[name][0](tmp_path)
+    read_layout(name, tmp_path)
+    output = capsys.readouterr().out
+    assert told in output if told else output == ""
+
+
 def test_clips_of_gtzan_that_the_filtered_lists_leave_out(tmp_path: Path) -> None:
     gtzan(tmp_path)
     assert "rock.99999" not in {row.path.stem for row in read_layout("gtzan", tmp_path).rows}

@@ -18,9 +18,10 @@ import distill
 from distill.cli import _gather, main
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
+from distill.data.layouts import LAYOUTS
 from distill.data.manifest import Manifest, Row
 from distill.evaluation.cost import cost_of
-from distill.evaluation.metrics import accuracy, class_scores, confusion, overall
+from distill.evaluation.metrics import accuracy, class_scores, coarse_accuracy, confusion, d_prime, f1, overall
 from distill.evaluation.protocols import STRENGTHS, Clips, knn, linear
 from distill.evaluation.scoring import Labels, labels_of, score_embeddings
 from distill.evaluation.splits import splits_of
@@ -76,6 +77,39 @@ def test_accuracy_and_confusion() -> None:
     scores, truth = np.eye(3)[[0, 1, 1, 2]], np.eye(3)[[0, 1, 2, 2]]
     assert accuracy(scores, truth) == 0.75
     assert confusion(scores, truth).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+def slow_f1(said: NDArray[np.bool_], present: NDArray[np.bool_]) -> float:
+    precision, recall = present[said].mean() if said.any() else 0.0, said[present].mean()
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def test_f1_is_the_harmonic_mean_of_precision_and_recall_where_somebody_asked() -> None:
+    scores, truth = RANDOM.random((60, 5)), RANDOM.random((60, 5)) < 0.3
+    truth[:, 4] = False  # counts nowhere
+    known = RANDOM.random((60, 5)) < 0.7
+    expected = [slow_f1(scores[known[:, c], c] > 0.5, truth[known[:, c], c]) for c in range(4)]
+    assert f1(scores, truth, known, 0.5) == pytest.approx(np.mean(expected))
+
+
+def test_d_prime_is_the_distance_of_two_normal_distributions() -> None:
+    random = np.random.default_rng(0)
+    scores = random.standard_normal((200_000, 1)) + (truth := (np.arange(200_000) % 2).reshape(-1, 1)) * 1.5
+    assert overall(scores, truth)["d_prime"] == pytest.approx(1.5, abs=0.02)
+    assert d_prime(0.5) == pytest.approx(0)
+    assert np.isfinite(d_prime(1.0))
+
+
+def test_chroma_is_the_pitch_without_its_octave() -> None:
+    truth, scores = np.eye(3)[[0, 1, 2, 2]], np.eye(3)[[1, 1, 0, 2]]
+    chroma = LAYOUTS["nsynth_pitch"].coarser["chroma"]
+    assert coarse_accuracy(scores, truth, [chroma(pitch) for pitch in ("30", "42", "43")]) == 0.75
+    embeddings = RANDOM.standard_normal((60, 8)).astype(np.float32)
+    labels = labels_of(
+        [Row(str(i), Path("x"), labels=(str(30 + i % 3),), split=str(i % 2)) for i in range(60)], ["30", "31", "32"]
+    )
+    assert "chroma" in score_embeddings(embeddings, labels, task="nsynth_pitch").result.metrics
+    assert "chroma" not in score_embeddings(embeddings, labels).result.metrics
 
 
 PARTS = {
