@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ class Teacher(Encoder):
         super().__init__()
         self.__dict__["_networks"] = {}
         self.windows = _windows(windows)
+        self.longest_window = math.inf  # seconds
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, nn.Module):
@@ -71,6 +73,7 @@ class Teacher(Encoder):
         Raises:
             UserError: the windows are longer.
         """
+        self.longest_window = longest
         if self.windows.seconds > longest:
             raise UserError(
                 f"--teacher.windows.seconds {self.windows.seconds:g}: the network sees {longest:g} s at once; "

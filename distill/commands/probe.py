@@ -20,7 +20,7 @@ from distill.data.files import lock, write_json, write_text
 from distill.data.layouts import LAYOUTS, find_layout
 from distill.data.manifest import Manifest, read_manifest
 from distill.data.windows import Windows
-from distill.evaluation.cost import cost_of
+from distill.evaluation.cost import cost_of, memory_of
 from distill.evaluation.finetune import FineTuning, readable, score_finetuned
 from distill.evaluation.pictures import confusion_figure, support_figure
 from distill.evaluation.protocols import PROTOCOLS
@@ -185,15 +185,19 @@ def _study(
 ) -> ProbeResult:
     """Score and cost of every temporal support; a table and a picture; the result of the longest."""
     results: dict[float, ProbeResult] = {}
+    if isinstance(encoder, Teacher) and max(support) > encoder.longest_window:
+        raise UserError(f"--support {max(support):g}: the network sees {encoder.longest_window:g} s at once")
     for seconds in sorted(set(support)):
         encoder.windows = Windows(seconds=seconds)
         encoder.options["windows"] = asdict(encoder.windows)
         store = fill_store(encoder, manifest, folder / f"embeddings_{seconds:g}s", crop, dtype="float32", **embedding)
         report_set_aside(store.set_aside, manifest, folder / "set_aside.csv")
-        cost = cost_of(encoder, crop.seconds or _COSTED)
+        clip = crop.seconds or _COSTED
+        # Windows may be embedded one after another, so that no more than one need be held.
+        cost = replace(cost_of(encoder, clip), memory=memory_of(encoder, min(seconds, clip)))
         results[seconds] = score_store(store, manifest, **options).result.of(*named, cost)
     longest = results[max(results)]
-    print(f"{'support':>8} {longest.metric:>10} {'+-':>7} {'GFLOP':>8} {'ms':>8} {'MiB':>8}  for each clip")
+    print(f"{'support':>8} {longest.metric:>10} {'+-':>7} {'GFLOP':>8} {'ms':>8} {'MiB':>8}  a clip; MiB: a window")
     for seconds, result in results.items():
         measured = result.cost
         print(

@@ -44,7 +44,7 @@ class Cost:
 
 def cost_of(encoder: Encoder, seconds: float = 10.0) -> Cost:
     """Measure an encoder on one clip of noise, alone."""
-    clip = torch.randn(round(seconds * encoder.sample_rate), generator=torch.Generator().manual_seed(0)) * 0.1
+    clip = _noise(encoder, seconds)
 
     def embed() -> None:
         encoder.embed(clip, encoder.sample_rate)
@@ -57,8 +57,7 @@ def cost_of(encoder: Encoder, seconds: float = 10.0) -> Cost:
             embed()
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    with _Peak() as peak:
-        embed()
+    memory = memory_of(encoder, seconds)
     times = []
     for _ in range(_REPEATS):
         begin = time.perf_counter()
@@ -69,9 +68,19 @@ def cost_of(encoder: Encoder, seconds: float = 10.0) -> Cost:
     device = f"{torch.get_num_threads()} threads of a CPU"
     if encoder.device.type == "cuda":
         device = torch.cuda.get_device_name(encoder.device)
-    return Cost(
-        seconds, encoder.parameter_count(), counter.get_total_flops(), statistics.median(times), peak.bytes, device
-    )
+    return Cost(seconds, encoder.parameter_count(), counter.get_total_flops(), statistics.median(times), memory, device)
+
+
+def memory_of(encoder: Encoder, seconds: float) -> int:
+    """Most bytes of intermediate values at any time, while one clip of noise is embedded."""
+    clip = _noise(encoder, seconds)
+    with _Peak() as peak:
+        encoder.embed(clip, encoder.sample_rate)
+    return peak.bytes
+
+
+def _noise(encoder: Encoder, seconds: float) -> torch.Tensor:
+    return torch.randn(round(seconds * encoder.sample_rate), generator=torch.Generator().manual_seed(0)) * 0.1
 
 
 class _Peak(TorchDispatchMode):

@@ -39,7 +39,7 @@ def support_figure(results: Mapping[float, ProbeResult], title: str) -> Figure:
     columns = (
         (metric, [result.score for result in results.values()], [result.spread for result in results.values()]),
         ("GFLOP for a clip", [result.cost["flops"] / 1e9 for result in results.values()], None),
-        ("MiB of memory for a clip", [result.cost["memory"] / 2**20 for result in results.values()], None),
+        ("MiB of memory for a window", [result.cost["memory"] / 2**20 for result in results.values()], None),
     )
     for axes, (name, values, spread) in zip(figure.subplots(1, 3), columns, strict=True):
         axes.errorbar(seconds, values, yerr=spread, fmt="o-", markersize=4, linewidth=1.2, capsize=3)

@@ -27,7 +27,7 @@ from distill.evaluation.scoring import Labels, labels_of, score_embeddings
 from distill.evaluation.splits import splits_of
 from distill.objectives.classification import Classification
 from distill.runs import save_student
-from tests.conftest import tone
+from tests.conftest import GOLDEN, tone
 
 RANDOM = np.random.default_rng(0)
 
@@ -374,6 +374,15 @@ def test_temporal_supports_beside_each_other(tmp_path: Path, capsys: pytest.Capt
     first, second = (distill.probe(data, teacher="spectral", support=[s], out=str(tmp_path / f"{s}"), workers=0)
                      for s in (0.1, 0.3))  # fmt: skip
     assert [first.score, second.score] == [results["0.1"]["score"], results["0.3"]["score"]]
+    assert 2.5 < results["0.3"]["cost"]["memory"] / results["0.1"]["cost"]["memory"] < 3.5  # of a window
+
+
+def test_a_support_that_the_network_would_cut_is_refused(tmp_path: Path) -> None:
+    data = str(esc50(tmp_path / "ESC-50", 2))
+    teacher = {"class_path": "ast", "init_args": {"checkpoint": str(GOLDEN / "ast" / "ast_tiny")}}
+    with pytest.raises(UserError, match=r"--support 20: the network sees 10\.2\d+ s at once"):
+        distill.probe(data, teacher=teacher, support=[1.0, 20.0], out=str(tmp_path / "p"), workers=0)
+    assert not list(tmp_path.glob("p/embeddings*"))
 
 
 def test_words_after_an_option_that_takes_several() -> None:
