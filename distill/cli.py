@@ -99,7 +99,7 @@ def _run(words: list[str]) -> None:
         f"{word}=true" if word in SWITCHES and not _value(options, place) else word
         for place, word in enumerate(options)
     ]
-    options = _gather(options)
+    options = _gather([_at_home(word) for word in options])
     allowed = _allow_imports(options)
     options = [_resolve_word(options, place) for place in range(len(options))]
     parser = _parser(command)
@@ -132,6 +132,12 @@ def _list(options: list[str]) -> None:
         print("usage: distill list [teachers | students | objectives | losses | datasets] [--markdown]")
         return
     list_components(kinds[0] if kinds else "all", markdown="--markdown" in options)
+
+
+def _at_home(word: str) -> str:
+    """A path after `=` that begins with ~, which shells leave as it is, as the path that it stands for."""
+    name, equals, value = word.partition("=")
+    return f"{name}={os.path.expanduser(value)}" if equals and name.startswith("--") else word
 
 
 def _gather(options: list[str]) -> list[str]:

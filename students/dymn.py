@@ -41,7 +41,9 @@ class DyMN(LogMelStudent):
         width: Multiplier of all channels, such as 0.1, 0.4 or 2.0.
         temperature: To start from.
         checkpoint: Official EfficientAT (dymn*, trained down to a temperature of 1) or S-SONDO weights (30) to start
-            from; the file's width must be `width`, and its temperature is taken.
+            from; the file's width must be `width`, and its temperature is taken. The front-end is S-SONDO's:
+            EfficientAT's has another window and hop, and pre-emphasis, so that its weights embed well only after
+            training.
     """
 
     time_stride = 32

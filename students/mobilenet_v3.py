@@ -69,7 +69,9 @@ class MobileNetV3(LogMelStudent):
 
     Args:
         width: Multiplier of all channels, such as 0.1, 0.5 or 2.0.
-        checkpoint: Official EfficientAT (mn*) or S-SONDO weights to start from; the file's width must be `width`.
+        checkpoint: Official EfficientAT (mn*) or S-SONDO weights to start from; the file's width must be `width`. The
+            front-end is S-SONDO's: EfficientAT's has another window and hop, and pre-emphasis, so that its weights
+            embed well only after training.
     """
 
     time_stride = 32

@@ -75,6 +75,15 @@ def test_fit_embed_cluster_and_probe_from_the_command_line(
     assert (out / "probe" / "sounds" / "linear" / "result.json").exists()
 
 
+def test_a_path_below_home_is_found(
+    sounds: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sounds()
+    monkeypatch.setenv("HOME", str(tmp_path))  # shells leave ~ alone after =
+    main(["embed", "--teacher=spectral", "--data=~/sounds", "--out=~/store", "--workers=0"])
+    assert len(EmbeddingStore(tmp_path / "store")) == 12
+
+
 def test_a_saved_config_runs_again_and_the_command_line_wins(sounds: Callable[..., Path], tmp_path: Path) -> None:
     run(*FIT, *QUICK, "--data", sounds(8), "--out", tmp_path / "a")
     run("fit", "--config", tmp_path / "a" / "config.yaml", "--out", tmp_path / "b", "--seed=3")
