@@ -18,6 +18,7 @@ import distill
 from distill.cli import main
 from distill.commands.listing import teacher_table
 from distill.data.errors import UserError
+from distill.data.store import EmbeddingStore
 from distill.runs import Run
 from tests.conftest import GOLDEN, tone
 from tests.own_parts import TinyConvolution
