@@ -17,6 +17,7 @@ from distill.augmentation import Augmentation, draw_mixup
 from distill.cli import main
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
+from distill.losses import LOSSES
 from distill.objectives.embedding import EmbeddingDistillation
 from distill.statistics import Standardise, Whiten
 from tests.conftest import GOLDEN
@@ -24,7 +25,8 @@ from tests.distill.test_fit import fit
 from tests.own_parts import Loudness, TinyConvolution
 
 AST = ["--teacher.checkpoint", str(GOLDEN / "ast" / "ast_tiny")]
-BEATS = [f"--teacher.checkpoint={GOLDEN / 'beats' / 'beats_tiny_finetuned.pt'}"]
+BEATS_FILE = str(GOLDEN / "beats" / "beats_tiny_finetuned.pt")
+BEATS = [f"--teacher.checkpoint={BEATS_FILE}"]
 SMALL = ["--student", "mobilenet_v3", "--student.width=0.1", "--epochs=2", "--batch_size=4", "--validation=0.3"]
 HERE = ["--engine.workers=0", "--engine.accelerator=cpu"]
 
@@ -93,6 +95,27 @@ def test_frames_are_compared_where_both_have_them() -> None:
     torch.testing.assert_close(both[0][-len(one[0]) :], one[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(both[1][-len(one[1]) :], one[1], atol=1e-4, rtol=1e-4)
     objective.total(objective(clips)).backward()
+
+
+@pytest.mark.parametrize("level", ["clip", "frame"])
+@pytest.mark.parametrize("loss", LOSSES.names())
+def test_every_loss_takes_mixed_clips_several_teachers_and_frames(loss: str, level: str) -> None:
+    teachers = {
+        "one": distill.create_teacher("spectral"),
+        "two": distill.create_teacher("beats", checkpoint=BEATS_FILE),
+    }
+    student = distill.create_student("mobilenet_v3", width=0.1)
+    augmentation = Augmentation(mixup=1.0)
+    objective = EmbeddingDistillation(student, teachers, loss, level, augmentation=augmentation, dropout=0.0).train()
+    lengths = torch.tensor([40_000, 40_000, 40_000, 25_000, 33_000, 40_000])
+    clips = AudioBatch.of(torch.randn(6, 40_000) * 0.1, 16_000, lengths)
+    objective.clusters = {clip: number % 3 for number, clip in enumerate(clips.ids)}
+    losses = objective(clips)
+    assert list(losses) == ["one", "two"]
+    assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
+    objective.total(losses).backward()
+    gradients = {name: parameter.grad for name, parameter in objective.named_parameters()}
+    assert [name for name, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
 
 
 @pytest.mark.parametrize(
