@@ -16,9 +16,10 @@ import yaml
 
 import distill
 from distill.cli import main
+from distill.commands.cluster import _head
 from distill.commands.listing import teacher_table
 from distill.data.errors import UserError
-from distill.data.store import EmbeddingStore
+from distill.data.store import EmbeddingStore, StoreWriter
 from distill.runs import Run
 from tests.conftest import GOLDEN, tone
 from tests.own_parts import TinyConvolution
@@ -74,6 +75,22 @@ def test_fit_embed_cluster_and_probe_from_the_command_line(
     assert "effective_clusters" in printed
     assert "linear probe of" in printed
     assert (out / "probe" / "sounds" / "linear" / "result.json").exists()
+
+
+@pytest.mark.parametrize("neighbourhood", [10_000, 300])
+def test_the_head_without_labels_is_what_is_densest(
+    neighbourhood: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    points = random.standard_normal((1000, 8)).astype(np.float32)
+    points[:100] *= 0.05
+    ids = [f"{number:04d}" for number in range(1000)]
+    writer = StoreWriter(tmp_path, ids, 8, {"sample_rate": 16_000}, "float32")
+    writer.write(0, dict(zip(ids, points, strict=True)))
+    monkeypatch.setattr("distill.commands.cluster._NEIGHBOURHOOD", neighbourhood)
+    head, _ = _head(EmbeddingStore(tmp_path), "")
+    assert head.sum() == pytest.approx(100, abs=2)
+    assert head[:100].mean() > 0.97
 
 
 def test_a_path_below_home_is_found(
