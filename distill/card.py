@@ -43,6 +43,7 @@ def model_card(
 | data | {config["data"]}, {clips:,} clips; its licence is that of whoever made it |
 | input | mono audio, resampled to {student.sample_rate} Hz |
 | output | a vector of {student.clip_dim} per clip; {student.frame_dim} per frame, every {student.frame_hop:.3f} s |
+{_classes(student)}\
 
 ## Results
 
@@ -77,6 +78,12 @@ def _teachers(teachers: Mapping[str, Teacher], configs: Sequence[Mapping[str, An
         if teacher.provenance is not None:
             rows.append(f"| the teacher's weights | {teacher.provenance} |")
     return "".join(row + "\n" for row in rows)
+
+
+def _classes(student: Student) -> str:
+    if not student.labels:
+        return ""
+    return f"| logits | of {len(student.labels)} classes, in the order of `student.labels` |\n"
 
 
 def _named(component: Mapping[str, Any]) -> str:

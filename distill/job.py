@@ -101,6 +101,8 @@ class Job:
                 teacher.check_crop({"crop_seconds": self.crop.seconds, "crop_position": self.crop.position})
         torch.manual_seed(self.seed)
         self.student: Student = build(self._with_classes(settings["student"]), STUDENTS)
+        if self.reads_labels:
+            self.student.labels = self.manifest.classes
         if settings["init_from"]:
             self._take_weights(settings["init_from"])
         self._stores: dict[str, Path] = {}  # hashing a teacher's weights once is enough

@@ -110,6 +110,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
             "frame_dim": student.frame_dim,
             "frame_hop": student.frame_hop,
             "parameters": student.parameter_count(),
+            "labels": list(student.labels),
             "sha256": file_digest(folder / "model.safetensors"),
             "audio_distill": version("audio-distill"),
         },
@@ -151,6 +152,7 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
         raise UserError(
             f"{folder}: the weights do not fit the student {name!r} ({str(error).splitlines()[1].strip()})"
         ) from error
+    student.labels = tuple(config.get("labels", ()))
     return student.eval()
 
 

@@ -287,9 +287,12 @@ def test_the_three_stages_from_the_command_line(
     printed = capsys.readouterr().out
     assert "validation accuracy" in printed
     loaded = distill.load(str(tmp_path / "classifier"))
+    assert loaded.labels == ("class0", "class1", "class2")
+    assert distill.create_teacher("frozen", student=str(tmp_path / "classifier")).labels == loaded.labels
     assert loaded.embed(torch.randn(16_000), 16_000).logits.shape == (1, 3)
     card = (tmp_path / "classifier" / "student" / "README.md").read_text()
     assert "| objective | classification" in card
+    assert "of 3 classes, in the order of `student.labels`" in card
 
 
 def test_a_fold_is_watched_and_not_trained_on(tmp_path: Path) -> None:
