@@ -145,9 +145,8 @@ class ClapMel(MelEnergies):
         sample_rate: int = 48_000,
     ) -> None:
         filters = mel_filters(bands, points, sample_rate, low, high, slaney)
-        window = torch.hann_window(
-            points, dtype=torch.float64
-        ).float()  # transformers' is double, and quiet bands hear it
+        # In double precision, as in transformers: quiet bands beside a loud one hear the last bits of a window.
+        window = torch.hann_window(points, dtype=torch.float64).float()
         super().__init__(sample_rate, window, points, hop, filters, centred=True)
 
     def forward(self, waveform: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class Teacher(Encoder):
 
     Attributes:
         published: Sizes of the checkpoint that `source` names; None where there is no such one.
+        longest_window: Seconds that the network sees at once, at the most.
 
     Raises:
         UserError: the windows cannot be used.

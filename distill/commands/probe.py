@@ -66,7 +66,7 @@ def probe(
         protocol: "linear" (logistic regression), "mlp" (one hidden layer), "knn", or "finetune" (all weights learn);
             "linear_best_test_epoch" is S-SONDO's habit for ESC-50, which flatters.
         task: Data set that the folder must be, such as "esc50" or "nsynth_pitch"; "auto" finds out.
-        metric: "accuracy", "mAP", "AUC", or "auto": that of the data set, else what its labels allow.
+        metric: "accuracy", "mAP", "AUC", "d_prime", "F1", or "auto": that of the data set, else what its labels allow.
         seeds: How many times; the spread over seeds stands beside the mean.
         support: Temporal supports in seconds, such as 0.5,1,2,5,10: long clips are embedded in windows of each length,
             and scores and costs compared (the question of arXiv 2312.14005).

@@ -94,7 +94,7 @@ def score_finetuned(
         folder: Lightning's working folder.
         seeds: How many.
         task: Data set, for its metric.
-        metric: "accuracy", "mAP", "AUC" or "auto".
+        metric: "accuracy", "mAP", "AUC", "d_prime", "F1" or "auto".
         engine: Where it runs, and with how many processes that decode audio.
 
     Raises:

@@ -265,5 +265,5 @@ class _Reader:
 
     def _value(self, scores: NDArray[np.float32], rows: Rows) -> float:
         known = None if self.clips.known is None else self.clips.known[rows]
-        value = overall(scores, self.clips.truth[rows], known)[self.metric]
+        value = overall(scores, self.clips.truth[rows], known, self.protocol.threshold)[self.metric]
         return value if np.isfinite(value) else 0.0
