@@ -131,26 +131,36 @@ def _voxceleb1(root: Path) -> Iterator[Row | None]:
         yield _row(root, path, [name.partition("/")[0]], splits[part]) if path else None
 
 
+def _in(vocabulary: Iterable[str], labels: list[str], table: str) -> list[str]:
+    """The labels, which `table` must name all. Raises ValueError."""
+    if strange := [label for label in labels if label not in vocabulary]:
+        raise ValueError(f"the label {strange[0]!r} is not in {table}")
+    return labels
+
+
 def _audioset(root: Path, training: tuple[str, ...]) -> Iterator[Row | None]:
     files = {path.stem: path for path in root.rglob("*") if path.suffix.lower() in (".wav", ".flac", ".mp3", ".ogg")}
+    vocabulary = {record["mid"] for record in _records(root / "class_labels_indices.csv")}
     for name, split in (*((name, "training") for name in training), ("eval_segments.csv", "test")):
         lines = (line for line in (root / name).read_text().splitlines() if not line.startswith("#"))
         for clip, start, end, mids in csv.reader(lines, skipinitialspace=True):
             # Crawlers name their files in different ways.
             names = (f"Y{clip}", clip, f"{clip}_{float(start):.0f}_{float(end):.0f}", f"{clip}_{start}_{end}")
             path = next((files[stem] for stem in names if stem in files), None)
-            yield _row(root, path, mids.split(","), split) if path else None
+            labels = _in(vocabulary, mids.split(","), "class_labels_indices.csv")
+            yield _row(root, path, labels, split) if path else None
 
 
 def _fsd50k(root: Path) -> Iterator[Row]:
     truth = root / "FSD50K.ground_truth"
     splits = {"train": "training", "val": "validation"}
-    for record in _records(truth / "dev.csv"):
-        path = root / "FSD50K.dev_audio" / f"{record['fname']}.wav"
-        yield _row(root, path, record["labels"].split(","), splits[record["split"]])
-    for record in _records(truth / "eval.csv"):
-        path = root / "FSD50K.eval_audio" / f"{record['fname']}.wav"
-        yield _row(root, path, record["labels"].split(","), "test")
+    with open(truth / "vocabulary.csv", newline="") as file:  # which has no header
+        vocabulary = {line[1] for line in csv.reader(file)}
+    for part, audio in (("dev", "FSD50K.dev_audio"), ("eval", "FSD50K.eval_audio")):
+        for record in _records(truth / f"{part}.csv"):
+            labels = _in(vocabulary, record["labels"].split(","), "vocabulary.csv")
+            split = splits[record["split"]] if part == "dev" else "test"
+            yield _row(root, root / audio / f"{record['fname']}.wav", labels, split)
 
 
 def _urbansound8k(root: Path) -> Iterator[Row]:
@@ -207,6 +217,7 @@ def _tau2020(root: Path) -> Iterator[Row]:
 
 _COMMANDS = ("validation_list.txt", "testing_list.txt")
 _SEGMENTS = ("class_labels_indices.csv", "balanced_train_segments.csv", "eval_segments.csv")
+_FSD50K = tuple(f"FSD50K.ground_truth/{table}.csv" for table in ("dev", "eval", "vocabulary"))
 _OPENMIC = ("partitions/split01_train.csv", "partitions/split01_test.csv")
 _NSYNTH = ("nsynth-train/examples.json", "nsynth-valid/examples.json", "nsynth-test/examples.json")
 _TAU = ("evaluation_setup/fold1_train.csv", "evaluation_setup/fold1_evaluate.csv")
@@ -223,7 +234,7 @@ LAYOUTS: dict[str, Layout] = {
         Layout("voxceleb1", ("iden_split.txt",), _voxceleb1, "accuracy", "identification"),
         Layout("audioset_20k", _SEGMENTS, lambda root: _audioset(root, _BOTH[:1]), "mAP", "what exists of the clips"),
         Layout("audioset_2m", (*_SEGMENTS, _BOTH[1]), lambda root: _audioset(root, _BOTH), "mAP", "what exists"),
-        Layout("fsd50k", ("FSD50K.ground_truth/dev.csv", "FSD50K.ground_truth/eval.csv"), _fsd50k, "mAP"),
+        Layout("fsd50k", _FSD50K, _fsd50k, "mAP"),
         Layout("urbansound8k", ("metadata/UrbanSound8K.csv",), _urbansound8k, "accuracy", "mean of 10 folds"),
         Layout("gtzan", ("genres/blues", "genres/jazz"), _gtzan, "accuracy", "fault-filtered split of 443 / 197 / 290"),
         Layout(

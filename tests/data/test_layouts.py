@@ -49,7 +49,13 @@ def voxceleb1(root: Path) -> None:
 
 def audioset(root: Path) -> None:
     head = ("# Segments csv", "# num_ytids=1", "# YTID, start_seconds, end_seconds, positive_labels")
-    table(root / "class_labels_indices.csv", "index,mid,display_name", '0,/m/09x0r,"Speech"')
+    table(
+        root / "class_labels_indices.csv",
+        "index,mid,display_name",
+        '0,/m/09x0r,"Speech"',
+        '137,/m/04rlf,"Music"',
+        '506,/t/dd00088,"Gush"',
+    )
     table(root / "balanced_train_segments.csv", *head, '-A, 30.000, 40.000, "/m/09x0r,/t/dd00088"')
     table(root / "unbalanced_train_segments.csv", *head, 'B, 0.000, 10.000, "/m/09x0r"')
     table(root / "eval_segments.csv", *head, 'C, 5.000, 15.000, "/m/04rlf"', 'D, 0.000, 10.000, "/m/04rlf"')
@@ -61,6 +67,7 @@ def fsd50k(root: Path) -> None:
     truth = root / "FSD50K.ground_truth"
     table(truth / "dev.csv", "fname,labels,mids,split", '1,"Bark,Dog","/a,/b",train', "2,Rain,/c,val")
     table(truth / "eval.csv", "fname,labels,mids", "3,Rain,/c")
+    table(truth / "vocabulary.csv", "0,Bark,/a", "1,Dog,/b", "2,Rain,/c")
     for name in ("FSD50K.dev_audio/1.wav", "FSD50K.dev_audio/2.wav", "FSD50K.eval_audio/3.wav"):
         sound(root / name)
 
@@ -182,6 +189,19 @@ def test_listed_clips_that_are_not_there_are_counted(
     read_layout(name, tmp_path)
     output = capsys.readouterr().out
     assert told in output if told else output == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "list_of_labels"),
+    [("fsd50k", "FSD50K.ground_truth/vocabulary.csv"), ("audioset_20k", "class_labels_indices.csv")],
+)
+def test_a_label_that_is_missing_from_the_vocabulary_is_named(name: str, list_of_labels: str, tmp_path: Path) -> None:
+    SETS[name][0](tmp_path)
+    lines = (tmp_path / list_of_labels).read_text().splitlines()
+    table(tmp_path / list_of_labels, *lines[:-1])
+    missing = lines[-1].split(",")[1]
+    with pytest.raises(UserError, match=rf"the label '{missing}' is not in {Path(list_of_labels).name}"):
+        read_layout(name, tmp_path)
 
 
 def test_clips_of_gtzan_that_the_filtered_lists_leave_out(tmp_path: Path) -> None:
