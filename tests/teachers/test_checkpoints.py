@@ -26,22 +26,17 @@ from distill.teachers.passt import PaSST
 from distill.teachers.ssast import SSAST
 from distill.teachers.teacher import Teacher
 from tests.teachers.conftest import Options, matpac_state
-from tests.teachers.test_golden import AST_FOLDER, BEATS_FINETUNED, BEATS_PRETRAINED, PASST, SSAST_FRAME, SSAST_PATCH
+from tests.teachers.test_golden import AST_FOLDER, BEATS_FINETUNED, BEATS_PRETRAINED, SSAST_FRAME, SSAST_PATCH
 
-FILES: dict[str, Any] = {
-    "beats": (BEATs, BEATS_PRETRAINED, {}),
-    "ssast": (SSAST, SSAST_FRAME, {"heads": 4}),
-    "passt": (PaSST, PASST, {"heads": 4}),
-    "matpac": (MATPAC, "made in the official layout", {"heads": 2}),
-}
+OF_ONE_FILE: dict[str, Callable[..., Teacher]] = {"beats": BEATs, "ssast": SSAST, "passt": PaSST, "matpac": MATPAC}
 Published = tuple[Callable[..., Teacher], str, dict[str, Any]]
 
 
 @pytest.fixture
 def published(name: str, options: Options) -> Published:
-    """A teacher's class, a file in its official format, and the options that build it."""
-    teacher_class, file, needed = FILES[name]
-    return teacher_class, options["matpac"]["checkpoint"] if name == "matpac" else file, needed
+    """A teacher's class, a file in its official format, and what else builds it."""
+    needed = dict(options[name])
+    return OF_ONE_FILE[name], needed.pop("checkpoint"), needed
 
 
 class RunsCode:
@@ -54,7 +49,7 @@ def state_of(file: str) -> dict[str, torch.Tensor]:
     return dict(content.get("model", content))
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", OF_ONE_FILE)
 class TestEveryFileFormat:
     def test_says_what_it_loaded(self, published: Published) -> None:
         teacher_class, file, options = published
