@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -59,6 +60,7 @@ class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
         windows: How long clips are cut; by default the network sees clips whole.
         labels: What each column of the logits means; AudioSet's as its `mid`s, sorted.
         provenance: The file that the weights were read from, where there is one.
+        longest_window: Seconds that the network sees at once, at the most.
         shaped_by: What else of the checkpoint shapes an embedding, such as statistics of its input; for fingerprints.
     """
 
@@ -68,6 +70,7 @@ class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
     options: dict[str, Any]
     sizes: Mapping[str, Any] = MappingProxyType({})
     windows: Windows = Windows(seconds=0)
+    longest_window: float = math.inf
     labels: tuple[str, ...] = ()
     provenance: Provenance | None = None
     shaped_by: Mapping[str, Any] = MappingProxyType({})

@@ -188,11 +188,8 @@ class Encoder(nn.Module):
         """What the distance from query to key adds to a score, before the gate. Shape (heads, tokens, tokens)."""
         table = self.relative_attention_bias.weight
         place = torch.arange(tokens, device=table.device)
-        return (
-            table[relative_bucket(place - place.unsqueeze(1), len(table), self.max_distance)]
-            .permute(2, 0, 1)
-            .contiguous()
-        )
+        buckets = relative_bucket(place - place.unsqueeze(1), len(table), self.max_distance)
+        return table[buckets].permute(2, 0, 1).contiguous()  # each layer reads it in this order
 
 
 class Block(nn.Module):
@@ -299,11 +296,10 @@ def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if stem + names[0] in folded:
             gain, direction = (folded.pop(stem + name) for name in names)
             folded[stem + "weight"] = gain * direction / direction.norm(dim=(0, 1), keepdim=True)
-    stem, table = "encoder.layers.", "self_attn.relative_attention_bias.weight"
-    folded["encoder.relative_attention_bias.weight"] = folded[f"{stem}0.{table}"]  # which other layers repeat, or share
-    for key in [key for key in folded if key.startswith(stem) and key.endswith(table)]:
-        del folded[key]
-    return folded
+    table = ".self_attn.relative_attention_bias.weight"
+    shared = folded[f"encoder.layers.0{table}"]  # which files repeat under every layer, or have under the first alone
+    folded = {key: tensor for key, tensor in folded.items() if not key.endswith(table)}
+    return folded | {"encoder.relative_attention_bias.weight": shared}
 
 
 def _check(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -42,7 +41,6 @@ class Teacher(Encoder):
 
     Attributes:
         published: Sizes of the checkpoint that `source` names; None where there is no such one.
-        longest_window: Seconds that the network sees at once, at the most.
 
     Raises:
         UserError: the windows cannot be used.
@@ -54,7 +52,6 @@ class Teacher(Encoder):
         super().__init__()
         self.__dict__["_networks"] = {}
         self.windows = _windows(windows)
-        self.longest_window = math.inf  # seconds
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, nn.Module):

@@ -185,7 +185,7 @@ def _study(
 ) -> ProbeResult:
     """Score and cost of every temporal support; a table and a picture; the result of the longest."""
     results: dict[float, ProbeResult] = {}
-    if isinstance(encoder, Teacher) and max(support) > encoder.longest_window:
+    if max(support) > encoder.longest_window:
         raise UserError(f"--support {max(support):g}: the network sees {encoder.longest_window:g} s at once")
     for seconds in sorted(set(support)):
         encoder.windows = Windows(seconds=seconds)

@@ -166,7 +166,7 @@ def score_embeddings(
         splits = usable_splits(labels, seed)
         reader = _Reader(clips, PROTOCOLS[protocol], metric, seed)
         runs.append([(split, reader.scores(split)) for split in splits])
-    return collect(runs, labels, protocol, task, metric)
+    return collect(runs, labels, protocol, task, metric, PROTOCOLS[protocol].threshold)
 
 
 def choose_metric(metric: str, task: str, labels: Labels) -> str:
@@ -196,11 +196,21 @@ def usable_splits(labels: Labels, seed: int) -> list[Split]:
 
 
 def collect(
-    runs: list[list[tuple[Split, NDArray[np.float32]]]], labels: Labels, protocol: str, task: str, metric: str
+    runs: list[list[tuple[Split, NDArray[np.float32]]]],
+    labels: Labels,
+    protocol: str,
+    task: str,
+    metric: str,
+    threshold: float = 0.0,
 ) -> Scored:
-    """One result from the scores (clips of the split, classes) of every split, for every seed."""
-    threshold = PROTOCOLS[protocol].threshold if protocol in PROTOCOLS else 0.0
-    coarser = LAYOUTS[task].coarser if task in LAYOUTS else {}
+    """One result from the scores (clips of the split, classes) of every split, for every seed.
+
+    A label counts as given, for F1, where its score is above the threshold; that of logits is 0.
+    """
+    groups = {
+        name: [group(label) for label in labels.names]
+        for name, group in (LAYOUTS[task].coarser if task in LAYOUTS else {}).items()
+    }
     tables = []
     for run in runs:
         table = {}
@@ -208,15 +218,14 @@ def collect(
             known = None if labels.known is None else labels.known[split.test]
             truth = labels.truth[split.test]
             table[split.name] = overall(scores, truth, known, threshold) | {
-                name: coarse_accuracy(scores, truth, [group(label) for label in labels.names])
-                for name, group in coarser.items()
+                name: coarse_accuracy(scores, truth, group) for name, group in groups.items()
             }
         tables.append(table)
     by_seed = [float(np.mean([numbers[metric] for numbers in table.values()])) for table in tables]
     folds = {name: float(np.mean([table[name][metric] for table in tables])) for name in tables[0]}
     metrics = {
         name: float(np.mean([numbers[name] for table in tables for numbers in table.values()]))
-        for name in (*METRICS, *coarser)
+        for name in (*METRICS, *groups)
         if name != ("F1" if labels.single else "accuracy")
     }
     spread = [numbers[metric] for table in tables for numbers in table.values()]
