@@ -10,6 +10,14 @@ from torch import Tensor, nn
 _WORTH_ONE_PRODUCT = 2_300  # weights of neighbouring groups, about: the call of a product costs as much as they do
 _PIECE = 5 << 17  # numbers that are transformed at a time, or a few more; with their spectrum they still fit a cache
 
+Compress = Callable[[Tensor, Tensor | None], Tensor]
+"""What becomes of energies, which it may overwrite: written to the second tensor, or new where that is None."""
+
+
+def unchanged(energies: Tensor, out: Tensor | None = None) -> Tensor:
+    """Energies as they are."""
+    return energies if out is None else out.copy_(energies)
+
 
 class BandSums(nn.Module):
     """Sums over triangular bands. Neighbouring bands are summed together over the frequencies that they cover.
@@ -66,24 +74,25 @@ class Room:
     """Memory in which one piece after another is transformed, as views for pieces of one shape.
 
     Args:
-        shared: The memory of all shapes: samples, points, power and energies of each frame.
+        shared: The memory of all shapes: samples (twice), points, power and energies of each frame.
         shape: Clips and frames of a piece.
         place: Points of the transform that are not 0.
         sums: The bands.
 
     Attributes:
-        scratch: For use on the way. Shape (clips, time, samples).
+        scratch: Two, for use on the way. Shape (clips, time, samples) each.
         weighed: What is to be transformed (clips, time, points of `place`).
     """
 
     def __init__(self, shared: Sequence[Tensor], shape: tuple[int, int], place: slice, sums: BandSums) -> None:
-        samples, self.points, self.power, energies = (memory[: shape[0] * shape[1]] for memory in shared)
-        self.scratch, self.energies = samples.view(*shape, -1), energies.view(*shape, -1)
+        first, second, self.points, self.power, energies = (memory[: shape[0] * shape[1]] for memory in shared)
+        self.scratch = first.view(*shape, -1), second.view(*shape, -1)
+        self.energies = energies.view(*shape, -1)
         self.weighed = self.points.view(*shape, -1)[..., place]
         self._products = sums.products(self.power, energies)
 
     def transform(self) -> Tensor:
-        """Energies (clips, time, bands) of what is weighed, to be copied before the next piece."""
+        """Energies (clips, time, bands) of what is weighed, to be used before the next piece."""
         # Not `out=`: torch would make the spectrum elsewhere and copy it.
         real, imaginary = torch.view_as_real(torch.fft.rfft(self.points)).square_().unbind(2)
         torch.add(real, imaginary, out=self.power)
@@ -98,12 +107,14 @@ def energies_in_cache(
     place: slice,
     points: int,
     sums: BandSums,
-    energies: Tensor | None = None,
+    compress: Compress = unchanged,
+    result: Tensor | None = None,
 ) -> Tensor:
-    """Energies of bands of frames. Shape (batch, time, bands).
+    """Energies of bands of frames, or what `compress` makes of them. Shape (batch, time, bands).
 
     On a processor this is bound by memory: fresh memory for every step costs more than the arithmetic, so each step
-    writes where the piece before it wrote. A piece is a part of a long clip, or several short ones.
+    writes where the piece before it wrote, and only the last one to the result. A piece is a part of a long clip, or
+    several short ones.
 
     Args:
         frames: Overlapping views of samples. Shape (batch, time, samples).
@@ -111,23 +122,24 @@ def energies_in_cache(
         place: Points of the transform that it fills; the others are 0.
         points: Of the transform.
         sums: The bands.
-        energies: Where the result goes (batch, time, bands); new memory unless given.
+        compress: What becomes of a piece's energies (clips, time, bands).
+        result: Where it goes (batch, time, bands); new memory unless given.
     """
     clips, time, samples = frames.shape
-    if energies is None:
-        energies = frames.new_empty(clips, time, sums.bands)
+    if result is None:
+        result = frames.new_empty(clips, time, sums.bands)
     pieces = max(1, round(time * points / _PIECE))  # of a clip; equal ones, since a short one costs as many calls
     piece = -(-time // pieces)
     together = max(1, _PIECE // points // time)
     most = piece * min(together, clips)
-    shared = [frames.new_empty(most, columns) for columns in (samples, points, points // 2 + 1, sums.bands)]
-    shared[1][:, : place.start] = 0
-    shared[1][:, place.stop :] = 0
+    shared = [frames.new_empty(most, columns) for columns in (samples, samples, points, points // 2 + 1, sums.bands)]
+    shared[2][:, : place.start] = 0
+    shared[2][:, place.stop :] = 0
     rooms: dict[tuple[int, int], Room] = {}
-    for some, theirs in zip(frames.split(together), energies.split(together), strict=True):
+    for some, theirs in zip(frames.split(together), result.split(together), strict=True):
         for part, into in zip(some.split(piece, 1), theirs.split(piece, 1), strict=True):
             shape = (part.shape[0], part.shape[1])
             room = rooms[shape] = rooms.get(shape) or Room(shared, shape, place, sums)
             weigh(part, room)
-            into.copy_(room.transform())
-    return energies
+            compress(room.transform(), into)
+    return result
