@@ -1,9 +1,10 @@
-"""The network of the pocket benchmark, in two sizes: a student of one's own, as a user would write it."""
+"""What the pocket benchmark trains, as a user would write it: a student in two sizes, and an objective."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import distill
 from distill.data.frontend import LogMel, frame_mask
@@ -72,3 +73,29 @@ class MelStatistics(distill.Teacher):
         mean = (mel * inside).sum(2) / count
         squares = ((mel - mean.unsqueeze(2)) * inside).square().sum(2)
         return distill.Embeddings.of_clip(torch.cat([mean, (squares / count).sqrt()], dim=1))
+
+
+class MultiTask(distill.Objective):
+    """Several questions of one clip (which word, who speaks, which notes): cross entropy in each group of labels.
+
+    A clip that has no label of a group counts nowhere in it; one that has two is half of each.
+
+    Args:
+        student: Encoder whose logits are those of all groups, one group after the other.
+        groups: Labels of each group, in the order of their names.
+    """
+
+    reads_labels = True
+
+    def __init__(self, student: distill.Student, groups: list[int]) -> None:
+        super().__init__(student, {"multi_task": 1.0})
+        self.groups = groups
+
+    def forward(self, batch: distill.AudioBatch) -> dict[str, Tensor]:
+        """{"multi_task": sum over the groups, each counting as much as it has clips}."""
+        logits = self.student(batch).logits
+        loss = logits.new_zeros(())
+        for scores, labels in zip(logits.split(self.groups, 1), batch.labels.split(self.groups, 1), strict=True):
+            count = labels.sum(1, keepdim=True)
+            loss = loss + F.cross_entropy(scores, labels / count.clamp(min=1), reduction="sum") / len(labels)
+        return {"multi_task": loss}

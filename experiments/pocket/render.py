@@ -65,11 +65,12 @@ class Size:
     pool_programs: int
     pool_notes: int
     pool_takes: int
+    elsewhere: int  # times as many speakers, notes and takes as in the pool, which only the teacher hears
 
 
 SIZES = {
-    "tiny": Size(5, 10, 5, 3, 2, 6, 5, 10, 6, 6, 8, 4, 6),
-    "small": Size(20, 40, 16, 4, 6, 12, 20, 20, 30, 60, 96, 12, 60),
+    "tiny": Size(5, 10, 5, 3, 2, 6, 5, 10, 6, 6, 8, 4, 6, 1),
+    "small": Size(20, 40, 16, 4, 6, 12, 20, 20, 30, 60, 96, 12, 60, 2),
 }
 
 
@@ -111,7 +112,7 @@ class Renderer:
     def __init__(self, out: Path, size: Size, seed: int, held_out: bool) -> None:
         self.out, self.size, self.seed, self.held_out = out, size, seed, held_out
         self.part = "held out " if held_out else ""
-        self.listed: dict[str, str] = {}  # label of each clip of the pool
+        self.listed: dict[str, list[str]] = {}  # labels of each clip that a teacher hears, the pool's own one first
         self.fonts = music.FONTS[::-1] if held_out else music.FONTS
 
     @property
@@ -223,60 +224,78 @@ class Renderer:
         return tasks
 
     def pool(self) -> list[Task]:
-        """AudioSet: speech, music and surroundings of one second, with one fine label each.
+        """AudioSet: speech, music and surroundings of one second; the pool of a student, and what is elsewhere.
 
-        `balanced_train_segments.csv` has all of it; `unbalanced_train_segments.csv` a part that is 88 % speech; and
-        `long_tailed_train_segments.csv` all of it, two words of which are listed so many times, as uploads are that go
-        round, that they are 88 % of the list.
+        `balanced_train_segments.csv` has all of the pool, with one fine label each; `unbalanced_train_segments.csv` a
+        part that is 88 % speech; and `long_tailed_train_segments.csv` all of it, two words of which are listed so many
+        times, as uploads are that go round, that they are 88 % of the list. `teacher_train_segments.csv` has other
+        speakers, notes and takes besides, and says who speaks and which notes sound;
+        `described_train_segments.csv` says it of the pool.
         """
-        root, size, tasks = self.out / "audioset", self.size, []
-        clips: dict[str, str] = {}
-        for number in range(size.pool_speakers):
-            voice = self.speaker("pool", number)
+        size, heard = self.size, 1 + self.size.elsewhere
+        tasks: list[Task] = []
+        for number in range(size.pool_speakers * heard):
+            part = "pool" if number < size.pool_speakers else "elsewhere"
+            voice = self.speaker(part, number)
             for word in self.pool_words:
-                clips[f"speech_{number:03d}_{word}"] = f"word:{word}"
-                task = (
-                    root / "audio" / f"speech_{number:03d}_{word}.wav",
-                    f"{self.part}pool {number} {word}",
-                    word,
-                    voice,
-                )
+                name = self._listed(f"speech_{number:03d}_{word}", part, [f"word:{word}", f"speaker:{number:03d}"])
+                task = (self._audio(name), f"{self.part}{part} {number} {word}", word, voice)
                 tasks.append((spoken, (*task, self.seed, (0.0, 20.0), 1.0)))
-        programs = self.random("pool programs").permutation(120)[: size.pool_programs].tolist()
-        for program in programs:
-            clips |= {f"music_{program:03d}_{note:02d}": f"program:{program}" for note in range(size.pool_notes)}
-            tasks.append((self.pool_music, (program,)))
+        for program in self.random("pool programs").permutation(120)[: size.pool_programs].tolist():
+            for part, first in (("pool", 0), *(("elsewhere", size.pool_notes * more) for more in range(1, heard))):
+                score = self.score(program, part, first)
+                for number, (pitches, _) in enumerate(score, first):
+                    labels = [f"program:{program}", *(f"pitch:{pitch}" for pitch in pitches)]
+                    self._listed(f"music_{program:03d}_{number:02d}", part, labels)
+                tasks.append((self.pool_music, (program, part, first)))
         for kind in HELD_OUT_POOL if self.held_out else POOL:
-            for take in range(size.pool_takes):
-                name = f"around_{kind}_{take:03d}"
-                clips[name] = f"around:{kind}"
-                task = (root / "audio" / f"{name}.wav", f"{self.part}{name}", kind, self.seed, (0.0, 20.0), 1.0, RATE)
+            for take in range(size.pool_takes * heard):
+                part = "pool" if take < size.pool_takes else "elsewhere"
+                name = self._listed(f"around_{kind}_{take:03d}", part, [f"around:{kind}"])
+                task = (self._audio(name), f"{self.part}{name}", kind, self.seed, (0.0, 20.0), 1.0, RATE)
                 tasks.append((around, task))
-        self.listed = clips
         return tasks
 
-    def pool_music(self, program: int) -> list[str]:
-        """Notes of a program; the names of those that are beyond its range, and silent."""
-        random, score, silent = self.random("pool notes", program), [], []
+    def _listed(self, name: str, part: str, labels: list[str]) -> str:
+        """Note the labels of a clip; its name, which says where what is not in the pool belongs."""
+        name = name if part == "pool" else f"{part}_{name}"
+        self.listed[name] = labels
+        return name
+
+    def _audio(self, name: str) -> Path:
+        return self.out / "audioset" / "audio" / f"{name}.wav"
+
+    def score(self, program: int, part: str, first: int) -> list[tuple[tuple[int, ...], int]]:
+        """Notes of a program, some of them two at once, and how hard they are struck."""
+        key = ("pool notes", program) if part == "pool" else (part, program, first)
+        random, score = self.random(*key), []
         for _ in range(self.size.pool_notes):
             pitch, second = int(random.integers(36, 84)), int(random.choice([0, 0, 0, 4, 7, 12]))
             score.append(((pitch, pitch + second) if second else (pitch,), int(random.integers(45, 127))))
-        for number, sound in enumerate(music.play(program, score, self.fonts[1], 1.4, 1.0)):
-            name = f"music_{program:03d}_{number:02d}"
+        return score
+
+    def pool_music(self, program: int, part: str, first: int) -> list[str]:
+        """Notes of a program; the names of those that are beyond its range, and silent."""
+        silent = []
+        sounds = music.play(program, self.score(program, part, first), self.fonts[1], 1.4, 1.0)
+        for number, sound in enumerate(sounds, first):
+            name = f"music_{program:03d}_{number:02d}" if part == "pool" else f"{part}_music_{program:03d}_{number:02d}"
             random = self.random(name)
-            first = int(random.integers(0, int(0.3 * RATE)))
-            part = sound[first : first + RATE]
-            if np.abs(part).max() < 1e-4:
+            begin = int(random.integers(0, int(0.3 * RATE)))
+            cut = sound[begin : begin + RATE]
+            if np.abs(cut).max() < 1e-4:
                 silent.append(name)
                 continue
-            write(self.out / "audioset" / "audio" / f"{name}.wav", recorded(random, part, RATE, 3.0, 25.0))
+            write(self._audio(name), recorded(random, cut, RATE, 3.0, 25.0))
         return silent
 
     def write_pool(self, silent: set[str]) -> None:
-        root, clips = self.out / "audioset", {k: v for k, v in self.listed.items() if k not in silent}
+        root = self.out / "audioset"
+        heard = {clip: labels for clip, labels in self.listed.items() if clip not in silent}
+        clips = {clip: labels[:1] for clip, labels in heard.items() if not clip.startswith("elsewhere")}
         root.mkdir(parents=True, exist_ok=True)
         broad = {"word": "Speech", "program": "Music", "around": "Surroundings"}
-        names = [*broad.values(), *sorted(set(clips.values()))]
+        names = [*broad.values(), *sorted({label for labels in heard.values() for label in labels})]
         mids = {name: f"/m/p{number:05d}" for number, name in enumerate(names)}
         with open(root / "class_labels_indices.csv", "w", newline="") as file:
             writer = csv.writer(file)
@@ -287,14 +306,20 @@ class Renderer:
         share = {"speech": 0.7, "music": 0.10, "around": 0.06}  # 88 % speech
         unbalanced = [clip for clip in clips if chance[clip] < share[clip.partition("_")[0]]]
         repeated = {f"word:{word}" for word in self.pool_words[:2]}
-        head = [clip for clip in clips if clips[clip] in repeated]
+        head = [clip for clip in clips if clips[clip][0] in repeated]
         again = round((0.88 * len(clips) - len(head)) / (0.12 * len(head)))
         long_tailed = [*clips, *head * again]
-        for list_name, listed in (("balanced", list(clips)), ("unbalanced", unbalanced), ("long_tailed", long_tailed)):
+        for list_name, listed, labels in (
+            ("balanced", list(clips), clips),
+            ("unbalanced", unbalanced, clips),
+            ("long_tailed", long_tailed, clips),
+            ("described", list(clips), heard),
+            ("teacher", list(heard), heard),
+        ):
             lines = ["# pocket", f"# num_segs={len(listed)}", "# YTID, start_seconds, end_seconds, positive_labels"]
             for clip in listed:
-                fine = clips[clip]
-                lines.append(f'{clip}, 0.000, 1.000, "{mids[broad[fine.partition(":")[0]]]},{mids[fine]}"')
+                known = [broad[labels[clip][0].partition(":")[0]], *labels[clip]]
+                lines.append(f'{clip}, 0.000, 1.000, "{",".join(mids[label] for label in known)}"')
             (root / f"{list_name}_train_segments.csv").write_text("\n".join(lines) + "\n")
 
 

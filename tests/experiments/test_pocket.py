@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from distill.data.batch import AudioBatch
 from distill.data.layouts import read_layout
+from experiments.pocket.networks import MultiTask, PocketNetwork
 from experiments.pocket.render import SIZES, Renderer, run
 
 
@@ -37,15 +42,50 @@ def test_held_out_classes_are_others(tmp_path: Path) -> None:
     assert not names[0] & names[1]
 
 
-def test_two_words_are_most_of_the_long_tailed_list(tmp_path: Path) -> None:
+def listed(lists: Path, name: str) -> dict[str, list[str]]:
+    """Clips of a list, as often as they stand there, with the identifiers of their labels."""
+    lines = [line for line in (lists / f"{name}_train_segments.csv").read_text().splitlines() if line[0] != "#"]
+    return {f"{number} {line.split(',')[0]}": line.split('"')[1].split(",") for number, line in enumerate(lines)}
+
+
+def pool_lists(tmp_path: Path) -> Path:
     renderer = Renderer(tmp_path, SIZES["small"], 0, held_out=False)
     renderer.pool()
     renderer.write_pool(silent=set())
-    lists = tmp_path / "audioset"
-    ids = [line.split(",")[0] for line in (lists / "long_tailed_train_segments.csv").read_text().splitlines()[3:]]
-    head = {clip for clip in renderer.listed if clip.endswith(("_water", "_music"))}
+    return tmp_path / "audioset"
+
+
+def test_two_words_are_most_of_the_long_tailed_list(tmp_path: Path) -> None:
+    lists = pool_lists(tmp_path)
+    ids = [clip.split()[1] for clip in listed(lists, "long_tailed")]
+    pool = {clip.split()[1] for clip in listed(lists, "balanced")}
+    head = {clip for clip in pool if clip.endswith(("_water", "_music"))}
     assert len(head) == 120
     assert abs(sum(clip in head for clip in ids) / len(ids) - 0.88) < 0.005
-    assert set(ids) == set(renderer.listed)
-    speech = (lists / "unbalanced_train_segments.csv").read_text().count("\nspeech_")
-    assert 0.85 < speech / (len((lists / "unbalanced_train_segments.csv").read_text().splitlines()) - 3) < 0.91
+    assert set(ids) == pool
+    unbalanced = [clip.split()[1] for clip in listed(lists, "unbalanced")]
+    assert 0.85 < sum(clip.startswith("speech_") for clip in unbalanced) / len(unbalanced) < 0.91
+
+
+def test_a_teacher_hears_three_times_the_pool_and_is_told_more(tmp_path: Path) -> None:
+    lists = pool_lists(tmp_path)
+    pool, described, teacher = (listed(lists, name) for name in ("balanced", "described", "teacher"))
+    assert pool.keys() == described.keys()
+    assert len(teacher) == 3 * len(pool)
+    assert {len(labels) for labels in pool.values()} == {2}  # a broad one and a fine one
+    assert all(set(pool[clip]) <= set(described[clip]) for clip in pool)
+    speakers = [labels[-1] for clip, labels in teacher.items() if "speech" in clip]
+    assert len(set(speakers)) == 180  # of the pool 60
+    assert max(len(labels) for labels in described.values()) == 4  # music, an instrument and two notes
+
+
+def test_multi_task_asks_each_clip_only_what_is_known_of_it() -> None:
+    student = PocketNetwork(4, classes=5)
+    labels = torch.tensor([[1.0, 0, 0, 0, 0], [0, 1, 0, 1, 1]])  # groups of 2 and 3; of the first clip one is unknown
+    batch = replace(AudioBatch.of(torch.randn(2, 16_000), 16_000), labels=labels)
+    objective = MultiTask(student.eval(), [2, 3]).eval()
+    with torch.no_grad():
+        loss = objective(batch)["multi_task"]
+        first, second = student(batch).logits.split([2, 3], 1)
+    known = -first.log_softmax(1)[[0, 1], [0, 1]].sum() - second[1].log_softmax(0)[1:].mean()
+    torch.testing.assert_close(loss, known / 2)
