@@ -84,7 +84,7 @@ class Room:
         weighed: What is to be transformed (clips, time, points of `place`).
     """
 
-    def __init__(self, shared: Sequence[Tensor], shape: tuple[int, int], place: slice, sums: BandSums) -> None:
+    def __init__(self, shared: Sequence[Tensor], shape: Sequence[int], place: slice, sums: BandSums) -> None:
         first, second, self.points, self.power, energies = (memory[: shape[0] * shape[1]] for memory in shared)
         self.scratch = first.view(*shape, -1), second.view(*shape, -1)
         self.energies = energies.view(*shape, -1)
@@ -101,9 +101,13 @@ class Room:
         return self.energies
 
 
+Weigh = Callable[[Tensor], object]
+"""Fills the `weighed` of a room from a piece of frames (clips, time, samples)."""
+
+
 def energies_in_cache(
     frames: Tensor,
-    weigh: Callable[[Tensor, Room], None],
+    weigh_in: Callable[[Room], Weigh],
     place: slice,
     points: int,
     sums: BandSums,
@@ -118,7 +122,7 @@ def energies_in_cache(
 
     Args:
         frames: Overlapping views of samples. Shape (batch, time, samples).
-        weigh: Fills the `weighed` of a room from a piece of frames (clips, time, samples).
+        weigh_in: Weighs pieces in a room. Called once a room, so that what it divides is divided once.
         place: Points of the transform that it fills; the others are 0.
         points: Of the transform.
         sums: The bands.
@@ -135,11 +139,19 @@ def energies_in_cache(
     shared = [frames.new_empty(most, columns) for columns in (samples, samples, points, points // 2 + 1, sums.bands)]
     shared[2][:, : place.start] = 0
     shared[2][:, place.stop :] = 0
-    rooms: dict[tuple[int, int], Room] = {}
-    for some, theirs in zip(frames.split(together), result.split(together), strict=True):
-        for part, into in zip(some.split(piece, 1), theirs.split(piece, 1), strict=True):
-            shape = (part.shape[0], part.shape[1])
-            room = rooms[shape] = rooms.get(shape) or Room(shared, shape, place, sums)
-            weigh(part, room)
-            compress(room.transform(), into)
+    rooms: dict[torch.Size, tuple[Weigh, Room]] = {}
+    for part, into in zip(_pieces(frames, together, piece), _pieces(result, together, piece), strict=True):
+        shape = part.shape[:2]
+        if shape not in rooms:
+            room = Room(shared, shape, place, sums)
+            rooms[shape] = weigh_in(room), room
+        weigh, room = rooms[shape]
+        weigh(part)
+        compress(room.transform(), into)
     return result
+
+
+def _pieces(tensor: Tensor, clips: int, time: int) -> list[Tensor]:
+    """Parts (clips, time, ...) of a tensor, at the most so large."""
+    whole = tensor.split(clips)
+    return [part for some in whole for part in some.split(time, 1)] if time < tensor.shape[1] else list(whole)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.bands import BandSums, Compress, Room, energies_in_cache, unchanged
+from distill.data.bands import BandSums, Compress, Room, Weigh, energies_in_cache, unchanged
 from distill.data.batch import AudioBatch
 from distill.data.memory import may_reuse_memory
 
@@ -82,8 +82,8 @@ class MelEnergies(PowerSpectrum):
         before = (self.points - self.window) // 2
         place = slice(before, before + self.window)
 
-        def windowed(frames: Tensor, room: Room) -> None:
-            torch.mul(frames[..., place], self.window_function, out=room.weighed)
+        def windowed(room: Room) -> Weigh:
+            return lambda frames: torch.mul(frames[..., place], self.window_function, out=room.weighed)
 
         frames = self.padded(waveform).unfold(1, self.points, self.hop)
         return energies_in_cache(frames, windowed, place, self.points, self.sums, compress).transpose(1, 2)
@@ -201,6 +201,7 @@ class KaldiFbank(nn.Module):
     window_samples = 400
     hop = 160
     window_function: Tensor
+    shift: Tensor
 
     def __init__(
         self, bands: int = 128, window: str = "hanning", full_scale: float = 1.0, mean: float = 0.0, scale: float = 1.0
@@ -211,6 +212,7 @@ class KaldiFbank(nn.Module):
         self.register_buffer("window_function", weights, persistent=False)
         self.sums = BandSums(_kaldi_filters(bands, points=_KALDI_POINTS))
         self.mean, self.scale = mean, scale
+        self.register_buffer("shift", torch.tensor(-mean / scale), persistent=False)
 
     def frames(self, samples: Tensor) -> Tensor:
         """How many frames lie inside clips of so many samples, int64; at least one."""
@@ -248,8 +250,9 @@ class KaldiFbank(nn.Module):
             frames = _at_least(waveform.float(), self.window_samples).unfold(1, self.window_samples, self.hop)
             if may_reuse_memory(frames):
                 place = slice(0, self.window_samples)
-                weigh, compress = self._emphasised, self._logarithm
-                return energies_in_cache(frames, weigh, place, _KALDI_POINTS, self.sums, compress, into)
+                return energies_in_cache(
+                    frames, self._emphasised, place, _KALDI_POINTS, self.sums, self._logarithm, into
+                )
             return self._logarithm(self._energies(frames), into)
 
     def _energies(self, frames: Tensor) -> Tensor:
@@ -262,15 +265,21 @@ class KaldiFbank(nn.Module):
 
     def _logarithm(self, energies: Tensor, out: Tensor | None) -> Tensor:
         logarithm = energies.clamp_(min=torch.finfo(torch.float32).eps).log_()
-        return torch.div(logarithm.sub_(self.mean), self.scale, out=out)
+        return torch.add(self.shift, logarithm, alpha=1 / self.scale, out=out)
 
-    def _emphasised(self, frames: Tensor, room: Room) -> None:
+    def _emphasised(self, room: Room) -> Weigh:
         """The first half of `_energies`, in the same order of roundings."""
         # Rows are read and written whole where that can be: a step of such rows takes half the time of others.
-        centred = torch.sub(frames, frames.mean(-1, keepdim=True), out=room.scratch[0])
-        before = torch.mul(centred, 0.97, out=room.scratch[1])
-        centred[..., 1:].sub_(before[..., :-1])
-        torch.mul(centred, self.window_function, out=room.weighed)
+        (centred, before), window = room.scratch, self.window_function
+        later, earlier = centred[..., 1:], before[..., :-1]
+
+        def weigh(frames: Tensor) -> None:
+            torch.sub(frames, frames.mean(-1, keepdim=True), out=centred)
+            torch.mul(centred, 0.97, out=before)
+            later.sub_(earlier)
+            torch.mul(centred, window, out=room.weighed)
+
+        return weigh
 
 
 def _decibels(energies: Tensor, out: Tensor | None) -> Tensor:
