@@ -30,7 +30,15 @@ from distill.data.hierarchy import (
 )
 from distill.data.manifest import Manifest, part_of, read_manifest
 from distill.data.module import AudioData
-from distill.data.sampling import ClusterOrder, Draws, Order, UniformOrder, WeightedOrder, cluster_weights
+from distill.data.sampling import (
+    ClusterOrder,
+    Draws,
+    Order,
+    StratifiedOrder,
+    UniformOrder,
+    WeightedOrder,
+    cluster_weights,
+)
 from distill.data.store import EmbeddingStore
 from distill.objectives import OBJECTIVES
 from distill.objectives.classification import Classification, loss_for
@@ -258,7 +266,7 @@ class Job:
         if sampling.max_repeats:
             weights = cap(weights, sampling.max_repeats / draws)
         print(f"sampling: as many different clips as {effective_number(weights):.0f} drawn equally often would be")
-        return WeightedOrder(weights, self.seed, draws)
+        return (StratifiedOrder if sampling.max_repeats else WeightedOrder)(weights, self.seed, draws)
 
     def _weights(self, train: Manifest) -> NDArray[np.float64]:
         """Probability of each training clip, before a limit on repeats."""

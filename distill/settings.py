@@ -22,7 +22,7 @@ class Sampling:
         clusters: How many clusters.
         levels: Clusters of each level of the hierarchy, the finest first; none chooses by the number of clips.
         temper: From 0, uniform, to 1, the policy as it is.
-        max_repeats: Times that a clip is drawn in an epoch at the most, on average; 0 sets no limit.
+        max_repeats: Times that a clip is drawn in an epoch at the most, a fraction rounded up; 0 sets no limit.
         duplicates: Cosine from which clips are duplicates that share the draws of one; 0 looks for none.
         draws: Clips in an epoch; 0 is as many as there are.
     """
