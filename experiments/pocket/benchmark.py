@@ -91,11 +91,8 @@ def multi_task(groups: list[int]) -> dict[str, Any]:
     return {"class_path": "experiments.pocket.networks.MultiTask", "init_args": {"groups": groups}}
 
 
-def embedding(loss: str = "cosine", **options: Any) -> dict[str, Any]:
-    return {
-        "class_path": "embedding",
-        "init_args": {"loss": loss, "targets": "standardised", "dropout": 0.0, **options},
-    }
+def embedding(loss: str = "cosine", targets: str = "raw") -> dict[str, Any]:
+    return {"class_path": "embedding", "init_args": {"loss": loss, "targets": targets, "dropout": 0.0}}
 
 
 def entries(sounds: Sounds) -> list[Entry]:
@@ -119,9 +116,8 @@ def entries(sounds: Sounds) -> list[Entry]:
         sampling = {"policy": policy, **options}
         rows.append(Entry("sampling", f"long-tailed, {policy}", few, "long_tailed", {**taught, "sampling": sampling}))
     rows.append(Entry("sampling", "all of the pool, evenly", few, "balanced", taught))
-    for loss in ("mse", "contrastive", "relational"):
-        objective = embedding(loss) if loss != "relational" else embedding(loss, targets="raw")
-        rows.append(Entry("losses", loss, few, "balanced", {**taught, "objective": objective}))
+    for loss, targets in (("mse", "standardised"), ("contrastive", "raw"), ("relational", "raw")):
+        rows.append(Entry("losses", loss, few, "balanced", {**taught, "objective": embedding(loss, targets)}))
     return rows
 
 
