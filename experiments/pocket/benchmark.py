@@ -87,8 +87,10 @@ def network(channels: int, classes: int = 0) -> dict[str, Any]:
     }
 
 
-def multi_task(groups: list[int]) -> dict[str, Any]:
-    return {"class_path": "experiments.pocket.networks.MultiTask", "init_args": {"groups": groups}}
+def labelled(channels: int, groups: list[int]) -> dict[str, Any]:
+    """Learning from several kinds of labels."""
+    objective = {"class_path": "experiments.pocket.networks.MultiTask", "init_args": {"groups": groups}}
+    return {"student": network(channels, sum(groups)), "objective": objective}
 
 
 def embedding(loss: str = "cosine", targets: str = "raw") -> dict[str, Any]:
@@ -108,7 +110,13 @@ def entries(sounds: Sounds) -> list[Entry]:
             "balanced",
             {"student": network(STUDENT, sum(sounds.groups["balanced"])), "objective": "classification"},
         ),
-        Entry("students", "supervised, the teacher's kinds of labels", steps, "described", labelled(sounds, STUDENT)),
+        Entry(
+            "students",
+            "supervised, the teacher's kinds of labels",
+            steps,
+            "described",
+            labelled(STUDENT, sounds.groups["described"]),
+        ),
         Entry("students", "untrained", 0, "balanced", {"student": student}),
         Entry("students", "distilled from shuffled targets", few, "balanced", {**taught, "teacher": "shuffled"}),
     ]
@@ -119,12 +127,6 @@ def entries(sounds: Sounds) -> list[Entry]:
     for loss, targets in (("mse", "standardised"), ("contrastive", "raw"), ("relational", "raw")):
         rows.append(Entry("losses", loss, few, "balanced", {**taught, "objective": embedding(loss, targets)}))
     return rows
-
-
-def labelled(sounds: Sounds, channels: int) -> dict[str, Any]:
-    """Learning from all kinds of labels; the student has a head for those of the list that it is trained on."""
-    groups = sounds.groups["teacher" if channels == TEACHER else "described"]
-    return {"student": network(channels, sum(groups)), "objective": multi_task(groups)}
 
 
 class Sounds:
@@ -273,7 +275,7 @@ def main() -> None:
     folder, out = options.sounds.resolve(), options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     sounds = Sounds(folder, out)
-    teacher = Entry("teachers", "teacher", STEPS["teacher"], "teacher", labelled(sounds, TEACHER))
+    teacher = Entry("teachers", "teacher", STEPS["teacher"], "teacher", labelled(TEACHER, sounds.groups["teacher"]))
     with ProcessPoolExecutor(options.jobs, initializer=_begin, initargs=(folder, out)) as pool:
         jobs = [(entry, seed) for entry in entries(sounds) if entry.group in options.only for seed in SEEDS]
         first = pool.submit(measure, teacher, 0)
