@@ -113,4 +113,5 @@ class Resampler(nn.Module):
 
 @lru_cache(maxsize=64)
 def _resampler(source: int, target: int, device: torch.device) -> Resampler:
-    return Resampler(source, target).to(device)
+    with torch.inference_mode(False):  # whoever is first to ask; the next may want gradients
+        return Resampler(source, target).to(device)

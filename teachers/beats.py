@@ -264,9 +264,10 @@ class Positions(nn.Conv1d):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(batch, tokens, dim), same shape out."""
-        plain = torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or tokens.dtype != torch.float32
-        if tokens.device.type == "cpu" and not plain:
-            return self.by_transform(tokens)
+        if tokens.device.type == "cpu" and self.weight.dtype == torch.float32 and not torch.compiler.is_compiling():
+            # In float32 under autocast too: on a processor with AMX, narrow groups in bfloat16 came out as noise.
+            with torch.autocast("cpu", enabled=False):
+                return self.by_transform(tokens.float()).to(tokens.dtype)
         return super().forward(tokens.transpose(1, 2))[..., : tokens.shape[1]].transpose(1, 2)
 
     def by_transform(self, tokens: Tensor) -> Tensor:

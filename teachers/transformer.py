@@ -58,7 +58,10 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """(batch, bands, time) -> a grid (batch, dim, rows, columns)."""
-        return self.proj(spectrogram.unsqueeze(1))
+        # In float32 under autocast too: it is little of the arithmetic, and in bfloat16 on a processor with AMX torch
+        # asks for 34 GB for SSAST's patches of 10 s.
+        with torch.autocast(spectrogram.device.type, enabled=False):
+            return self.proj(spectrogram.to(self.proj.weight.dtype).unsqueeze(1))
 
 
 def flatten(grid: Tensor) -> Tensor:

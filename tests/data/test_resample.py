@@ -26,3 +26,11 @@ def test_keeps_leading_dimensions_and_gradients() -> None:
     result.sum().backward()
     assert waveform.grad is not None
     assert waveform.grad[..., 100:400].sub(2).abs().max() < 1e-2  # twice as many samples
+
+
+def test_a_filter_that_inference_made_first_gives_gradients_too() -> None:
+    with torch.inference_mode():
+        resample(torch.rand(1, 500), 7_000, 3_000)
+    waveform = torch.rand(1, 500, requires_grad=True)
+    resample(waveform, 7_000, 3_000).sum().backward()
+    assert waveform.grad is not None
