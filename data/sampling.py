@@ -122,21 +122,15 @@ class WeightedOrder(Order):
         return np.searchsorted(self._ends, draw, side="right").astype(np.int64)
 
 
-class StratifiedOrder(Order):
+class StratifiedOrder(WeightedOrder):
     """Draw each clip as often in an epoch as its weight says, rounded up or down: a limit holds, and not on average.
 
-    Systematic sampling (Madow 1949): draws are evenly spaced points on the line of all weights, in random order.
-    8 bytes a clip, and as much a draw of an epoch.
-
-    Args:
-        weights: Not negative, and not all 0. Shape (clips,).
-        seed: Another seed is another order.
-        epoch_length: Draws in an epoch; None is as many as there are clips.
+    Systematic sampling (Madow 1949): draws are evenly spaced points on the line of all weights, in random order. Takes
+    8 bytes more for each draw of an epoch.
     """
 
     def __init__(self, weights: NDArray[np.float64], seed: int = 0, epoch_length: int | None = None) -> None:
-        super().__init__(epoch_length or len(weights), seed)
-        self._ends = np.cumsum(weights)
+        super().__init__(weights, seed, epoch_length)
         self._last = int(np.flatnonzero(weights)[-1])  # where rounding would lead beyond it
         self._points = UniformOrder(self.epoch_length, seed)
 
