@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,7 +95,7 @@ def loader(clips: ClipDataset, sampler: Any, workers: int) -> DataLoader[Loaded]
         num_workers=workers,
         collate_fn=_as_loaded,
         generator=torch.Generator().manual_seed(0),  # else it would draw from the state of the run
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_begin_worker if workers else None,
         persistent_workers=workers > 0,
         timeout=300 if workers else 0,
     )
@@ -104,5 +105,8 @@ def _as_loaded(loaded: Any) -> Any:
     return loaded
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    # Ctrl-C and a cluster's SIGTERM reach every process; when a run ends, and what it saves first, the run decides.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
