@@ -82,12 +82,8 @@ def cluster(
     """
     import faiss
 
-    points = np.ascontiguousarray(embeddings, dtype=np.float32)
+    points = check_points(embeddings, clusters, learned)
     usable = points if learned is None else points[learned]
-    if not 1 <= clusters <= len(usable):
-        raise UserError(f"--clusters {clusters}: with {len(usable)} clips, 1 to {len(usable)} clusters can be made")
-    if not np.isfinite(points).all() or np.abs(points).max() > MAX_MAGNITUDE:
-        raise UserError("the embeddings hold NaN, infinity or values beyond 1e6; FAISS cannot cluster them")
     generator = np.random.default_rng(seed)
     sample = usable
     if len(usable) > clusters * _POINTS_PER_CENTROID:
@@ -107,6 +103,23 @@ def cluster(
     if len(np.unique(labels)) < clusters / 2:
         warnings.warn(f"{clusters - len(np.unique(labels))} of {clusters} clusters are empty", stacklevel=2)
     return labels[:, 0].astype(np.int32), centroids, float(distances.sum(dtype=np.float64))
+
+
+def check_points(
+    embeddings: NDArray[np.float32], clusters: int, learned: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """The embeddings (points, dim) in the form that FAISS takes.
+
+    Raises:
+        UserError: more clusters than points to learn from, or values that FAISS cannot take.
+    """
+    points = np.ascontiguousarray(embeddings, dtype=np.float32)
+    usable = len(points) if learned is None else int(learned.sum())
+    if not 1 <= clusters <= usable:
+        raise UserError(f"{clusters} clusters: with {usable} clips, 1 to {usable} clusters can be made")
+    if not np.isfinite(points).all() or np.abs(points).max() > MAX_MAGNITUDE:
+        raise UserError("the embeddings hold NaN, infinity or values beyond 1e6; FAISS cannot cluster them")
+    return points
 
 
 def cluster_store(

@@ -1,8 +1,9 @@
-"""Balanced draws without labels: k-means of k-means, and weights of clips.
+"""Balanced draws without labels: clusters of clusters, and weights of clips.
 
 Flat k-means puts most centroids where most clips are, so drawing its clusters equally often still draws mostly what
 there is most of. Clusters of centroids, resampled near their centres, spread over the space instead (Vo et al. 2024,
-"Automatic Data Curation for Self-Supervised Learning", arXiv 2405.15613).
+"Automatic Data Curation for Self-Supervised Learning", arXiv 2405.15613). There the finest level is k-means too, and
+keeps much of the density; here it is an even cover, in which a clip becomes a centre for being far from all others.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.data.clusters import cluster
+from distill.data.clusters import check_points, cluster
 from distill.data.errors import UserError
 
+_CLIPS_PER_CLUSTER = 10  # of the finest level
+_COVERED = 20_000  # clips among which centres of cells are looked for, or more where there are more cells
 _NEAREST = 5  # points of a cluster that stand for it when it is resampled
 _AT_ONCE = 4096  # rows whose products with 64-bit factors are held in memory
 _ITERATIONS = 10  # of k-means; it soon begins anew from resampled points, and more of them changed no share
 
 
 def hierarchy(
-    embeddings: NDArray[np.float32], sizes: Sequence[int], *, resamplings: int = 10, seed: int = 0
+    embeddings: NDArray[np.float32], sizes: Sequence[int], *, resamplings: int = 10, seed: int = 0, even: bool = False
 ) -> list[NDArray[np.int64]]:
     """K-means on clips, then on the centroids, and so on, each level resampled.
 
@@ -31,21 +34,60 @@ def hierarchy(
         sizes: Clusters of each level, from the finest to the coarsest, each smaller than the one before.
         resamplings: Times that each level is clustered again from the points nearest to its centroids.
         seed: Of k-means.
+        even: The finest level is a `cover` instead.
 
     Returns:
         For each level the cluster of each of its points: of clips (clips,), then of the clusters below (sizes[0],), ...
 
     Raises:
-        UserError: sizes that do not fall, or more clusters than clips.
+        UserError: sizes that do not fall, more clusters than clips, or embeddings that are not finite.
     """
     if not sizes or any(fine <= coarse for fine, coarse in pairwise(sizes)):
         raise UserError(f"--sampling.levels {list(sizes)}: numbers that fall are wanted, the finest level first")
     levels, points = [], np.ascontiguousarray(embeddings, dtype=np.float32)
     for level, size in enumerate(sizes):
-        labels, centroids = _spread(points, size, resamplings, seed + level)
+        if even and not level:
+            labels, points = cover(points, size, seed)
+        else:
+            labels, points = _spread(points, size, resamplings, seed + level)
         levels.append(labels)
-        points = centroids
     return levels
+
+
+def cover(embeddings: NDArray[np.float32], cells: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Cells of about the same radius, each around a clip: the next centre is the clip farthest from all before.
+
+    Farthest-first traversal (Gonzalez 1985, "Clustering to minimize the maximum intercluster distance"). Centres come
+    from ten clips a cell and from no fewer than 20,000, drawn with `seed`; then every clip belongs to the nearest.
+
+    Args:
+        embeddings: Shape (clips, dim).
+        cells: How many; none is empty.
+        seed: Of the first centre, and of what is drawn.
+
+    Returns:
+        Cell of each clip (clips,), centres (cells, dim).
+
+    Raises:
+        UserError: more cells than clips, or values that are not finite.
+    """
+    points = check_points(embeddings, cells)
+    generator = np.random.default_rng(seed)
+    most = max(_COVERED, _CLIPS_PER_CLUSTER * cells)
+    sample = points if len(points) <= most else points[np.sort(generator.choice(len(points), most, replace=False))]
+    squares = np.square(sample).sum(1)
+    distances = np.full(len(sample), np.inf, dtype=np.float32)
+    centres = np.empty(cells, dtype=np.int64)
+    labels = np.zeros(len(sample), dtype=np.int64)
+    farthest = int(generator.integers(len(sample)))
+    for cell in range(cells):
+        centres[cell] = farthest
+        nearer = np.maximum(squares + squares[farthest] - 2 * (sample @ sample[farthest]), 0)
+        nearer[farthest] = -1  # below any other: a clip is the centre of one cell at the most
+        labels[nearer < distances] = cell
+        np.minimum(distances, nearer, out=distances)
+        farthest = int(distances.argmax())
+    return (labels if sample is points else _assign(points, sample[centres])), sample[centres]
 
 
 def _spread(
@@ -84,12 +126,11 @@ def _assign(points: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDAr
 
 
 def default_levels(clips: int) -> tuple[int, ...]:
-    """Ten clusters at the top, and ten times as many in each level below, up to a tenth of the clips or 10,000."""
-    sizes, size = [], 10
-    while size <= min(clips / 10, 10_000):
-        sizes.append(size)
-        size *= 10
-    return tuple(reversed(sizes)) or (max(1, clips // 10),)
+    """A cluster for every ten clips, up to 10,000, and a tenth as many in each level above, ten at the least."""
+    sizes = [max(1, min(clips // _CLIPS_PER_CLUSTER, 10_000))]
+    while sizes[-1] >= 100:
+        sizes.append(sizes[-1] // 10)
+    return tuple(sizes)
 
 
 def hierarchical_weights(
@@ -101,14 +142,16 @@ def hierarchical_weights(
 ) -> NDArray[np.float64]:
     """Probability of each clip in the mean of several hierarchies. Shape (clips,), sums to 1.
 
-    A tree's few clusters at the top fall differently with each seed, and with them the share of every kind of sound;
-    the mean of several is steady, and draws more different clips. Columns are standardised first: those with the
-    largest numbers would decide alone. A clip that is listed several times counts once, and its copies share its draws.
+    A tree's clusters fall differently with each seed, and with them the share of every kind of sound; the mean of
+    several is steady, and draws more different clips. Every second tree begins with an even cover: k-means goes on
+    following the density where a head falls into many dense groups, and a cover gives most of its cells to a head that
+    is one wide cloud. Columns are standardised first: those with the largest numbers would decide alone. A clip that
+    is listed several times counts once, and its copies share its draws.
 
     Args:
         embeddings: Shape (clips, dim).
         levels: Clusters of each level, the finest first; none chooses by the number of different clips.
-        seed: Of k-means.
+        seed: Of the trees.
         trees: How many hierarchies; 0 is thirty for up to 3,333 clips, and fewer for more, of which each costs more.
         shares: For how many clips each counts inside its finest cluster, as `collapse_duplicates` says; None is one
             for all copies together. Shape (clips,).
@@ -119,8 +162,8 @@ def hierarchical_weights(
     rows, which = _different(embeddings)
     columns = (embeddings[rows] - embeddings[rows].mean(0)) / (embeddings[rows].std(0) + 1e-6)
     levels = levels or default_levels(len(columns))
-    trees = trees or max(1, min(30, 100_000 // len(columns)))
-    grown = (hierarchy(columns, levels, seed=seed + 100 * tree) for tree in range(trees))
+    trees = trees or max(2, min(30, 100_000 // len(columns)))
+    grown = (hierarchy(columns, levels, seed=seed + 100 * tree, even=tree % 2 == 1) for tree in range(trees))
     if shares is None:
         shares = (1 / np.bincount(which))[which]
     together = np.bincount(which, shares).astype(np.float64)

@@ -17,8 +17,8 @@ class Sampling:
 
     Args:
         policy: "uniform"; "cluster": every cluster of the teacher's embeddings equally often (S-SONDO);
-            "hierarchical": clusters of clusters, which spread more evenly over all kinds of sound; or "label": rare
-            labels more often (EfficientAT).
+            "hierarchical": clusters of clusters, half of them of an even cover, which spread more evenly over all
+            kinds of sound; or "label": rare labels more often (EfficientAT).
         clusters: How many clusters.
         levels: Clusters of each level of the hierarchy, the finest first; none chooses by the number of clips.
         temper: From 0, uniform, to 1, the policy as it is.

@@ -11,6 +11,7 @@ from distill.data.errors import UserError
 from distill.data.hierarchy import (
     cap,
     collapse_duplicates,
+    cover,
     default_levels,
     effective_number,
     hierarchical_weights,
@@ -36,10 +37,50 @@ def test_a_hierarchy_draws_the_head_less_often_than_flat_clusters() -> None:
     points, truth = long_tail()
     flat = cluster_weights(cluster(points, 50)[0])
     weights = hierarchical_weights(points)
-    assert weights[truth == 0].sum() < min(0.65, flat[truth == 0].sum() - 0.2)
+    assert weights[truth == 0].sum() < min(0.65, flat[truth == 0].sum() - 0.1)
     assert weights.sum() == pytest.approx(1)
     assert weights.min() > 0
     assert np.array_equal(weights, hierarchical_weights(points))
+
+
+def grouped_head() -> tuple[np.ndarray, np.ndarray]:
+    """A head that holds 0.88 of 2,000 clips in 44 dense groups, as words, and 240 clips scattered as widely."""
+    random = np.random.default_rng(1)
+    groups = random.standard_normal((44, 16))[np.arange(1760) % 44]
+    head = groups + 0.4 * random.standard_normal((1760, 16))
+    return np.r_[head, random.standard_normal((240, 16))].astype(np.float32), np.arange(2000) >= 1760
+
+
+def test_half_of_the_trees_cover_the_space_where_the_head_falls_into_dense_groups() -> None:
+    points, tail = grouped_head()
+    k_means = np.mean([hierarchy_weights(hierarchy(points, (200, 20), seed=seed)) for seed in range(5)], axis=0)
+    assert k_means[~tail].sum() > 0.7
+    assert hierarchical_weights(points)[~tail].sum() < 0.6
+
+
+def test_a_cover_is_the_farthest_first_traversal() -> None:
+    points = long_tail()[0][:300]
+    labels, centres = cover(points, 25, seed=3)
+    chosen = [int(np.flatnonzero((points == centres[0]).all(1))[0])]
+    apart = np.linalg.norm(points[:, None].astype(np.float64) - points[None], axis=2)
+    while len(chosen) < 25:
+        chosen.append(int(apart[:, chosen].min(1).argmax()))
+    assert np.array_equal(centres, points[chosen])
+    assert np.array_equal(labels, apart[:, chosen].argmin(1))
+
+
+def test_a_cover_of_many_clips_is_made_of_some_and_holds_all() -> None:
+    points = np.random.default_rng(0).standard_normal((20_500, 3)).astype(np.float32)
+    labels, centres = cover(points, 40)
+    assert np.array_equal(labels, np.square(points[:, None] - centres[None]).sum(2).argmin(1))
+    assert len(np.unique(labels)) == 40
+
+
+def test_no_cell_of_a_cover_is_empty_even_where_clips_are_the_same() -> None:
+    labels, _ = cover(np.repeat(np.eye(3, dtype=np.float32), 4, 0), 7)
+    assert len(np.unique(labels)) == 7
+    with pytest.raises(UserError, match="1 to 12 clusters"):
+        cover(np.ones((12, 3), dtype=np.float32), 13)
 
 
 def test_a_mean_of_trees_is_steadier_and_more_varied_than_one() -> None:
@@ -151,7 +192,8 @@ def test_levels_must_fall(levels: tuple[int, ...]) -> None:
 
 
 def test_default_levels_fall() -> None:
-    assert default_levels(4000) == (100, 10)
+    assert default_levels(4321) == (432, 43)
     assert default_levels(2_000_000) == (10_000, 1000, 100, 10)
     assert default_levels(20) == (2,)
+    assert default_levels(3) == (1,)
     assert json.dumps(default_levels(4000))
