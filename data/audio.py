@@ -1,4 +1,4 @@
-"""Decoding: any file to mono float32, reading only the window that is asked for.
+"""Decoding: any file to mono samples, reading only the window that is asked for.
 
 The reasons in `AudioError` are a closed set: missing, permission, symlink_loop, not_regular_file, bad_name,
 empty_file, unrecognised_format, malformed, truncated, unknown_length, bad_sample_rate, too_many_channels,
@@ -24,11 +24,15 @@ SAMPLE_RATES = range(2_000, 400_001)  # Hz
 MAX_CHANNELS = 64
 MAX_PEAK = 1e3  # beyond this a float file holds no audio
 MIN_SECONDS = 0.01
+FULL_SCALE = np.float32(2**-15)  # of samples of 16 bits
 _INT16 = "PCM_16"
 TRUNCATED_BELOW = 0.98  # share of the promised samples that must decode
 _UNKNOWN_LENGTH = 1 << 40  # libsndfile reports 2^63-1 for a FLAC of unknown length
 
 CHANNEL_POLICY = "mean"  # part of every fingerprint
+
+Samples = NDArray[np.float32] | NDArray[np.int16]
+"""In [-1, 1], or of 16 bits."""
 
 
 def read(
@@ -37,8 +41,11 @@ def read(
     duration: float | None = None,
     most: float | None = None,
     before: float = 0.0,
-) -> tuple[NDArray[np.float32], int]:
+) -> tuple[Samples, int]:
     """Decode a window of a file and mix it to mono by the mean of its channels.
+
+    One channel of 16 bits stays as it is: whoever copies the samples next can scale them on the way, by `FULL_SCALE`,
+    and until then they take half of the memory.
 
     Args:
         path: A WAV, FLAC, OGG, Opus, MP3 or AIFF file, whatever its extension says.
@@ -48,7 +55,7 @@ def read(
         before: Share of what is left out of the window that lies before what is read, from 0 to 1.
 
     Returns:
-        Samples in [-1, 1] of shape (samples,), float32, and their sample rate in Hz.
+        Samples of shape (samples,), int16 or float32 in [-1, 1], and their sample rate in Hz.
 
     Raises:
         AudioError: the file cannot be used; `reason` says why.
@@ -59,7 +66,6 @@ def read(
         with _sound(file) as sound:
             first, expected = _window(sound, start, duration, most, before)
             samples, sample_rate, frames = _decode(sound, first, expected), sound.samplerate, sound.frames
-            whole_numbers = sound.subtype == _INT16
     # libsndfile clamps a cut WAV to what is there and says nothing; the RIFF header still tells.
     if promised_bytes is not None and promised_bytes > actual_bytes and expected == frames:
         raise AudioError("truncated", f"the header promises {promised_bytes} bytes, the file has {actual_bytes}")
@@ -67,8 +73,11 @@ def read(
         raise AudioError("truncated", f"{len(samples)} of {expected} samples decoded")
     if len(samples) < MIN_SECONDS * sample_rate:
         raise AudioError("too_short", f"{len(samples)} samples at {sample_rate} Hz; {MIN_SECONDS} s are needed")
-    peak = 1.0 if whole_numbers else np.abs(samples).max()
-    if not peak <= MAX_PEAK:  # false for NaN too
+    if samples.dtype == np.int16:
+        if samples.shape[1] == 1:
+            return samples[:, 0], sample_rate
+        samples = samples * FULL_SCALE
+    elif not (peak := np.abs(samples).max()) <= MAX_PEAK:  # false for NaN too
         raise AudioError("non_finite_audio", f"a sample is {peak}")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     return np.ascontiguousarray(mono, dtype=np.float32), sample_rate
@@ -143,7 +152,7 @@ def _window(
     return first, samples
 
 
-def _decode(sound: soundfile.SoundFile, first: int, wanted: int) -> NDArray[np.float32]:
+def _decode(sound: soundfile.SoundFile, first: int, wanted: int) -> Samples:
     """Samples of shape (samples, channels)."""
     try:
         if first:
@@ -153,22 +162,17 @@ def _decode(sound: soundfile.SoundFile, first: int, wanted: int) -> NDArray[np.f
         raise AudioError("malformed", _first_line(error)) from error
 
 
-def _blocks(sound: soundfile.SoundFile, wanted: int) -> NDArray[np.float32]:
+def _blocks(sound: soundfile.SoundFile, wanted: int) -> Samples:
     """Read in blocks of a minute, so that a header that lies about hours allocates nothing."""
-    blocks: list[NDArray[np.float32]] = []
     kind = "int16" if sound.subtype == _INT16 else "float32"  # libsndfile's own conversion takes four times as long
+    blocks = [np.zeros((0, sound.channels), dtype=kind)]
     while wanted > 0:
         block = sound.read(min(wanted, 60 * sound.samplerate), dtype=kind, always_2d=True)
         if len(block) == 0:
             break
-        samples = block.astype(np.float32, copy=False)
-        if kind == "int16":
-            samples *= np.float32(2**-15)
-        blocks.append(samples)
+        blocks.append(block)
         wanted -= len(block)
-    if not blocks:
-        return np.zeros((0, sound.channels), dtype=np.float32)
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return blocks[1] if len(blocks) == 2 else np.concatenate(blocks)
 
 
 def _first_line(error: BaseException) -> str:

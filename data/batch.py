@@ -158,7 +158,7 @@ class Clip(NamedTuple):
 
     Args:
         id: Its name.
-        samples: Float32. Shape (samples,).
+        samples: Float32 in [-1, 1], or int16 as they lie in a file. Shape (samples,).
         sample_rate: Its own, in Hz.
         labels: Shape (classes,).
     """

@@ -85,7 +85,8 @@ class ClipDataset(Dataset[Loaded]):
 
     def clip(self, row: Row, draw: int = 0) -> Clip:
         """One clip, cropped, at its own rate. Raises AudioError."""
-        samples, sample_rate = read(row.path, row.start, row.duration, self.crop.seconds or None, self._before(draw))
+        most, before = self.crop.seconds or None, self._before(draw)
+        samples, sample_rate = read(row.path, row.start, row.duration, most, before)
         return Clip(row.id, torch.from_numpy(samples), sample_rate, self.labels(row))
 
     def labels(self, clip: Row) -> Tensor:

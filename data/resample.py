@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.data.audio import FULL_SCALE
 from distill.data.memory import may_reuse_memory
 
 RESAMPLER = "torchaudio sinc_interp_hann width 6 rolloff 0.99"  # part of every fingerprint
@@ -28,10 +29,11 @@ def resample(waveform: Tensor, source: int, target: int, into: Tensor | None = N
         waveform: Samples.
         source: Their rate, in Hz.
         target: The rate that is wanted, in Hz.
-        into: Where the result of one clip on a CPU goes (samples,); new memory unless given.
+        into: Where the result of one clip on a CPU goes (samples,); new memory unless given. The clip may then be of
+            int16 too, which is scaled to [-1, 1].
     """
     if source == target:
-        return waveform if into is None else into.copy_(waveform)
+        return waveform if into is None else _copy(waveform, into)
     resampler: Resampler = _resampler(source, target, waveform.device)
     return resampler(waveform) if into is None else resampler.write(waveform, into)
 
@@ -68,7 +70,7 @@ class Resampler(nn.Module):
         """(..., samples) -> (..., samples at the target rate)."""
         length = resampled_length(waveform.shape[-1], self.source, self.target)
         if not may_reuse_memory(waveform):
-            windows = self._windows(waveform, length)
+            windows = self._windows(F.pad(waveform, self._padding(waveform, length)), length)
             parts = [windows[..., heard] @ taps for heard, _, taps in self._groups()]
             return torch.cat(parts, -1).flatten(-2)[..., :length]
         result = waveform.new_empty(*waveform.shape[:-1], length)
@@ -78,21 +80,29 @@ class Resampler(nn.Module):
 
     def write(self, clip: Tensor, into: Tensor) -> Tensor:
         """Resample one clip (samples,) where it is wanted (samples at the target rate,), without a copy on the way."""
-        windows = self._windows(clip, len(into))
-        whole = len(into) // self.block
-        blocks = into[: whole * self.block].view(whole, self.block)
-        last = into.new_empty(len(windows) - whole, self.block)  # which stands out over the end
+        before, after = self._padding(clip, len(into))
+        padded = into.new_empty(before + len(clip) + after)
+        padded[:before] = 0
+        _copy(clip, padded[before : before + len(clip)])
+        padded[before + len(clip) :] = 0
+        windows = self._windows(padded, len(into))
+        whole, rest = divmod(len(into), self.block)
+        blocks = into[: len(into) - rest].view(whole, self.block)
         for heard, outputs, taps in self._groups():
             torch.mm(windows[:whole, heard], taps, out=blocks[:, outputs])
-            torch.mm(windows[whole:, heard], taps, out=last[:, outputs])
-        into[whole * self.block :] = last.flatten()[: len(into) - whole * self.block]
+        if rest:  # of a block that stands out over the end
+            last = [windows[whole, heard] @ taps for heard, _, taps in self._groups()]
+            into[len(into) - rest :] = torch.cat(last)[:rest]
         return into
 
-    def _windows(self, waveform: Tensor, length: int) -> Tensor:
+    def _padding(self, waveform: Tensor, length: int) -> tuple[int, int]:
+        """Zeros before and after (..., samples) that the blocks of so many output samples hear."""
+        after = -(-length // self.block) * self.step + self.window - self.before - waveform.shape[-1]
+        return self.before, after
+
+    def _windows(self, padded: Tensor, length: int) -> Tensor:
         """The input samples that each block of the output hears. Shape (..., blocks, window)."""
-        blocks = -(-length // self.block)
-        after = blocks * self.step + self.window - self.before - waveform.shape[-1]
-        return F.pad(waveform, (self.before, after)).unfold(-1, self.window, self.step)[..., :blocks, :]
+        return padded.unfold(-1, self.window, self.step)[..., : -(-length // self.block), :]
 
     def _groups(self) -> list[tuple[slice, slice, Tensor]]:
         """What each group of outputs hears of a window, its place in a block, and its taps."""
@@ -109,6 +119,12 @@ class Resampler(nn.Module):
         times = ((inputs.unsqueeze(1) - period * self.source).double() / self.source - phases) * lower
         window = (times.clamp(-_WIDTH, _WIDTH) * (math.pi / _WIDTH / 2)).cos().square()
         return (torch.sinc(times) * window * (lower / self.source)).float()
+
+
+def _copy(clip: Tensor, into: Tensor) -> Tensor:
+    """Samples of one clip (samples,) as float32 in [-1, 1]."""
+    into.copy_(clip)
+    return into if clip.is_floating_point() else into.mul_(float(FULL_SCALE))
 
 
 @lru_cache(maxsize=64)

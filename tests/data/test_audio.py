@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill.data.audio import read
+from distill.data.audio import FULL_SCALE, read
 from distill.data.errors import AudioError
 from tests.conftest import tone
 
@@ -111,23 +111,26 @@ def test_a_header_that_claims_days_allocates_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "options", "whole_numbers"),
     [
-        ("a.wav", {"subtype": "PCM_16"}),
-        ("a.wav", {"subtype": "PCM_24"}),
-        ("a.wav", {"subtype": "FLOAT"}),
-        ("a.wav", {"subtype": "ULAW"}),
-        ("a.flac", {}),
-        ("a.ogg", {}),
-        ("a.mp3", {}),
-        ("a.aiff", {}),
+        ("a.wav", {"subtype": "PCM_16"}, True),
+        ("a.wav", {"subtype": "PCM_24"}, False),
+        ("a.wav", {"subtype": "FLOAT"}, False),
+        ("a.wav", {"subtype": "ULAW"}, False),
+        ("a.flac", {}, True),
+        ("a.ogg", {}, False),
+        ("a.mp3", {}, False),
+        ("a.aiff", {}, True),
     ],
 )
-def test_every_format_holds_the_same_sound(name: str, options: dict[str, str], tmp_path: Path) -> None:
+def test_every_format_holds_the_same_sound(
+    name: str, options: dict[str, str], whole_numbers: bool, tmp_path: Path
+) -> None:
     samples, rate = read(wav(tmp_path, name, **options))
     expected = tone(440)
     assert rate == RATE
-    assert samples.dtype == np.float32
+    assert samples.dtype == (np.int16 if whole_numbers else np.float32)
+    assert np.abs(samples * FULL_SCALE if whole_numbers else samples).max() == pytest.approx(expected.max(), abs=0.02)
     assert np.corrcoef(samples[: len(expected)], expected[: len(samples)])[0, 1] > 0.99
 
 
@@ -182,7 +185,9 @@ def test_a_window_that_begins_past_the_end_is_too_short(tmp_path: Path) -> None:
         read(wav(tmp_path), start=2.0)
 
 
-def test_channels_are_averaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("subtype", "error"), [("FLOAT", 1e-6), ("PCM_16", 2**-15)])
+def test_channels_are_averaged(subtype: str, error: float, tmp_path: Path) -> None:
     left, right = tone(440), tone(600)
-    samples, _ = read(wav(tmp_path, samples=np.stack([left, right], axis=1), subtype="FLOAT"))
-    assert np.allclose(samples, (left + right) / 2, atol=1e-6)
+    samples, _ = read(wav(tmp_path, samples=np.stack([left, right], axis=1), subtype=subtype))
+    assert samples.dtype == np.float32
+    assert np.allclose(samples, (left + right) / 2, atol=error)

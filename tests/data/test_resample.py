@@ -19,6 +19,15 @@ def test_equals_torchaudio_at_any_length(source: int, target: int) -> None:
         torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("target", [8_000, 16_000, 44_100])
+def test_samples_of_16_bits_are_scaled_on_the_way(target: int) -> None:
+    stored = torch.randint(-(2**15), 2**15, (5_000,), dtype=torch.int16)
+    stored[:2] = torch.tensor([-(2**15), 2**15 - 1])
+    into = torch.full((resampled_length(5_000, 16_000, target),), torch.nan)
+    resample(stored, 16_000, target, into=into)
+    assert torch.equal(into, resample((stored.float() / 2**15).unsqueeze(0), 16_000, target)[0])
+
+
 def test_keeps_leading_dimensions_and_gradients() -> None:
     waveform = torch.rand(2, 3, 500, requires_grad=True)
     result = resample(waveform, 8_000, 16_000)
