@@ -74,19 +74,19 @@ class Room:
     """Memory in which one piece after another is transformed, as views for pieces of one shape.
 
     Args:
-        shared: The memory of all shapes: samples (twice), points, power and energies of each frame.
+        shared: The memory of all shapes: samples, points, power and energies of each frame.
         shape: Clips and frames of a piece.
         place: Points of the transform that are not 0.
         sums: The bands.
 
     Attributes:
-        scratch: Two, for use on the way. Shape (clips, time, samples) each.
+        scratch: For use on the way. Shape (clips, time, samples).
         weighed: What is to be transformed (clips, time, points of `place`).
     """
 
     def __init__(self, shared: Sequence[Tensor], shape: Sequence[int], place: slice, sums: BandSums) -> None:
-        first, second, self.points, self.power, energies = (memory[: shape[0] * shape[1]] for memory in shared)
-        self.scratch = first.view(*shape, -1), second.view(*shape, -1)
+        scratch, self.points, self.power, energies = (memory[: shape[0] * shape[1]] for memory in shared)
+        self.scratch = scratch.view(*shape, -1)
         self.energies = energies.view(*shape, -1)
         self.weighed = self.points.view(*shape, -1)[..., place]
         self._products = sums.products(self.power, energies)
@@ -136,9 +136,9 @@ def energies_in_cache(
     piece = -(-time // pieces)
     together = max(1, _PIECE // points // time)
     most = piece * min(together, clips)
-    shared = [frames.new_empty(most, columns) for columns in (samples, samples, points, points // 2 + 1, sums.bands)]
-    shared[2][:, : place.start] = 0
-    shared[2][:, place.stop :] = 0
+    shared = [frames.new_empty(most, columns) for columns in (samples, points, points // 2 + 1, sums.bands)]
+    shared[1][:, : place.start] = 0
+    shared[1][:, place.stop :] = 0
     rooms: dict[torch.Size, tuple[Weigh, Room]] = {}
     for part, into in zip(_pieces(frames, together, piece), _pieces(result, together, piece), strict=True):
         shape = part.shape[:2]

@@ -270,7 +270,7 @@ class KaldiFbank(nn.Module):
     def _emphasised(self, room: Room) -> Weigh:
         """The first half of `_energies`, in the same order of roundings."""
         # Rows are read and written whole where that can be: a step of such rows takes half the time of others.
-        (centred, before), window = room.scratch, self.window_function
+        centred, before, window = room.scratch, room.weighed, self.window_function
         later, earlier = centred[..., 1:], before[..., :-1]
 
         def weigh(frames: Tensor) -> None:
