@@ -34,7 +34,7 @@ class Provenance:
 
     def __str__(self) -> str:
         first = f" ({', '.join(self.dropped[:3])}{', ...' if len(self.dropped) > 3 else ''})" if self.dropped else ""
-        return f"{self.file}, sha256 {self.sha256[:16] or 'unknown'}, {len(self.dropped)} keys left out{first}"
+        return f"{self.file}, sha256 {self.sha256 or 'unknown'}, {len(self.dropped)} keys left out{first}"
 
 
 def provenance(path: str | Path, dropped: Sequence[str] = ()) -> Provenance:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ class StoreWriter:
         dtype: "float16" or "float32", on disk.
         frame_dim: Size of a frame's embedding; 0 keeps no frames.
         rows_per_shard: Rows that a kill can cost; 0 is 4096, or 256 with frames.
+        origin: JSON values that go with the embeddings but do not shape them, such as the licence of the weights.
 
     Raises:
         StoreError: the folder holds a store with another fingerprint or plan.
@@ -82,6 +84,7 @@ class StoreWriter:
         dtype: str = "float16",
         frame_dim: int = 0,
         rows_per_shard: int = 0,
+        origin: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.path = Path(path)
         self.ids, self.dim, self.dtype = list(ids), dim, np.dtype(dtype).newbyteorder("<")
@@ -98,7 +101,8 @@ class StoreWriter:
             refuse_difference(self.path, existing["fingerprint"], self.fingerprint)
             self.rows_per_shard = existing["rows_per_shard"]
         else:
-            write_json(plan, {"fingerprint": self.fingerprint, "rows_per_shard": rows_per_shard, "ids": self.ids})
+            described = {"fingerprint": self.fingerprint, "origin": dict(origin), "rows_per_shard": rows_per_shard}
+            write_json(plan, {**described, "ids": self.ids})
 
     def missing_shards(self) -> list[int]:
         """Shards that are not done, in order."""
@@ -199,6 +203,7 @@ class EmbeddingStore:
             raise StoreError(f"{self.path} is no store of embeddings; `distill embed --out {self.path}` writes one")
         plan = _read_json(self.path / "plan.json")
         self.fingerprint: dict[str, Any] = plan["fingerprint"]
+        self.origin: dict[str, Any] = plan.get("origin", {})
         if self.fingerprint.get("schema") != SCHEMA:
             raise StoreError(f"{self.path} has format {self.fingerprint.get('schema')}; this version reads {SCHEMA}")
         self.dim, self.frame_dim = int(self.fingerprint["dim"]), int(self.fingerprint["frame_dim"])

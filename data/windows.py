@@ -38,7 +38,7 @@ class Windows:
     pooling: str = "mean"
 
     def __post_init__(self) -> None:
-        if any(value != 0 and not value >= _SHORTEST for value in (self.seconds, self.hop)):
+        if any(value != 0 and not _SHORTEST <= value < math.inf for value in (self.seconds, self.hop)):
             raise ValueError(f"windows: seconds {self.seconds} and hop {self.hop}: 0 or {_SHORTEST} and more is wanted")
         if self.pooling not in POOLINGS:
             raise ValueError(f"windows.pooling {self.pooling!r}: one of {', '.join(POOLINGS)} is wanted")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -20,11 +20,12 @@ def model_card(
     clips: int,
 ) -> str:
     """README.md of a student, with the front matter that model hubs read."""
+    taught = student.licence != type(student).licence
     front = {
         "library_name": "audio-distill",
         "pipeline_tag": "feature-extraction",
         "license": "other",
-        "license_name": f"that of the teacher's weights: {'; '.join(t.licence for t in teachers.values()) or 'none'}",
+        "license_name": f"that of the weights it learned from: {student.licence}" if taught else student.licence,
         "tags": ["audio", "knowledge-distillation", *teachers, config["student"]["class_path"]],
     }
     rows = (
@@ -67,6 +68,14 @@ embeddings.clip, embeddings.frames, embeddings.frame_times
 ```yaml
 {yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)}```
 """
+
+
+def inherited_licence(student: Student, teachers: Iterable[Teacher]) -> str:
+    """Licences of the weights that a student began from and learned from; the student's own where there are none."""
+    terms = student.licence.split("; ") if student.licence != type(student).licence else []
+    for teacher in teachers:
+        terms += teacher.licence.split("; ")
+    return "; ".join(dict.fromkeys(terms)) or student.licence
 
 
 def _teachers(teachers: Mapping[str, Teacher], configs: Sequence[Mapping[str, Any]]) -> str:

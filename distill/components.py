@@ -45,10 +45,14 @@ def complete(named: Mapping[str, Any], registry: Registry[Any], given: set[str])
 
 def build(spec: Any, registry: Registry[T], **given: Any) -> T:
     """The component itself; an object is taken as it is. `given` are arguments that no user writes."""
-    if not isinstance(spec, str | Mapping):
-        return spec
-    named = normalise(spec, registry)
-    return registry.create(named["class_path"], **given, **named["init_args"])
+    if isinstance(spec, str | Mapping):
+        named = normalise(spec, registry)
+        spec = registry.create(named["class_path"], **given, **named["init_args"])
+    if registry.kind in ("teacher", "student") and not isinstance(spec, Encoder):
+        raise UserError(
+            f"a {type(spec).__name__} is no {registry.kind}: a subclass of distill's {registry.kind} is wanted"
+        )
+    return spec
 
 
 def several(spec: Any) -> list[Any]:

@@ -33,7 +33,7 @@ class Frozen(Teacher):
         # A copy: freezing it must not freeze what is still trained, nor training that one reach this.
         self.student = copy.deepcopy(student) if isinstance(student, Student) else load_student(student, allow_import)
         student = self.student
-        self.sample_rate, self.labels = student.sample_rate, student.labels
+        self.sample_rate, self.labels, self.licence = student.sample_rate, student.labels, student.licence
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at the student's rate."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.card import model_card
+from distill.card import inherited_licence, model_card
 from distill.commands.cluster import clustering_of
 from distill.commands.embed import fill_store, report_set_aside
 from distill.components import build, build_named, complete, describe, normalise, plain
@@ -307,7 +307,8 @@ class Job:
 
     def _take_weights(self, source: str) -> None:
         """Begin from a student's weights; where labels are learned, a head that it has not may be new."""
-        weights = load_student(source).state_dict()
+        begun = load_student(source)
+        self.student.licence, weights = begun.licence, begun.state_dict()
         new = {key for key in self.student.state_dict() if key not in weights and key.startswith("head.")}
         if new and self.reads_labels:
             print(f"--init_from {source}: its student has no head; that of this one begins anew")
@@ -336,6 +337,7 @@ class Job:
         student = self.student.cpu().eval()
         measured = {name: value for name, value in fitting.callback_metrics.items() if name.startswith("validation_")}
         results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
+        student.licence = inherited_licence(student, self.teachers.values())
         card = model_card(student, self.teachers, self.config, results, len(self.manifest) - set_aside)
         save_student(student, self.run.student, card)
         self.draw(objective.cpu().eval())

@@ -111,6 +111,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
             "frame_hop": student.frame_hop,
             "parameters": student.parameter_count(),
             "labels": list(student.labels),
+            "licence": student.licence,
             "sha256": file_digest(folder / "model.safetensors"),
             "audio_distill": version("audio-distill"),
         },
@@ -152,7 +153,7 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
         raise UserError(
             f"{folder}: the weights do not fit the student {name!r} ({str(error).splitlines()[1].strip()})"
         ) from error
-    student.labels = tuple(config.get("labels", ()))
+    student.labels, student.licence = tuple(config.get("labels", ())), config.get("licence", student.licence)
     return student.eval()
 
 

@@ -46,8 +46,9 @@ class BEATs(Teacher):
     published = Published(90_311_664, 768, 768, 0.16)
     licence = "MIT"
     source = (
-        "BEATs_iter3_plus_AS2M.pt: the official OneDrive links are dead (microsoft/unilm#1671); take a copy from a "
-        "model hub and compare the sha256 that is printed: --teacher.checkpoint FILE"
+        "BEATs_iter3_plus_AS2M.pt: the official OneDrive links are dead (microsoft/unilm#1671); unofficial copies lie "
+        "on the hub, such as alibabasglab/beats: compare the sha256 on the page of the file with the one that is "
+        "printed: --teacher.checkpoint FILE"
     )
 
     def __init__(self, checkpoint: str, mask: str = "exact", windows: Windows = Windows()) -> None:

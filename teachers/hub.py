@@ -14,6 +14,9 @@ from distill.teachers.pretrained import load_pretrained
 from distill.teachers.teacher import Teacher
 
 _HAVE_THEIR_OWN = {"audio-spectrogram-transformer": "ast", "clap": "clap", "clap_audio_model": "clap"}
+# What a file may lack: masks are for training alone (wav2vec2-base-960h has none), and of two halves only the first
+# is used (Whisper's classifiers have no other).
+_UNUSED = ("masked_spec_embed", "decoder.")
 _SHORTEST = 0.1  # seconds; below it convolutional front-ends have no output
 
 
@@ -41,8 +44,7 @@ class HubModel(Teacher):
         from transformers import AutoModel
 
         self._where = f"--teacher.checkpoint {checkpoint}"
-        # Used in training alone; wav2vec2-base-960h and others lack it.
-        loaded = load_pretrained(AutoModel, str(checkpoint), revision, optional=["masked_spec_embed"])
+        loaded = load_pretrained(AutoModel, str(checkpoint), revision, optional=_UNUSED)
         if name := _HAVE_THEIR_OWN.get(loaded.config.model_type):
             raise UserError(f"{self._where}: use --teacher {name}, which knows this model's tokens and times")
         if loaded.extractor is None or not getattr(loaded.extractor, "sampling_rate", None):
@@ -53,7 +55,11 @@ class HubModel(Teacher):
         self.shaped_by = loaded.extractor.to_dict()
         self._input = loaded.model.main_input_name
         self.model = loaded.model.get_encoder() if loaded.config.is_encoder_decoder else loaded.model
-        short, long = self._steps(1.0), self._steps(5.0)
+        try:
+            short, long = self._steps(1.0), self._steps(5.0)
+        except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            kind = type(loaded.model).__name__
+            raise UserError(f"{self._where}: a {kind} cannot be asked for hidden states of audio alone") from error
         self._fixed = short == long
         span = getattr(loaded.extractor, "n_samples", 0) / self.sample_rate if self._fixed else 5.0
         if not span:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.checkpoint import Provenance
 from distill.data.errors import UserError
 from distill.data.store import EmbeddingStore
 from distill.teachers.teacher import Teacher
@@ -35,6 +36,10 @@ class Precomputed(Teacher):
         super().__init__()
         self.store = EmbeddingStore(store)
         self.sample_rate = int(self.store.fingerprint["sample_rate"])
+        origin = self.store.origin  # of the teacher that wrote it; earlier stores do not say
+        self.licence, self.source = origin.get("licence", self.licence), origin.get("source", self.source)
+        if "provenance" in origin:
+            self.provenance = Provenance(**origin["provenance"])
         self.drawn: Sequence[str] = ()
 
     def check_crop(self, crop: Mapping[str, object]) -> None:

@@ -22,6 +22,7 @@ POOLINGS = ("mean", "class")
 PADDINGS = ("before", "after")
 KINDS = ("any", "frame", "patch")
 _MEAN, _STD = -4.2677393, 4.5689974
+_AST_PATCHES = 12 * 101  # of AST's published files, 10 bands and frames apart
 
 
 class SSAST(Teacher):
@@ -141,6 +142,11 @@ class Network(nn.Module):
         """
         positions = state["v.pos_embed"]
         classes, patches = positions[:, : self.class_tokens], positions[:, self.class_tokens :]
+        if "p_input_fdim" not in state and patches.shape[1] == _AST_PATCHES and self.grid[0] > 1:
+            raise UserError(
+                f"{where}: it seems to be AST's own file, whose heads read other tokens than SSAST's; "
+                "take the same model in transformers' form: --teacher ast --teacher.checkpoint MIT/ast-finetuned-..."
+            )
         rows = int(state["p_input_fdim"]) // self.patch[0] if "p_input_fdim" in state else self.grid[0]
         if "p_input_fdim" not in state and rows > 1 and patches.shape[1] != math.prod(self.grid):
             raise UserError(

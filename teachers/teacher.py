@@ -58,8 +58,16 @@ class Teacher(Encoder):
             self.__dict__["_networks"][name] = value.eval().requires_grad_(False)
         elif isinstance(value, nn.Parameter):
             raise TypeError(f"{type(self).__name__}.{name}: put a teacher's parameters into an nn.Module")
+        elif isinstance(value, list | tuple) and any(isinstance(part, nn.Module) for part in value):
+            raise TypeError(f"{type(self).__name__}.{name}: put a teacher's networks into an nn.ModuleList")
         else:
             super().__setattr__(name, value)
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """As assigning it."""
+        setattr(self, name, module)
+
+    register_module = add_module
 
     def __getattr__(self, name: str) -> Any:
         networks = self.__dict__.get("_networks", {})

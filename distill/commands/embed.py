@@ -144,7 +144,7 @@ def fill_store(
         )
     if dtype not in ("float16", "float32"):
         raise UserError(f"--dtype {dtype}: float16 or float32 is wanted")
-    fingerprint = {
+    fingerprint: dict[str, Any] = {
         **encoder_fingerprint(encoder),
         **input_fingerprint(encoder.sample_rate, crop),
         "windows": manifest.digest,
@@ -153,7 +153,11 @@ def fill_store(
     ids = [row.id for row in manifest.rows]
     if frames and not encoder.frame_hop:
         raise UserError("the encoder embeds whole clips and has no frames to keep")
-    writer = StoreWriter(path, ids, encoder.clip_dim, fingerprint, dtype, encoder.frame_dim if frames else 0)
+    origin: dict[str, Any] = {"licence": encoder.licence, "source": encoder.source}
+    if encoder.provenance is not None:
+        origin["provenance"] = asdict(encoder.provenance)
+    frame_dim = encoder.frame_dim if frames else 0
+    writer = StoreWriter(path, ids, encoder.clip_dim, fingerprint, dtype, frame_dim, origin=origin)
     encoder = encoder.to(choose_device(device))  # where its cost is measured too, though nothing is left to embed
     if missing := writer.missing_shards():
         if workers < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.layouts import LAYOUTS
 from distill.data.registry import Registry, suggest
@@ -52,13 +53,17 @@ def lines(kind: str) -> list[str]:
     """A line or more for each component of a kind: name and what it is; for encoders sizes, licence and source."""
     rows = [kind.upper()]
     for name in KINDS[kind].names():
-        component: Any = KINDS[kind].find(name)
+        try:
+            component: Any = KINDS[kind].find(name)
+        except UserError as error:  # of another package
+            rows.append(f"  {name:14} {error}")
+            continue
         summary = (component.__doc__ or "").strip().partition("\n")[0]
         rows.append(f"  {name:14} {summary}")
         if kind in ("teachers", "students"):
             facts = [f"{fact}: {value}" for fact, value in _facts(component).items() if value]
             rows.append(f"  {'':14} {'; '.join(facts)}")
-            rows.append(f"  {'':14} weights: {component.source}")
+            rows.append(f"  {'':14} weights: {getattr(component, 'source', Encoder.source)}")
     if kind == "teachers":
         rows.append(f"  {M2D}")
     return rows
@@ -88,5 +93,5 @@ def _facts(encoder: Any) -> dict[str, str]:
         else f"{published.parameters / 1e6:.1f} M"
         if published.parameters
         else "none",
-        "licence": encoder.licence,
+        "licence": getattr(encoder, "licence", Encoder.licence),
     }

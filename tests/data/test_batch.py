@@ -39,11 +39,25 @@ def test_a_batch_is_not_changed_by_resampling() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "lengths", "message"),
-    [((16_000, 2), None, "channels"), ((2, 100), [100, 0], "1 to 100"), ((2, 100), [100, 101], "1 to 100")],
+    [
+        ((0, 100), None, "no clips"),
+        ((16_000, 2), None, "channels"),
+        ((2, 100), [100, 0], "1 to 100"),
+        ((2, 100), [100, 101], "1 to 100"),
+    ],
 )
 def test_what_is_no_batch_of_clips_is_refused(shape: tuple[int, int], lengths: list[int] | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AudioBatch.of(torch.zeros(shape), 16_000, None if lengths is None else torch.tensor(lengths))
+
+
+def test_what_lies_beyond_the_end_of_a_clip_is_not_heard() -> None:
+    noise = torch.randn(2, 1_000)
+    batch = AudioBatch.of(noise, 22_050, [1_000, 400])  # type: ignore[arg-type]
+    assert batch.lengths.tolist() == [1_000, 400]
+    alone = AudioBatch.of(noise[1:, :400], 22_050).resample(48_000)
+    padded = batch.resample(48_000)
+    torch.testing.assert_close(padded.waveform[1:, : alone.waveform.shape[1]], alone.waveform)
 
 
 def test_rates_of_numpy_will_do_and_others_will_not() -> None:

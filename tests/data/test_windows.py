@@ -86,7 +86,15 @@ def test_equal_lengths_go_together_and_come_back_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"seconds": -1}, {"hop": -0.1}, {"hop": 1e-6}, {"seconds": 0.001}, {"pooling": "median"}]
+    "options",
+    [
+        {"seconds": -1},
+        {"seconds": float("inf")},
+        {"hop": -0.1},
+        {"hop": 1e-6},
+        {"seconds": 0.001},
+        {"pooling": "median"},
+    ],
 )
 def test_windows_that_cannot_be(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="windows"):

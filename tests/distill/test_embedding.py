@@ -188,6 +188,21 @@ def test_stored_and_live_teachers_together(sounds: Callable[..., Path], tmp_path
     assert not torch.allclose(said["standardised"], said["live"], atol=1e-6)
 
 
+def test_licence_and_origin_go_with_stores_and_students(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data, store, out = sounds(8), str(tmp_path / "store"), tmp_path / "run"
+    distill.embed(str(data), store, teacher={"class_path": "beats", "init_args": {"checkpoint": BEATS_FILE}}, workers=0)
+    stored, live = distill.create_teacher("precomputed", store=store), distill.create_teacher("spectral")
+    assert (stored.licence, stored.provenance.file) == ("MIT", BEATS_FILE)
+    assert "OneDrive" in stored.source
+    fit(data, out, teacher=[stored, live], objective={"class_path": "embedding", "init_args": {"targets": "raw"}})
+    card = (out / "student" / "README.md").read_text()
+    assert "that of the weights it learned from: MIT; MIT (no weights)" in card
+    assert f"| the teacher's weights | {BEATS_FILE}" in card
+    assert distill.create_teacher("frozen", student=str(out)).licence == "MIT; MIT (no weights)"
+    fit(data, tmp_path / "next", teacher="spectral", init_from=str(out))
+    assert distill.load(str(tmp_path / "next")).licence == "MIT; MIT (no weights)"
+
+
 def test_a_store_of_another_crop_is_refused(sounds: Callable[..., Path], tmp_path: Path) -> None:
     data, store = sounds(8), str(tmp_path / "store")
     distill.embed(str(data), store, teacher="spectral", crop=distill.Crop(0.2), workers=0)

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import distill
+from distill.commands.listing import list_components
+from distill.components import build
 from distill.data.errors import UserError
 from distill.students import STUDENTS
 from distill.teachers import TEACHERS
@@ -65,6 +67,45 @@ def test_entry_points_of_another_package_are_listed_and_built() -> None:
 def test_an_entry_point_that_leads_nowhere_gets_one_line() -> None:
     with pytest.raises(UserError, match=r"'broken' of other-package .* cannot be loaded"):
         distill.create_teacher("broken")
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_list_says_what_cannot_be_loaded_and_knows_functions(capsys: pytest.CaptureFixture[str]) -> None:
+    def of_five_bands() -> distill.Teacher:
+        """Level in five bands."""
+        return Loudness(5)
+
+    distill.register_teacher("five")(of_five_bands)
+    list_components("teachers")
+    printed = capsys.readouterr().out
+    assert "'broken' of other-package" in printed
+    assert "Level in five bands." in printed
+    assert "weights: not stated" in printed
+    assert distill.create_teacher("five").clip_dim == 5
+
+
+def test_an_object_that_is_no_teacher_gets_one_line() -> None:
+    with pytest.raises(UserError, match="a Linear is no teacher"):
+        build(torch.nn.Linear(3, 4), TEACHERS)
+    with pytest.raises(UserError, match="a Linear is no student"):
+        build({"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 2}}, STUDENTS)
+
+
+def test_networks_of_a_teacher_are_frozen_however_they_are_added() -> None:
+    class Added(Loudness):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_module("network", torch.nn.Linear(4, 3))
+            self.register_module("other", torch.nn.Dropout())
+
+    teacher = Added()
+    teacher.train()
+    assert teacher.parameter_count() == 15
+    assert not list(teacher.parameters())
+    assert not teacher.network.training
+    assert not any(parameter.requires_grad for parameter in teacher.networks.parameters())
+    with pytest.raises(TypeError, match="ModuleList"):
+        teacher.layers = [torch.nn.Linear(4, 3)]
 
 
 def test_an_import_path_names_a_teacher_and_a_wrong_one_says_what_is_missing() -> None:

@@ -208,6 +208,23 @@ def test_a_patch_file_for_a_frame_model_is_refused() -> None:
         SSAST(SSAST_FRAME, kind="patch", heads=4)
 
 
+def test_a_file_of_ast_is_no_ssast(tmp_path: Path) -> None:
+    state = torch.load(SSAST_PATCH, weights_only=True)
+    state = {key: tensor for key, tensor in state.items() if "p_input_fdim" not in key}
+    (place,) = (key for key in state if key.endswith("v.pos_embed"))
+    state[place] = torch.zeros(1, 2 + 12 * 101, state[place].shape[2])
+    torch.save(state, tmp_path / "ast.pth")
+    for strides in ({}, {"stride": 10, "frequency_stride": 10}):
+        with pytest.raises(UserError, match=r"AST's own file.*--teacher ast"):
+            SSAST(str(tmp_path / "ast.pth"), heads=4, **strides)
+
+
+@pytest.mark.parametrize("heads", [-1, 5])
+def test_heads_that_do_not_divide_the_width_are_refused(heads: int) -> None:
+    with pytest.raises(UserError, match=r"--teacher\.heads"):
+        SSAST(SSAST_FRAME, heads=heads)
+
+
 def test_windows_longer_than_the_network_sees_are_refused(options: Options) -> None:
     for name in ("ast", "ssast", "passt", "clap"):
         with pytest.raises(UserError, match="at once"):
