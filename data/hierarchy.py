@@ -20,6 +20,8 @@ from distill.data.errors import UserError
 _CLIPS_PER_CLUSTER = 10  # of the finest level
 _COVERED = 20_000  # clips among which centres of cells are looked for, or more where there are more cells
 _NEAREST = 5  # points of a cluster that stand for it when it is resampled
+_PAIRS = 1 << 25  # of clips that are compared at a time
+_ROUNDING = 1e-6  # of a cosine of numbers in single precision
 _AT_ONCE = 4096  # rows whose products with 64-bit factors are held in memory
 _ITERATIONS = 10  # of k-means; it soon begins anew from resampled points, and more of them changed no share
 
@@ -49,6 +51,7 @@ def hierarchy(
         if even and not level:
             labels, points = cover(points, size, seed)
         else:
+            size = min(size, len(points)) if level else size
             labels, points = _spread(points, size, resamplings, seed + level)
         levels.append(labels)
     return levels
@@ -62,7 +65,7 @@ def cover(embeddings: NDArray[np.float32], cells: int, seed: int = 0) -> tuple[N
 
     Args:
         embeddings: Shape (clips, dim).
-        cells: How many; none is empty.
+        cells: How many, or a few less of many clips; none is empty.
         seed: Of the first centre, and of what is drawn.
 
     Returns:
@@ -87,7 +90,10 @@ def cover(embeddings: NDArray[np.float32], cells: int, seed: int = 0) -> tuple[N
         labels[nearer < distances] = cell
         np.minimum(distances, nearer, out=distances)
         farthest = int(distances.argmax())
-    return (labels if sample is points else _assign(points, sample[centres])), sample[centres]
+    if sample is points:
+        return labels, points[centres]
+    used, labels = np.unique(_assign(points, sample[centres]), return_inverse=True)
+    return labels, sample[centres][used]  # of centres that are nearly the same one may be left without a clip
 
 
 def _spread(
@@ -250,10 +256,11 @@ def collapse_duplicates(embeddings: NDArray[np.float32], similarity: float) -> N
         embeddings: Shape (clips, dim).
         similarity: Cosine from which two clips are nearly the same.
     """
-    import faiss
-
-    unit = np.ascontiguousarray(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True).clip(min=1e-12))
-    index = faiss.IndexFlatIP(unit.shape[1])
-    index.add(unit)
-    limits, _, _ = index.range_search(unit, similarity)
-    return 1.0 / np.maximum(1, np.diff(limits.astype(np.int64)))
+    rows, which = _different(embeddings)
+    copies = np.bincount(which).astype(np.float32)
+    unit = embeddings[rows] / np.linalg.norm(embeddings[rows], axis=1, keepdims=True).clip(min=1e-12)
+    alike = [
+        np.float32(part @ unit.T >= similarity - _ROUNDING) @ copies  # a part at a time: pairs are as many as squared
+        for part in np.array_split(unit, 1 + len(unit) ** 2 // _PAIRS)
+    ]
+    return (1.0 / np.maximum(np.concatenate(alike), copies, dtype=np.float64))[which]

@@ -34,7 +34,8 @@ COMMANDS = {
 }
 COMPONENTS: dict[str, Registry[Any]] = {"teacher": TEACHERS, "student": STUDENTS, "objective": OBJECTIVES}
 SWITCHES = ("--dry_run", "--resume", "--overwrite", "--live", "--normalise")  # on without a value
-_SEVERAL, _NUMBERS = ("--compare", "--support"), ("--support",)  # take all words up to the next option
+_NUMBERS = ("--support", "--levels", "--sampling.levels")
+_SEVERAL = ("--compare", *_NUMBERS)  # take all words up to the next option
 _MAX_CONFIG_BYTES, _MAX_ALIASES = 1 << 20, 100
 
 _HELP = """usage: distill COMMAND [OPTIONS]

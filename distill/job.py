@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from distill.card import inherited_licence, model_card
 from distill.commands.cluster import clustering_of
-from distill.commands.embed import fill_store, report_set_aside
+from distill.commands.embed import fill_store, identity, report_set_aside
 from distill.components import build, build_named, complete, describe, normalise, plain
 from distill.data.dataset import ClipDataset, Crop
 from distill.data.errors import UserError
@@ -123,6 +123,13 @@ class Job:
             raise UserError(f"{wants} are made from a teacher's embeddings: --teacher is wanted")
         if self.live and wants:
             raise UserError(f"{wants} are made from the teacher's stored embeddings; leave --live out")
+        clips = len(self.manifest)
+        if (self.sampling.policy == "cluster" or objective.needs_clusters) and self.sampling.clusters > clips:
+            raise UserError(
+                f"--sampling.clusters {self.sampling.clusters}: with {clips} clips, 1 to {clips} can be made"
+            )
+        if self.sampling.policy == "label" and not self.manifest.classes:
+            raise UserError("--sampling.policy label: the data has no labels")
         named_teachers = [normalise(teacher, TEACHERS) for teacher in self.teachers.values()]
         self.config: dict[str, Any] = {
             **settings,
@@ -337,6 +344,7 @@ class Job:
         student = self.student.cpu().eval()
         measured = {name: value for name, value in fitting.callback_metrics.items() if name.startswith("validation_")}
         results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
+        student.teachers = {name: identity(teacher) for name, teacher in self.teachers.items()}
         student.licence = inherited_licence(student, self.teachers.values())
         card = model_card(student, self.teachers, self.config, results, len(self.manifest) - set_aside)
         save_student(student, self.run.student, card)

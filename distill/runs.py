@@ -112,6 +112,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
             "parameters": student.parameter_count(),
             "labels": list(student.labels),
             "licence": student.licence,
+            "teachers": dict(student.teachers),
             "sha256": file_digest(folder / "model.safetensors"),
             "audio_distill": version("audio-distill"),
         },
@@ -154,6 +155,7 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
             f"{folder}: the weights do not fit the student {name!r} ({str(error).splitlines()[1].strip()})"
         ) from error
     student.labels, student.licence = tuple(config.get("labels", ())), config.get("licence", student.licence)
+    student.teachers = dict(config.get("teachers", {}))
     return student.eval()
 
 

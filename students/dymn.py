@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.data.errors import UserError
 from distill.data.frontend import frame_mask
 from distill.students.log_mel import (
     LogMelStudent,
@@ -58,6 +59,8 @@ class DyMN(LogMelStudent):
         self.layers = nn.ModuleList(_Block(inputs, layer, width) for inputs, layer in layers)
         self.out_c = convolution(last, 6 * last, 1, activation=nn.Hardswish)
         self.apply(initialise)
+        if not 0 < temperature < math.inf:
+            raise UserError(f"--student.temperature {temperature}: above 0 is wanted")
         self.start = temperature
         self.register_buffer("temperature", torch.tensor(float(temperature)))
         if checkpoint is not None:

@@ -5,6 +5,7 @@ Letters of shapes: B batch, C channels, M mel bands, T time.
 
 from __future__ import annotations
 
+import inspect
 import re
 from abc import abstractmethod
 
@@ -86,7 +87,8 @@ class LogMelStudent(Student):
         for key in wanted.keys() & found.keys():  # first, since another width can have other keys too
             if found[key].shape != wanted[key].shape:
                 shapes = f"{key} is {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"
-                raise UserError(f"{where}: another width ({shapes}); set --student.width")
+                option = "channels" if "channels" in inspect.signature(type(self)).parameters else "width"
+                raise UserError(f"{where}: another width ({shapes}); set --student.{option}")
         if missing := sorted(wanted.keys() - found.keys()):
             raise UserError(f"{where}: no {name} ({missing[0]!r} is not in it)")
         if extra := sorted(found.keys() - wanted.keys()):

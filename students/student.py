@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from distill.data.encoder import Encoder
 
 
@@ -12,6 +15,7 @@ class Student(Encoder):
     the same network again.
     """
 
+    teachers: Mapping[str, str] = MappingProxyType({})  # that it learned from: identity of each by its name
     licence = "that of the teacher and the data it was trained with"
     source = "trained with `distill fit`"
     begins_from = ("checkpoint", "acoustic")  # options that say where weights began; loading must not need those files

@@ -23,15 +23,17 @@ from distill.data.dataset import ClipDataset, Crop, input_fingerprint
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.files import lock, write_text
-from distill.data.fingerprint import weights_digest
+from distill.data.fingerprint import digest, weights_digest
 from distill.data.manifest import Manifest, read_manifest
 from distill.data.module import loader
 from distill.data.sampling import Draws
 from distill.data.store import ClipFrames, EmbeddingStore, SetAside, StoreWriter, forecast_bytes
+from distill.frozen import Frozen
 from distill.precision import Arithmetic
 from distill.runs import load_student
 from distill.students import STUDENTS
 from distill.teachers import TEACHERS
+from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
 
 
@@ -119,6 +121,17 @@ def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     options = {key: value for key, value in plain(encoder.options).items() if key not in ("checkpoint", "revision")}
     fingerprint = {"encoder": named["class_path"], "options": options, "weights": weights_digest(network)}
     return fingerprint | ({"shaped_by": plain(encoder.shaped_by)} if encoder.shaped_by else {})
+
+
+def identity(encoder: Encoder) -> str:
+    """What two encoders share that embed alike, wherever their weights lie: a digest of class, options and weights.
+
+    A store is the teacher that wrote it, and a frozen student is that student.
+    """
+    if isinstance(encoder, Precomputed):
+        wanted = encoder_fingerprint(encoder).keys() | {"shaped_by"}
+        return digest({key: value for key, value in encoder.store.fingerprint.items() if key in wanted})[:16]
+    return digest(encoder_fingerprint(encoder.student if isinstance(encoder, Frozen) else encoder))[:16]
 
 
 def fill_store(

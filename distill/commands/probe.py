@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.commands.embed import choose_device, encoder_of, fill_store, introduction, report_set_aside
+from distill.commands.embed import choose_device, encoder_of, fill_store, identity, introduction, report_set_aside
 from distill.components import Spec, normalise
 from distill.data.dataset import ClipDataset, Crop
 from distill.data.encoder import Encoder
@@ -24,9 +25,8 @@ from distill.evaluation.cost import cost_of, memory_of
 from distill.evaluation.finetune import FineTuning, readable, score_finetuned
 from distill.evaluation.pictures import confusion_figure, support_figure
 from distill.evaluation.protocols import PROTOCOLS
-from distill.evaluation.scoring import ProbeResult, Scored, score_store
+from distill.evaluation.scoring import Named, ProbeResult, Scored, choose_metric, labels_of, score_store
 from distill.pictures import save_figure
-from distill.runs import Run
 from distill.settings import Engine
 from distill.students.student import Student
 from distill.teachers import TEACHERS
@@ -86,16 +86,21 @@ def probe(
     """
     if protocol not in (*PROTOCOLS, "finetune"):
         raise UserError(f"--protocol {protocol}: one of {', '.join((*PROTOCOLS, 'finetune'))} is wanted")
-    if seeds < 1 or any(not seconds > 0 for seconds in support):
-        raise UserError(f"--seeds {seeds} and --support {list(support)}: numbers above 0 are wanted")
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds}: at least 1 is wanted")
+    if any(not 0.01 <= seconds < math.inf for seconds in support):
+        raise UserError(f"--support {list(support)}: seconds are wanted, 0.01 or more")
     manifest, asked = labelled_manifest(data, task), task
     if task == "auto" and Path(data).is_dir():
         task = find_layout(Path(data)) or task
+    # A mistake shows now, and not after the embedding.
+    choose_metric(metric, task, labels_of(manifest.rows, manifest.classes))
     encoder = encoder_of(teacher, model, allow_import)
     print(introduction(encoder))
     name = Path(data).resolve().name
     folder = Path(out) if out else Path(model or "probe") / "probe" / (name if asked == "auto" else f"{name}_{asked}")
-    named = (name, model or normalise(encoder, TEACHERS)["class_path"], _teacher_of(model))
+    taught_by = dict(encoder.teachers) if isinstance(encoder, Student) else {}
+    named = Named(name, model or normalise(encoder, TEACHERS)["class_path"], identity(encoder), taught_by)
     options: dict[str, Any] = {"seeds": seeds, "task": task, "metric": metric}
     embedding: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "device": device}
     with lock(folder, "distill probe"):
@@ -116,7 +121,7 @@ def probe(
             store = fill_store(encoder, manifest, folder / "embeddings", crop or Crop(), dtype="float32", **embedding)
             report_set_aside(store.set_aside, manifest, folder / "set_aside.csv")
             scored = score_store(store, manifest, protocol, **options)
-        result = scored.result.of(*named, cost_of(encoder, _COSTED))
+        result = scored.result.of(named, cost_of(encoder, _COSTED))
         _write(replace(scored, result=result), folder / protocol)
     _print(result, data, folder / protocol)
     return result
@@ -130,15 +135,6 @@ def labelled_manifest(data: str, task: str) -> Manifest:
     if len(manifest.classes) < 2:
         raise UserError(f"--data {data}: no labels to probe (a column `label`, or a sub-folder for each class)")
     return manifest
-
-
-def _teacher_of(model: str | None) -> str:
-    """Name of the teacher of a run; "" where there is none, or no run."""
-    if model is None or not (Path(model) / "config.yaml").is_file():
-        return ""
-    teachers = Run(model).config.get("teacher") or []
-    named = teachers if isinstance(teachers, list) else [teachers]
-    return " and ".join(teacher["class_path"] for teacher in named)
 
 
 def _write(scored: Scored, folder: Path) -> None:
@@ -181,7 +177,7 @@ def _study(
     support: Sequence[float],
     embedding: dict[str, Any],
     options: dict[str, Any],
-    named: tuple[str, str, str],
+    named: Named,
 ) -> ProbeResult:
     """Score and cost of every temporal support; a table and a picture; the result of the longest."""
     results: dict[float, ProbeResult] = {}
@@ -195,7 +191,7 @@ def _study(
         clip = crop.seconds or _COSTED
         # Windows may be embedded one after another, so that no more than one need be held.
         cost = replace(cost_of(encoder, clip), memory=memory_of(encoder, min(seconds, clip)))
-        results[seconds] = score_store(store, manifest, **options).result.of(*named, cost)
+        results[seconds] = score_store(store, manifest, **options).result.of(named, cost)
     longest = results[max(results)]
     print(f"{'support':>8} {longest.metric:>10} {'+-':>7} {'GFLOP':>8} {'ms':>8} {'MiB':>8}  a clip; MiB: a window")
     for seconds, result in results.items():
@@ -205,7 +201,7 @@ def _study(
             f"{measured['latency'] * 1000:8.3g} {measured['memory'] / 2**20:8.1f}"
         )
     write_json(folder / "support.json", {f"{seconds:g}": asdict(result) for seconds, result in results.items()})
-    title = f"{named[1]}, {options['protocol']} probe"
+    title = f"{named.model}, {options['protocol']} probe"
     save_figure(support_figure(results, title), folder / "support.png")
     print(f"written to {folder}")
     return longest

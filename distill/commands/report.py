@@ -78,17 +78,14 @@ def compare_results(folders: Sequence[str], out: Path) -> None:
 def comparison_table(entries: Sequence[tuple[str, ProbeResult]]) -> list[str]:
     """Rows in Markdown, the best first as they come.
 
-    A student's retention is its score over that of its teacher, where that is among the rows; of several of one name,
-    the best.
+    A student's retention is its score over that of its teacher, where a probe of that very teacher (class, options and
+    weights) is among the rows; of several teachers the best.
     """
     metric = entries[0][1].metric
-    teachers: dict[str, float] = {}
-    for _, result in entries:
-        if not result.teacher:
-            teachers[result.model] = max(result.score, teachers.get(result.model, 0.0))
+    scores = {result.identity: result.score for _, result in reversed(entries)}  # the best of one identity
     lines = [f"| name | {metric} | of its teacher | parameters | GFLOP, 10 s | ms, 10 s |", "|---|---|---|---|---|---|"]
     for name, result in entries:
-        whole = teachers.get(result.teacher, 0.0)
+        whole = max((scores.get(identity, 0.0) for identity in result.teachers.values()), default=0.0)
         retained = f"{result.score / whole:.1%}" if whole else ""
         cost = result.cost
         lines.append(

@@ -62,7 +62,7 @@ def comparison_figure(results: Sequence[ProbeResult], names: Sequence[str], titl
         flops, weights = result.cost["flops"] / 1e9, result.cost["parameters"]
         size = 20 + 12 * np.sqrt(weights / 1e5)
         axes.errorbar(flops, result.score, yerr=result.spread, fmt="none", ecolor="grey", capsize=3, linewidth=0.8)
-        axes.scatter(flops, result.score, s=min(size, 900), alpha=0.6, color="tab:blue" if result.teacher else "grey")
+        axes.scatter(flops, result.score, s=min(size, 900), alpha=0.6, color="tab:blue" if result.teachers else "grey")
         axes.annotate(name, (flops, result.score), textcoords="offset points", xytext=(7, 7), fontsize=8)
     axes.set(xscale="log", xlabel="GFLOP for 10 s of sound", ylabel=results[0].metric, title=title)
     axes.margins(x=0.25, y=0.2)

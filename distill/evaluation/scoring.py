@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,22 @@ def labels_of(rows: Sequence[Row], names: Sequence[str]) -> Labels:
     return Labels(tuple(names), truth, known, tuple(row.split for row in rows))
 
 
+class Named(NamedTuple):
+    """What a result is of.
+
+    Args:
+        data: Name of the folder or table.
+        model: What was measured.
+        identity: Of what was measured.
+        teachers: Whom it imitates: identity of each by its name.
+    """
+
+    data: str
+    model: str
+    identity: str
+    teachers: dict[str, str]
+
+
 @dataclass(frozen=True)
 class ProbeResult:
     """Scores of one encoder on one data set.
@@ -86,7 +102,8 @@ class ProbeResult:
         classes: How many.
         data: Name of the folder or table.
         model: What was measured.
-        teacher: Whom it imitates, by name; "" for a teacher itself.
+        identity: Of what was measured: class, options and weights.
+        teachers: Whom it imitates: identity of each by its name.
         cost: Parameters, operations, seconds and bytes of a clip of 10 s; empty where not measured.
     """
 
@@ -102,12 +119,13 @@ class ProbeResult:
     classes: int
     data: str = ""
     model: str = ""
-    teacher: str = ""
+    identity: str = ""
+    teachers: dict[str, str] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
 
-    def of(self, data: str, model: str, teacher: str, cost: Cost) -> ProbeResult:
-        """The same scores with the names of the data, of what was measured and of its teacher, and what it costs."""
-        return replace(self, data=data, model=model, teacher=teacher, cost=asdict(cost))
+    def of(self, named: Named, cost: Cost) -> ProbeResult:
+        """The same scores with the names of the data, of what was measured and of its teachers, and what it costs."""
+        return replace(self, **named._asdict(), cost=asdict(cost))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.data.errors import UserError
+
 Rows = NDArray[np.int64]
 _MADE = 5  # folds, where the data has none
 
@@ -39,6 +41,9 @@ def splits_of(names: Sequence[str], classes: NDArray[np.int64], seed: int = 0) -
         names: Part of each clip: "training", "validation", "test", the number of a fold, or "".
         classes: A class of each clip, by which made folds are stratified. Shape (clips,).
         seed: Of made folds.
+
+    Raises:
+        UserError: some clips have a fold, and others none.
     """
     parts = np.array(names)
     test, watched = np.flatnonzero(parts == "test"), np.flatnonzero(parts == "validation")
@@ -48,7 +53,11 @@ def splits_of(names: Sequence[str], classes: NDArray[np.int64], seed: int = 0) -
     if len(test) or len(watched):
         name, scored = ("test", test) if len(test) else ("validation", watched)
         return [Split(name, train, _turns(train, _made(classes[train], seed)), scored)]
-    if (parts == "").any() or len(set(parts.tolist())) < 2:
+    if 0 < (unnamed := int((parts == "").sum())) < len(parts):
+        raise UserError(
+            f"{unnamed} of {len(parts)} clips have no fold, the others have one: name it, or leave them out"
+        )
+    if unnamed or len(set(parts.tolist())) < 2:
         parts = _made(classes, seed).astype(str)
     splits = []
     for fold in sorted(set(parts.tolist()), key=lambda name: (len(name), name)):

@@ -26,13 +26,14 @@ class _Similarity(nn.Module):
         learned: Learn it, from this value on (Elizalde et al. 2022).
 
     Raises:
-        ValueError: a temperature of 0 or below.
+        ValueError: a temperature of 0 or below, or a learned one that begins below 0.01, which could not learn.
     """
 
     def __init__(self, temperature: float = 0.07, learned: bool = False) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature {temperature}: above 0 is wanted")
+        if not temperature > 0 or (learned and temperature < _LEAST_TEMPERATURE):
+            least = f"{_LEAST_TEMPERATURE} or more" if learned else "above 0"
+            raise ValueError(f"temperature {temperature}: {least} is wanted")
         scale = torch.tensor(math.log(1 / temperature))
         self.log_scale: Tensor
         if learned:

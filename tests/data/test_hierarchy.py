@@ -153,6 +153,29 @@ def test_a_cap_is_kept_and_the_rest_is_shared() -> None:
         cap(np.ones(4), 0.2)
 
 
+def test_nearly_the_same_centres_leave_no_empty_cell_and_weights_sum_to_1() -> None:
+    random = np.random.default_rng(0)
+    points = np.repeat(random.standard_normal((700, 8)), 30, 0) + 3e-4 * random.standard_normal((21_000, 8))
+    labels, centres = cover(points.astype(np.float32), 2_000)
+    assert np.array_equal(np.unique(labels), np.arange(len(centres)))
+    assert hierarchical_weights(points.astype(np.float32), (2_000, 50), trees=2).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("similarity", [0.999, 1.0])
+def test_exact_copies_and_silence_are_duplicates_at_any_similarity(similarity: float) -> None:
+    points = np.random.default_rng(0).standard_normal((50, 256)).astype(np.float32)
+    points[7] = 0
+    shares = collapse_duplicates(np.r_[points, points, points[7:8]], similarity)
+    assert shares[[7, 57, 100]].tolist() == pytest.approx([1 / 3] * 3)
+    assert np.delete(shares, [7, 57, 100]).tolist() == pytest.approx([1 / 2] * 98)
+
+
+def test_duplicates_of_many_clips_are_counted_a_part_at_a_time() -> None:
+    points = np.random.default_rng(0).standard_normal((6_500, 4)).astype(np.float32)
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    assert np.allclose(1 / collapse_duplicates(points, 0.9)[:200], (unit[:200] @ unit.T >= 0.9).sum(1), atol=1)
+
+
 def test_duplicates_share_the_draws_of_one() -> None:
     random = np.random.default_rng(0)
     points = random.standard_normal((5, 32)).astype(np.float32)

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 import distill
 from distill.cli import _gather, main
+from distill.commands.embed import identity
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.layouts import LAYOUTS
 from distill.data.manifest import Manifest, Row
+from distill.data.windows import Windows
 from distill.evaluation.cost import cost_of
 from distill.evaluation.metrics import accuracy, class_scores, coarse_accuracy, confusion, d_prime, f1, overall
 from distill.evaluation.protocols import STRENGTHS, Clips, knn, linear
@@ -28,6 +30,7 @@ from distill.evaluation.splits import splits_of
 from distill.objectives.classification import Classification
 from distill.runs import save_student
 from tests.conftest import GOLDEN, tone
+from tests.distill.test_fit import fit
 
 RANDOM = np.random.default_rng(0)
 
@@ -341,16 +344,16 @@ def esc50(folder: Path, clips: int = 20) -> Path:
 
 def test_probes_are_written_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = str(esc50(tmp_path / "ESC-50"))
-    student = distill.create_student("mobilenet_v3", width=0.1)
+    student, spectral = distill.create_student("mobilenet_v3", width=0.1), distill.create_teacher("spectral")
+    student.teachers = {"spectral": identity(spectral)}
     save_student(student.eval(), tmp_path / "runs" / "small" / "student", "card")
-    (tmp_path / "runs" / "small" / "config.yaml").write_text("teacher: {class_path: spectral}\n")
     distill.probe(data, model=str(tmp_path / "runs" / "small"), workers=0)
     teacher = distill.probe(data, teacher="spectral", workers=0, out=str(tmp_path / "runs" / "spectral"))
     assert teacher.task == "esc50"
     assert teacher.cost["parameters"] == 0
     folder = tmp_path / "runs" / "small" / "probe" / "ESC-50" / "linear"
     result = json.loads((folder / "result.json").read_text())
-    assert result["teacher"] == "spectral"
+    assert result["teachers"] == {"spectral": teacher.identity}
     assert (folder / "confusion.png").stat().st_size > 1000
     with open(folder / "by_class.csv") as file:
         assert [row["class"] for row in csv.DictReader(file)] == ["cat", "dog"]
@@ -360,8 +363,26 @@ def test_probes_are_written_and_compared(tmp_path: Path, capsys: pytest.CaptureF
     assert f"{result['score'] / teacher.score:.1%}" in table
     assert "43,384" in table
     assert (tmp_path / "c" / "ESC-50_esc50_linear_accuracy.png").stat().st_size > 1000
+    other = {"class_path": "spectral", "init_args": {"windows": {"seconds": 0.2}}}  # whom the student never heard
+    distill.probe(data, teacher=other, workers=0, out=str(tmp_path / "others" / "windows"))
+    distill.report(
+        compare=[str(tmp_path / "runs" / "small"), str(tmp_path / "others" / "windows")], out=str(tmp_path / "d")
+    )
+    assert "%" not in (tmp_path / "d" / "comparison.md").read_text()
     with pytest.raises(UserError, match=r"no result\.json"):
         distill.report(compare=[str(tmp_path)])
+
+
+def test_a_store_and_a_frozen_student_are_those_who_speak_through_them(tmp_path: Path) -> None:
+    data = esc50(tmp_path / "ESC-50", 10)
+    spectral = distill.create_teacher("spectral")
+    distill.embed(str(data / "audio"), str(tmp_path / "store"), teacher=spectral, workers=0)
+    stored = distill.create_teacher("precomputed", store=str(tmp_path / "store"))
+    assert identity(stored) == identity(spectral) != identity(distill.create_teacher("spectral", windows=Windows(1.0)))
+    student = fit(data / "audio", tmp_path / "run", teacher=stored, crop=distill.Crop())
+    assert student.teachers == {"precomputed": identity(spectral)}
+    assert identity(distill.create_teacher("frozen", student=str(tmp_path / "run"))) == identity(student)
+    assert distill.load(str(tmp_path / "run")).teachers == student.teachers
 
 
 def test_temporal_supports_beside_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -385,7 +406,22 @@ def test_a_support_that_the_network_would_cut_is_refused(tmp_path: Path) -> None
     assert not list(tmp_path.glob("p/embeddings*"))
 
 
+def test_a_metric_that_does_not_fit_is_refused_before_anything_is_embedded(tmp_path: Path) -> None:
+    data = str(esc50(tmp_path / "ESC-50", 10))
+    for wrong in ({"metric": "accuracy2"}, {"metric": "F1"}, {"support": [0.001]}, {"support": [float("inf")]}):
+        with pytest.raises(UserError, match=r"--metric|--support"):
+            distill.probe(data, teacher="spectral", out=str(tmp_path / "p"), workers=0, **wrong)
+    assert not (tmp_path / "p").exists()
+
+
+def test_folds_that_some_clips_lack_are_refused() -> None:
+    classes = np.arange(20) % 2
+    with pytest.raises(UserError, match="1 of 20 clips have no fold"):
+        splits_of([*"12345" * 3, *"1234", ""], classes)
+
+
 def test_words_after_an_option_that_takes_several() -> None:
+    assert _gather(["--sampling.levels", "100,20", "--x"]) == ["--sampling.levels", "[100, 20]", "--x"]
     assert _gather(["--compare", "a", "b", "--out", "c"]) == ["--compare", '["a", "b"]', "--out", "c"]
     assert _gather(["--support=0.5,1", "--data", "x"]) == ["--support", "[0.5, 1]", "--data", "x"]
     assert _gather(["--data", "x", "--support", "[1,2]"]) == ["--data", "x", "--support", "[1, 2]"]

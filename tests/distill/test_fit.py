@@ -253,6 +253,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(sounds: Callable[...
         ({"data": "/nowhere"}, "no such file"),
         ({"epochs": 0}, "--epochs 0"),
         ({"sampling": {"policy": "balanced"}}, "uniform, cluster"),
+        ({"sampling": {"policy": "cluster"}}, "50: with .* clips, 1 to"),
+        ({"sampling": {"policy": "label"}}, "no labels"),
         ({"crop": {"seconds": 1, "position": "random"}}, "--live"),
         ({"out": ""}, "--out"),
         ({"teacher": None}, "--teacher"),
@@ -345,7 +347,7 @@ def test_targets_are_standardised_by_what_is_drawn(sounds: Callable[..., Path], 
 
 @pytest.mark.parametrize(
     ("sampling", "message"),
-    [({"temper": 2.0}, "temper"), ({"policy": "label"}, "no labels"), ({"max_repeats": 0.01}, "max_repeats")],
+    [({"temper": 2.0}, "temper"), ({"max_repeats": 0.01}, "max_repeats")],
 )
 def test_ways_of_drawing_that_cannot_be(
     sampling: dict[str, Any], message: str, sounds: Callable[..., Path], tmp_path: Path
