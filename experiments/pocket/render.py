@@ -28,7 +28,7 @@ import numpy as np
 import soundfile
 
 from experiments.pocket import environment, music, speech
-from experiments.pocket.signals import Random, Sound, generator, recorded
+from experiments.pocket.signals import Random, Sound, background, generator, recorded, unit
 
 RATE = 16_000
 # Of ESC-50's classes: those of the task, and those of the pool, which shares the first eight (held out: six).
@@ -145,6 +145,9 @@ class Renderer:
         root.mkdir(parents=True, exist_ok=True)
         for name, paths in lists.items():
             (root / f"{name}_list.txt").write_text("\n".join(sorted(paths)) + "\n")
+        for number in range(2):
+            random = self.random("background", number)
+            write(root / "_background_noise_" / f"{number}.wav", 0.1 * unit(background(random, 20 * RATE, RATE)))
         return tasks
 
     def voices(self) -> list[Task]:
@@ -229,8 +232,8 @@ class Renderer:
         `balanced_train_segments.csv` has all of the pool, with one fine label each; `unbalanced_train_segments.csv` a
         part that is 88 % speech; and `long_tailed_train_segments.csv` all of it, two words of which are listed so many
         times, as uploads are that go round, that they are 88 % of the list. `teacher_train_segments.csv` has other
-        speakers, notes and takes besides, and says who speaks and which notes sound;
-        `described_train_segments.csv` says it of the pool.
+        speakers, notes and takes besides, and says who speaks and which notes sound; `described_train_segments.csv`
+        says it of the pool. `eval_segments.csv` has the pool's words by one more speaker.
         """
         size, heard = self.size, 1 + self.size.elsewhere
         tasks: list[Task] = []
@@ -241,6 +244,10 @@ class Renderer:
                 name = self._listed(f"speech_{number:03d}_{word}", part, [f"word:{word}", f"speaker:{number:03d}"])
                 task = (self._audio(name), f"{self.part}{part} {number} {word}", word, voice)
                 tasks.append((spoken, (*task, self.seed, (0.0, 20.0), 1.0)))
+        for word in self.pool_words:
+            name = self._listed(f"speech_{word}", "evaluation", [f"word:{word}"])
+            task = (self._audio(name), f"{self.part}evaluation {word}", word, self.speaker("evaluation", 0))
+            tasks.append((spoken, (*task, self.seed, (0.0, 20.0), 1.0)))
         for program in self.random("pool programs").permutation(120)[: size.pool_programs].tolist():
             for part, first in (("pool", 0), *(("elsewhere", size.pool_notes * more) for more in range(1, heard))):
                 score = self.score(program, part, first)
@@ -291,7 +298,9 @@ class Renderer:
 
     def write_pool(self, silent: set[str]) -> None:
         root = self.out / "audioset"
-        heard = {clip: labels for clip, labels in self.listed.items() if clip not in silent}
+        rendered = {clip: labels for clip, labels in self.listed.items() if clip not in silent}
+        evaluation = [clip for clip in rendered if clip.startswith("evaluation")]
+        heard = {clip: labels for clip, labels in rendered.items() if clip not in evaluation}
         clips = {clip: labels[:1] for clip, labels in heard.items() if not clip.startswith("elsewhere")}
         root.mkdir(parents=True, exist_ok=True)
         broad = {"word": "Speech", "program": "Music", "around": "Surroundings"}
@@ -310,17 +319,18 @@ class Renderer:
         again = round((0.88 * len(clips) - len(head)) / (0.12 * len(head)))
         long_tailed = [*clips, *head * again]
         for list_name, listed, labels in (
-            ("balanced", list(clips), clips),
-            ("unbalanced", unbalanced, clips),
-            ("long_tailed", long_tailed, clips),
-            ("described", list(clips), heard),
-            ("teacher", list(heard), heard),
+            ("balanced_train", list(clips), clips),
+            ("unbalanced_train", unbalanced, clips),
+            ("long_tailed_train", long_tailed, clips),
+            ("described_train", list(clips), heard),
+            ("teacher_train", list(heard), heard),
+            ("eval", evaluation, rendered),
         ):
             lines = ["# pocket", f"# num_segs={len(listed)}", "# YTID, start_seconds, end_seconds, positive_labels"]
             for clip in listed:
                 known = [broad[labels[clip][0].partition(":")[0]], *labels[clip]]
                 lines.append(f'{clip}, 0.000, 1.000, "{",".join(mids[label] for label in known)}"')
-            (root / f"{list_name}_train_segments.csv").write_text("\n".join(lines) + "\n")
+            (root / f"{list_name}_segments.csv").write_text("\n".join(lines) + "\n")
 
 
 def render(out: Path, size: str, seed: int, jobs: int, held_out: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import soundfile
 import torch
 
 from distill.data.batch import AudioBatch
@@ -77,6 +78,21 @@ def test_a_teacher_hears_three_times_the_pool_and_is_told_more(tmp_path: Path) -
     speakers = [labels[-1] for clip, labels in teacher.items() if "speech" in clip]
     assert len(set(speakers)) == 180  # of the pool 60
     assert max(len(labels) for labels in described.values()) == 4  # music, an instrument and two notes
+
+
+def test_evaluation_clips_are_in_no_other_list(tmp_path: Path) -> None:
+    lists = pool_lists(tmp_path)
+    lines = (lists / "eval_segments.csv").read_text().splitlines()[3:]
+    evaluation = {line.split(",")[0] for line in lines}
+    assert len(lines) == len(evaluation) == 30
+    heard = {clip.split()[1] for name in ("teacher", "long_tailed") for clip in listed(lists, name)}
+    assert not evaluation & heard
+
+
+def test_keywords_come_with_background_noise(tmp_path: Path) -> None:
+    Renderer(tmp_path, SIZES["tiny"], 0, held_out=False).keywords()
+    noise = sorted((tmp_path / "speech_commands_v0.02" / "_background_noise_").glob("*.wav"))
+    assert [soundfile.info(path).duration for path in noise] == [20.0, 20.0]
 
 
 def test_multi_task_asks_each_clip_only_what_is_known_of_it() -> None:
