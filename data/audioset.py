@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,12 @@ def in_mid_order(labels: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
         The labels, and an index (classes,) int64 such that `logits[:, index]` matches them.
     """
     order = list(range(len(labels)))
+    if len(labels) == len(classes()) and set(labels) != classes().keys():
+        warnings.warn(
+            f"{len(labels)} classes as AudioSet has them, but labels that are not its own, {labels[0]!r} first: their "
+            "order is kept, and does not match that of other teachers",
+            stacklevel=2,
+        )
     if all(label.startswith(("/m/", "/t/", "/g/")) for label in labels):
         order.sort(key=lambda column: labels[column])
     return tuple(labels[column] for column in order), torch.tensor(order, dtype=torch.long)

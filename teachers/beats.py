@@ -70,7 +70,8 @@ class BEATs(Teacher):
         self.provenance = provenance(checkpoint, dropped)
         if model.predictor is not None:
             names = extras.get("label_dict") or {}
-            labels = [str(names.get(column, column)) for column in range(model.predictor.out_features)]
+            columns = range(model.predictor.out_features)
+            labels = [str(names.get(column, names.get(str(column), column))) for column in columns]
             self.labels, self._columns = in_mid_order(labels)
 
     def encode(self, batch: AudioBatch) -> Embeddings:

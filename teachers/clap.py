@@ -34,7 +34,7 @@ class CLAP(Teacher):
         padding: Of clips under 10 s: "repeat" or "zero"; it changes their embeddings a lot.
         official: Use the official extractor: slow, and random for clips over 10 s and for fused models.
         windows: How longer clips are cut. With 0 seconds a fused model sees the whole clip shrunk and its beginning,
-            middle and end; any other sees its beginning.
+            middle and end, and its frames then lie at no time of the clip; any other sees its beginning.
 
     Raises:
         UserError: there is no CLAP, it is damaged, or the windows are longer than 10 s.

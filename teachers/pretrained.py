@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, NamedTuple
 
 from distill.data.checkpoint import Provenance, provenance
 from distill.data.errors import UserError
+from distill.data.files import file_digest
+from distill.data.fingerprint import digest
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -98,7 +101,21 @@ def _provenance(checkpoint: str, revision: str | None, dropped: Sequence[str]) -
                 return provenance(file, dropped)
         except OSError:
             continue
-    return Provenance(checkpoint, "", tuple(dropped))  # in several files
+    return Provenance(checkpoint, _digest_of_shards(checkpoint, revision), tuple(dropped))
+
+
+def _digest_of_shards(checkpoint: str, revision: str | None) -> str:
+    """One sha256 over those of the files that an index names, in the order of their names; "" without an index."""
+    from transformers.utils.hub import cached_file
+
+    for name in _WEIGHTS:
+        try:
+            index = cached_file(checkpoint, f"{name}.index.json", revision=revision)
+        except OSError:
+            continue
+        shards = sorted(set(json.loads(Path(index).read_text())["weight_map"].values()))
+        return digest([file_digest(Path(index).with_name(shard)) for shard in shards])
+    return ""
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
+import re
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable
@@ -179,9 +180,10 @@ def test_what_an_extractor_subtracts_is_in_the_fingerprint(tmp_path: Path) -> No
     assert official != other
 
 
-def test_beats_logits_are_in_the_order_of_mid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", [int, str])
+def test_beats_logits_are_in_the_order_of_mid(key: Callable[[int], object], tmp_path: Path) -> None:
     content = torch.load(BEATS_FINETUNED, weights_only=True)
-    content["label_dict"] = {column: f"/m/{9 - column}" for column in range(10)}
+    content["label_dict"] = {key(column): f"/m/{9 - column}" for column in range(10)}
     torch.save(content, tmp_path / "reversed.pt")
     waveform = torch.randn(16_000)
     turned, straight = BEATs(str(tmp_path / "reversed.pt")), BEATs(BEATS_FINETUNED)
@@ -199,6 +201,27 @@ def test_the_three_orders_of_audioset_become_one() -> None:
     assert logits[columns][labels.index("/m/09x0r")] == 0  # Speech is the first of the csv
     assert _labels(dict(enumerate(names.values()))) == list(names)
     assert audioset.in_mid_order(["dog", "cat"]) == (("dog", "cat"), pytest.approx(torch.tensor([0, 1])))
+
+
+def test_527_labels_that_are_not_audiosets_are_said() -> None:
+    with pytest.warns(UserWarning, match="'0' first"):
+        audioset.in_mid_order([str(column) for column in range(527)])
+
+
+def test_weights_in_several_files_have_one_sha256(tmp_path: Path) -> None:
+    from transformers import ASTModel
+
+    ASTModel.from_pretrained(AST_FOLDER).save_pretrained(tmp_path, max_shard_size="50KB")
+    shutil.copy(Path(AST_FOLDER) / "preprocessor_config.json", tmp_path)
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    first = AST(str(tmp_path)).provenance
+    assert first is not None
+    assert re.fullmatch("[0-9a-f]{64}", first.sha256)
+    last = max(tmp_path.glob("model-*.safetensors"))
+    save_file({key: tensor + 1 for key, tensor in load_file(last).items()}, last, {"format": "pt"})
+    second = AST(str(tmp_path)).provenance
+    assert second is not None
+    assert second.sha256 != first.sha256
 
 
 def test_a_patch_file_for_a_frame_model_is_refused() -> None:
