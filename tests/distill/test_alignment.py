@@ -125,6 +125,23 @@ def test_an_event_meets_itself_for_every_teacher_and_student(options: Options) -
                 assert float(distance.max()) < max(hops) * 1.5, (student, teacher)
 
 
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_click_changes_a_students_frames_where_it_sounds(name: str) -> None:
+    """By the median of several clicks and random networks: wide fields of random weights put single ones beside it."""
+    quiet, missed = torch.randn(64_000) * 0.01, []
+    for _ in range(3):
+        student = distill.create_student(name, **STUDENTS[name]).eval()
+        before = student.embed(quiet, 16_000)
+        for second in (1.0, 1.7, 2.1, 3.0):
+            sound = quiet.clone()
+            begin = round(second * 16_000) - 80
+            sound[begin : begin + 160] += torch.randn(160) * 0.5
+            change = (student.embed(sound, 16_000).frames - before.frames).square().sum(2)[0]
+            change = change.where(change >= change.max() / 2, 0)
+            missed.append(float((change * before.frame_times).sum() / change.sum()) - second)
+    assert abs(float(torch.tensor(missed).median())) < student.frame_hop / 2
+
+
 @pytest.mark.parametrize(
     ("hops", "mode", "message"),
     [
