@@ -126,11 +126,12 @@ def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
 def identity(encoder: Encoder) -> str:
     """What two encoders share that embed alike, wherever their weights lie: a digest of class, options and weights.
 
-    A store is the teacher that wrote it, and a frozen student is that student.
+    A store is the teacher that wrote it, or itself where a program of its own did; a frozen student is that student.
     """
     if isinstance(encoder, Precomputed):
-        wanted = encoder_fingerprint(encoder).keys() | {"shaped_by"}
-        return digest({key: value for key, value in encoder.store.fingerprint.items() if key in wanted})[:16]
+        fingerprint = encoder.store.fingerprint
+        parts = {key: fingerprint[key] for key in ("encoder", "options", "weights", "shaped_by") if key in fingerprint}
+        return digest(parts if "weights" in parts else encoder.store.digest)[:16]
     return digest(encoder_fingerprint(encoder.student if isinstance(encoder, Frozen) else encoder))[:16]
 
 
