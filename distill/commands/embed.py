@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ import torch
 from tqdm import tqdm
 
 from distill.components import Spec, build, describe, normalise, plain
-from distill.data.audio import as_text
+from distill.data.audio import as_text, duration
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.dataset import ClipDataset, Crop, input_fingerprint
 from distill.data.encoder import Encoder
-from distill.data.errors import UserError
+from distill.data.errors import AudioError, UserError
 from distill.data.files import lock, write_text
 from distill.data.fingerprint import digest, weights_digest
-from distill.data.manifest import Manifest, read_manifest
+from distill.data.manifest import Manifest, Row, read_manifest
 from distill.data.module import loader
 from distill.data.sampling import Draws
 from distill.data.store import ClipFrames, EmbeddingStore, SetAside, StoreWriter, forecast_bytes
@@ -35,6 +36,8 @@ from distill.students import STUDENTS
 from distill.teachers import TEACHERS
 from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
+
+_BATCH_SECONDS = 600.0  # of whole clips, with their padding
 
 
 def embed(
@@ -194,19 +197,15 @@ def _embed_shards(
     batch_size: int,
     workers: int,
 ) -> None:
-    batches = [
-        Draws(rows[first : first + batch_size], rows[first : first + batch_size])
-        for rows in map(writer.rows, missing)
-        for first in range(0, len(rows), batch_size)
-    ]
-    loaded = iter(loader(clips, batches, workers))
-    total = sum(len(batch.rows) for batch in batches)
+    batches = [_batches(clips, writer.rows(shard), batch_size) for shard in missing]
+    loaded = iter(loader(clips, [Draws(rows, rows) for rows in chain(*batches)], workers))
+    total = sum(len(rows) for rows in chain(*batches))
     with tqdm(total=total, desc="embed", unit="clip", mininterval=0.5, dynamic_ncols=True) as bar:
-        for shard in missing:
+        for shard, parts in zip(missing, batches, strict=True):
             embeddings: dict[str, np.ndarray[Any, Any]] = {}
             frames: dict[str, ClipFrames] = {}
             aside: list[SetAside] = []
-            for _ in range(-(-len(writer.rows(shard)) // batch_size)):
+            for _ in parts:
                 batch = next(loaded)
                 aside.extend(batch.set_aside)
                 if batch.batch is not None:
@@ -222,6 +221,27 @@ def _embed_shards(
                     f"({first.reason}: {first.detail})"
                 )
             writer.write(shard, embeddings, aside, frames)
+
+
+def _batches(clips: ClipDataset, rows: range, batch_size: int) -> list[range]:
+    """Rows in batches; fewer in one where clips are read whole and so long that padding all to the longest is much."""
+    if clips.crop.seconds:
+        return [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
+    parts, begin, longest = [], 0, 0.0
+    for place, row in enumerate(rows):
+        longest = max(longest, _seconds(clips.manifest.rows[row]))
+        if place > begin and (place - begin == batch_size or (place - begin + 1) * longest > _BATCH_SECONDS):
+            parts.append(rows[begin:place])
+            begin, longest = place, _seconds(clips.manifest.rows[row])
+    return [*parts, rows[begin:]]
+
+
+def _seconds(row: Row) -> float:
+    """How long a clip is; 0 where that cannot be read, and decoding will say why."""
+    try:
+        return row.duration or duration(row.path) - row.start
+    except AudioError:
+        return 0.0
 
 
 @torch.inference_mode()

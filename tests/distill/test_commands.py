@@ -17,8 +17,11 @@ import yaml
 import distill
 from distill.cli import main
 from distill.commands.cluster import _head
+from distill.commands.embed import _batches
 from distill.commands.listing import teacher_table
+from distill.data.dataset import ClipDataset, Crop
 from distill.data.errors import UserError
+from distill.data.manifest import read_manifest
 from distill.data.store import EmbeddingStore, StoreWriter
 from distill.runs import Run
 from tests.conftest import GOLDEN, tone
@@ -203,6 +206,22 @@ def test_embed_goes_on_and_refuses_another_encoder(sounds: Callable[..., Path], 
         distill.embed(data, str(tmp_path / "s"), teacher=ast, workers=0)
     with pytest.raises(UserError, match=r"crop_seconds is 10\.0, not 0\.2"):
         distill.embed(data, str(tmp_path / "s"), teacher="spectral", crop=distill.Crop(0.2), workers=0)
+
+
+def test_whole_clips_of_unequal_length_are_not_all_padded_to_the_longest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, seconds in enumerate((0.2, 0.3, 4.0, 0.2, 0.1, 0.1, 0.1)):
+        soundfile.write(tmp_path / f"{number}.wav", tone(400 + 50 * number, seconds), 16_000)
+    (tmp_path / "5.wav").write_bytes(b"no sound")
+    clips = ClipDataset(read_manifest(tmp_path), 16_000, Crop(0))
+    together = distill.embed(str(tmp_path), str(tmp_path / "a"), teacher="spectral", crop=Crop(0), workers=0)
+    monkeypatch.setattr("distill.commands.embed._BATCH_SECONDS", 2.0)
+    assert _batches(clips, range(7), 3) == [range(2), range(2, 3), range(3, 6), range(6, 7)]
+    apart = distill.embed(str(tmp_path), str(tmp_path / "b"), teacher="spectral", crop=Crop(0), workers=0)
+    assert apart.ids == together.ids
+    assert [clip.id for clip in apart.set_aside] == ["5.wav"]
+    assert np.allclose(apart.read_all(), together.read_all(), atol=1e-3)
 
 
 def test_the_probe_uses_the_folds_of_esc50(tmp_path: Path) -> None:
