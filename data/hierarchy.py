@@ -2,9 +2,8 @@
 
 Flat k-means puts most centroids where most clips are, so drawing its clusters equally often still draws mostly what
 there is most of. Clusters of centroids, resampled near their centres, spread over the space instead (Vo et al. 2024,
-"Automatic Data Curation for Self-Supervised Learning", arXiv 2405.15613). There the finest level is k-means too; here it
-may be an even cover instead, in which a clip becomes a centre for being far from all others, and not for having many
-near.
+"Automatic Data Curation for Self-Supervised Learning", arXiv 2405.15613). There the finest level is k-means too; here
+it may be an even cover, in which a clip becomes a centre for being far from all others, and not for having many near.
 """
 
 from __future__ import annotations
