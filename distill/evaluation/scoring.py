@@ -208,6 +208,8 @@ def usable_splits(labels: Labels, seed: int) -> list[Split]:
             raise UserError(f"the part {split.name!r} leaves {len(split.train)} clips to learn from")
         learned = labels.truth[split.train].any(0)
         scored = labels.truth[split.test].any(0)
+        if not scored.any():
+            raise UserError(f"no clip of the part {split.name!r} has a label, so nothing can be scored on it")
         if missing := [labels.names[column] for column in np.flatnonzero(scored & ~learned)]:
             print(f"part {split.name!r}: no training clip has {missing[0]!r}; {len(missing)} classes cannot be learned")
     return splits

@@ -414,6 +414,14 @@ def test_a_metric_that_does_not_fit_is_refused_before_anything_is_embedded(tmp_p
     assert not (tmp_path / "p").exists()
 
 
+def test_a_part_without_any_label_is_refused() -> None:
+    truth = np.eye(2, dtype=np.float32)[np.arange(12) % 2]
+    truth[8:] = 0
+    labels = Labels(("a", "b"), truth, None, ("training",) * 8 + ("test",) * 4)
+    with pytest.raises(UserError, match="no clip of the part 'test' has a label"):
+        score_embeddings(RANDOM.standard_normal((12, 3)).astype(np.float32), labels)
+
+
 def test_folds_that_some_clips_lack_are_refused() -> None:
     classes = np.arange(20) % 2
     with pytest.raises(UserError, match="1 of 20 clips have no fold"):
