@@ -64,15 +64,16 @@ class AudioBatch:
             )
         if lengths is None:
             lengths = torch.full((clips,), samples, device=waveform.device)
-            return cls(waveform, lengths, sample_rate, _numbers(clips), waveform.new_zeros(clips, 0))
-        lengths = torch.as_tensor(lengths, device=waveform.device)
-        if lengths.shape != (clips,) or (clips and not 1 <= int(lengths.min()) <= int(lengths.max()) <= samples):
-            raise ValueError(
-                f"lengths {lengths.tolist()}: for each of {clips} clips, 1 to {samples} samples are wanted"
-            )
-        # What lies there is heard where a filter reaches over the end.
-        waveform = waveform.masked_fill(torch.arange(samples, device=waveform.device) >= lengths.unsqueeze(1), 0)
-        return cls(waveform, lengths, sample_rate, _numbers(clips), waveform.new_zeros(clips, 0))
+        else:
+            lengths = torch.as_tensor(lengths, device=waveform.device)
+            if lengths.shape != (clips,) or not 1 <= int(lengths.min()) <= int(lengths.max()) <= samples:
+                raise ValueError(
+                    f"lengths {lengths.tolist()}: for each of {clips} clips, 1 to {samples} samples are wanted"
+                )
+            # What lies beyond the end is heard where a filter reaches over it.
+            waveform = waveform.masked_fill(torch.arange(samples, device=waveform.device) >= lengths.unsqueeze(1), 0)
+        ids = tuple(str(index) for index in range(clips))
+        return cls(waveform, lengths, sample_rate, ids, waveform.new_zeros(clips, 0))
 
     def __len__(self) -> int:
         return len(self.waveform)
@@ -113,10 +114,6 @@ class AudioBatch:
     def pin_memory(self) -> AudioBatch:
         """The same clips in page-locked memory. The loader calls it."""
         return replace(self, waveform=self.waveform.pin_memory(), lengths=self.lengths.pin_memory())
-
-
-def _numbers(clips: int) -> tuple[str, ...]:
-    return tuple(str(index) for index in range(clips))
 
 
 class Embeddings(NamedTuple):
