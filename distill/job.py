@@ -174,6 +174,7 @@ class Job:
         self.run.write_config(self.config)
         print(self.introduction())
         teachers = self.teachers if self.live else {name: Precomputed(self.embeddings(name)) for name in self.teachers}
+        self.student.teachers = {name: identity(teacher) for name, teacher in teachers.items()}
         stores = [teacher.store for teacher in teachers.values() if isinstance(teacher, Precomputed)]
         manifest = self.manifest.subset(r for r in self.manifest.rows if all(r.id in store for store in stores))
         if not manifest.rows:
@@ -288,7 +289,7 @@ class Job:
             index = {name: number for number, name in enumerate(train.classes)}
             weights = weights * label_weights([[index[label] for label in row.labels] for row in train.rows])
             if not weights.any():
-                raise UserError("--sampling.policy label: the data has no labels")
+                raise UserError("--sampling.policy label: no clip that is trained on has a label")
         if sampling.policy == "cluster":
             label = self.clusters(train)
             weights = cluster_weights(np.array([label[clip_id] for clip_id in ids]), shares)
@@ -344,7 +345,6 @@ class Job:
         student = self.student.cpu().eval()
         measured = {name: value for name, value in fitting.callback_metrics.items() if name.startswith("validation_")}
         results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
-        student.teachers = {name: identity(teacher) for name, teacher in self.teachers.items()}
         student.licence = inherited_licence(student, self.teachers.values())
         card = model_card(student, self.teachers, self.config, results, len(self.manifest) - set_aside)
         save_student(student, self.run.student, card)

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -197,15 +196,16 @@ def _embed_shards(
     batch_size: int,
     workers: int,
 ) -> None:
-    batches = [_batches(clips, writer.rows(shard), batch_size) for shard in missing]
-    loaded = iter(loader(clips, [Draws(rows, rows) for rows in chain(*batches)], workers))
-    total = sum(len(rows) for rows in chain(*batches))
+    batches = (Draws(rows, rows) for shard in missing for rows in _batches(clips, writer.rows(shard), batch_size))
+    loaded = iter(loader(clips, batches, workers))
+    total = sum(len(writer.rows(shard)) for shard in missing)
     with tqdm(total=total, desc="embed", unit="clip", mininterval=0.5, dynamic_ncols=True) as bar:
-        for shard, parts in zip(missing, batches, strict=True):
+        for shard in missing:
             embeddings: dict[str, np.ndarray[Any, Any]] = {}
             frames: dict[str, ClipFrames] = {}
             aside: list[SetAside] = []
-            for _ in parts:
+            left = len(writer.rows(shard))
+            while left:
                 batch = next(loaded)
                 aside.extend(batch.set_aside)
                 if batch.batch is not None:
@@ -213,7 +213,9 @@ def _embed_shards(
                     embeddings.update(zip(batch.batch.ids, embedded.clip.numpy(), strict=True))
                     if writer.frame_dim:
                         frames.update(_clip_frames(batch.batch.ids, embedded))
-                bar.update(len(batch.set_aside) + (len(batch.batch) if batch.batch else 0))
+                read = len(batch.set_aside) + (len(batch.batch) if batch.batch else 0)
+                left -= read
+                bar.update(read)
             if not embeddings:
                 first = aside[0]
                 raise UserError(
@@ -223,17 +225,16 @@ def _embed_shards(
             writer.write(shard, embeddings, aside, frames)
 
 
-def _batches(clips: ClipDataset, rows: range, batch_size: int) -> list[range]:
+def _batches(clips: ClipDataset, rows: range, batch_size: int) -> Iterator[range]:
     """Rows in batches; fewer in one where clips are read whole and so long that padding all to the longest is much."""
-    if clips.crop.seconds:
-        return [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
-    parts, begin, longest = [], 0, 0.0
+    begin, longest = 0, 0.0
     for place, row in enumerate(rows):
-        longest = max(longest, _seconds(clips.manifest.rows[row]))
+        seconds = 0.0 if clips.crop.seconds else _seconds(clips.manifest.rows[row])
+        longest = max(longest, seconds)
         if place > begin and (place - begin == batch_size or (place - begin + 1) * longest > _BATCH_SECONDS):
-            parts.append(rows[begin:place])
-            begin, longest = place, _seconds(clips.manifest.rows[row])
-    return [*parts, rows[begin:]]
+            yield rows[begin:place]
+            begin, longest = place, seconds
+    yield rows[begin:]
 
 
 def _seconds(row: Row) -> float:
