@@ -269,7 +269,8 @@ class KaldiFbank(nn.Module):
 
     def _emphasised(self, room: Room) -> Weigh:
         """The first half of `_energies`, in the same order of roundings."""
-        # Rows are read and written whole where that can be: a step of such rows takes half the time of others.
+        # Rows are read and written whole where that can be: a step of such rows takes half the time of others. What is
+        # taken off lies where the result will, so that less memory must stay in the cache.
         centred, before, window = room.scratch, room.weighed, self.window_function
         later, earlier = centred[..., 1:], before[..., :-1]
 

@@ -46,13 +46,12 @@ def hierarchy(
     """
     if not sizes or any(fine <= coarse for fine, coarse in pairwise(sizes)):
         raise UserError(f"--sampling.levels {list(sizes)}: numbers that fall are wanted, the finest level first")
-    levels, points = [], np.ascontiguousarray(embeddings, dtype=np.float32)
+    levels, points = [], check_points(embeddings, sizes[0])
     for level, size in enumerate(sizes):
-        if even and not level:
+        if even and level == 0:
             labels, points = cover(points, size, seed)
-        else:
-            size = min(size, len(points)) if level else size
-            labels, points = _spread(points, size, resamplings, seed + level)
+        else:  # clusters of the level below that were left without a point are gone
+            labels, points = _spread(points, min(size, len(points)), resamplings, seed + level)
         levels.append(labels)
     return levels
 

@@ -12,8 +12,11 @@ import torch
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.registry import Registry
+from distill.students.student import Student
+from distill.teachers.teacher import Teacher
 
 T = TypeVar("T")
+_BASES: dict[str, type] = {"teacher": Teacher, "student": Student}
 Spec = str | Mapping[str, Any]  # a name, or {"class_path": name, "init_args": {...}} as in YAML
 
 
@@ -48,10 +51,9 @@ def build(spec: Any, registry: Registry[T], **given: Any) -> T:
     if isinstance(spec, str | Mapping):
         named = normalise(spec, registry)
         spec = registry.create(named["class_path"], **given, **named["init_args"])
-    if registry.kind in ("teacher", "student") and not isinstance(spec, Encoder):
-        raise UserError(
-            f"a {type(spec).__name__} is no {registry.kind}: a subclass of distill's {registry.kind} is wanted"
-        )
+    base: Any = _BASES.get(registry.kind, object)
+    if not isinstance(spec, base):
+        raise UserError(f"a {type(spec).__name__} is no {registry.kind}: a distill.{base.__name__} is wanted")
     return spec
 
 

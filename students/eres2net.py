@@ -32,6 +32,7 @@ class ERes2Net(LogMelStudent):
     """
 
     time_stride = 16
+    width_option = "channels"
 
     def __init__(self, channels: int = 16, checkpoint: str | None = None) -> None:
         super().__init__()

@@ -5,7 +5,6 @@ Letters of shapes: B batch, C channels, M mel bands, T time.
 
 from __future__ import annotations
 
-import inspect
 import re
 from abc import abstractmethod
 
@@ -28,10 +27,12 @@ class LogMelStudent(Student):
 
     Attributes:
         time_stride: Spectra from one frame to the next.
+        width_option: Name of the option that decides how wide the network is.
     """
 
     sample_rate = 32_000
     time_stride: int
+    width_option = "width"
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,8 +88,7 @@ class LogMelStudent(Student):
         for key in wanted.keys() & found.keys():  # first, since another width can have other keys too
             if found[key].shape != wanted[key].shape:
                 shapes = f"{key} is {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"
-                option = "channels" if "channels" in inspect.signature(type(self)).parameters else "width"
-                raise UserError(f"{where}: another width ({shapes}); set --student.{option}")
+                raise UserError(f"{where}: another width ({shapes}); set --student.{self.width_option}")
         if missing := sorted(wanted.keys() - found.keys()):
             raise UserError(f"{where}: no {name} ({missing[0]!r} is not in it)")
         if extra := sorted(found.keys() - wanted.keys()):

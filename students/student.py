@@ -13,9 +13,12 @@ class Student(Encoder):
 
     Its constructor takes plain values (numbers, strings, lists), because they are saved beside the weights and build
     the same network again.
+
+    Attributes:
+        teachers: Whom it learned from: by name a digest of class, options and weights.
     """
 
-    teachers: Mapping[str, str] = MappingProxyType({})  # that it learned from: identity of each by its name
+    teachers: Mapping[str, str] = MappingProxyType({})
     licence = "that of the teacher and the data it was trained with"
     source = "trained with `distill fit`"
     begins_from = ("checkpoint", "acoustic")  # options that say where weights began; loading must not need those files

@@ -39,10 +39,11 @@ class Transformer(nn.Module):
     def __init__(self, state: Mapping[str, Tensor], heads: int = 0, epsilon: float = 1e-6) -> None:
         super().__init__()
         hidden, dim = state["blocks.0.mlp.fc1.weight"].shape
-        if heads < 0 or dim % (heads or dim // 64 or 1) or (not heads and dim < 64):
+        heads = heads or dim // 64
+        if heads < 1 or dim % heads:
             raise UserError(f"--teacher.heads {heads}: a divisor of the width {dim} is wanted, as in training")
         depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
-        self.blocks = nn.ModuleList(Block(dim, heads or dim // 64, hidden, epsilon) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(dim, heads, hidden, epsilon) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, epsilon)
 
     def forward(self, tokens: Tensor) -> Tensor:

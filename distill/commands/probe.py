@@ -26,6 +26,7 @@ from distill.evaluation.finetune import FineTuning, readable, score_finetuned
 from distill.evaluation.pictures import confusion_figure, support_figure
 from distill.evaluation.protocols import PROTOCOLS
 from distill.evaluation.scoring import Named, ProbeResult, Scored, choose_metric, labels_of, score_store
+from distill.evaluation.splits import splits_of
 from distill.pictures import save_figure
 from distill.settings import Engine
 from distill.students.student import Student
@@ -94,7 +95,9 @@ def probe(
     if task == "auto" and Path(data).is_dir():
         task = find_layout(Path(data)) or task
     # A mistake shows now, and not after the embedding.
-    choose_metric(metric, task, labels_of(manifest.rows, manifest.classes))
+    labels = labels_of(manifest.rows, manifest.classes)
+    choose_metric(metric, task, labels)
+    splits_of(labels.parts, labels.main)
     encoder = encoder_of(teacher, model, allow_import)
     print(introduction(encoder))
     name = Path(data).resolve().name

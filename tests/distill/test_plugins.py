@@ -87,6 +87,8 @@ def test_the_list_says_what_cannot_be_loaded_and_knows_functions(capsys: pytest.
 def test_an_object_that_is_no_teacher_gets_one_line() -> None:
     with pytest.raises(UserError, match="a Linear is no teacher"):
         build(torch.nn.Linear(3, 4), TEACHERS)
+    with pytest.raises(UserError, match=r"a TinyConvolution is no teacher: a distill\.Teacher is wanted"):
+        build(TinyConvolution(), TEACHERS)
     with pytest.raises(UserError, match="a Linear is no student"):
         build({"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 2}}, STUDENTS)
 

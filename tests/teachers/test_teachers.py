@@ -14,6 +14,7 @@ from torch import nn
 import distill
 from distill.components import build_named
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.errors import UserError
 from distill.data.store import StoreWriter
 from distill.data.windows import Windows
 from distill.teachers import TEACHERS
@@ -230,6 +231,33 @@ def test_a_fixed_length_model_of_transformers_is_timed(tmp_path: Path) -> None:
     assert teacher.frame_hop == pytest.approx(0.02, abs=1e-4)
     assert embeddings.frames.shape == (1, 1500, 32)
     assert int(embeddings.frame_mask.sum()) == 100
+
+
+def test_a_classifier_that_has_only_the_encoder_of_two_halves_is_read(tmp_path: Path) -> None:
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForAudioClassification
+
+    config = WhisperConfig(
+        vocab_size=99, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, pad_token_id=0, bos_token_id=0,
+        eos_token_id=0, decoder_start_token_id=0, num_labels=3,
+    )  # fmt: skip
+    WhisperForAudioClassification(config).save_pretrained(tmp_path)
+    WhisperFeatureExtractor().save_pretrained(tmp_path)
+    assert distill.create_teacher("transformers", checkpoint=str(tmp_path)).clip_dim == 32
+
+
+def test_a_model_that_wants_more_than_audio_gets_one_line(tmp_path: Path) -> None:
+    from transformers import SpeechT5Config, SpeechT5FeatureExtractor, SpeechT5Model
+
+    config = SpeechT5Config(
+        vocab_size=20, hidden_size=32, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=32,
+        decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=32, conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
+    )  # fmt: skip
+    SpeechT5Model(config).save_pretrained(tmp_path)
+    SpeechT5FeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="SpeechT5Model cannot be asked for hidden states of audio alone"):
+        distill.create_teacher("transformers", checkpoint=str(tmp_path))
 
 
 def test_teachers_whose_names_end_in_a_number_are_told_apart() -> None:
