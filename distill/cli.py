@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error, error.exit_code, debug)
     except KeyboardInterrupt as error:
         _fail(error, 130, debug)
+    except BrokenPipeError:  # `head` has seen enough; what is flushed at the end must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise

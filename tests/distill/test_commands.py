@@ -187,6 +187,16 @@ def test_a_quick_answer_imports_nothing_heavy(words: list[str]) -> None:
     assert ended.stdout.splitlines()[-1] == "set()"
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    words = [sys.executable, "-m", "distill", "list", "datasets"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # before anything is written: starting takes longer than this
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
 def test_every_listed_teacher_has_a_licence_and_a_source(capsys: pytest.CaptureFixture[str]) -> None:
     run("list", "teachers")
     printed = capsys.readouterr().out
