@@ -288,10 +288,20 @@ def _decibels(energies: Tensor, out: Tensor | None) -> Tensor:
 
 
 def _at_least(waveform: Tensor, samples: int) -> Tensor:
-    """(batch, samples), zero-padded where it is shorter than so many samples."""
-    if may_reuse_memory(waveform) and waveform.shape[1] >= samples:
-        return waveform  # padding by nothing would copy, and a graph cannot choose
+    """Return (batch, samples), zero-padded to `samples` samples if it is shorter."""
+    if _is_at_least(waveform, samples):
+        return waveform  # padding by nothing would copy
     return F.pad(waveform, (0, max(0, samples - waveform.shape[1])))
+
+
+def _is_at_least(waveform: Tensor, samples: int) -> bool:
+    """Return whether every clip has `samples` samples; in a graph of free length, whether that is known to be so."""
+    if not torch.compiler.is_compiling():
+        return waveform.shape[1] >= samples
+    # A comparison of a free length would fix it, and the padding's maximum confuses torch.export's guards on frames.
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(waveform.shape[1] >= samples)
 
 
 def mel_filters(bands: int, points: int, sample_rate: int, low: float, high: float, slaney: bool) -> Tensor:
