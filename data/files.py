@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from filelock import FileLock, Timeout
+
 from distill.data.errors import UserError
+
+LOCK, HOLDER = ".lock", ".holder"  # files of a folder that `lock` holds; they stay
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -65,21 +69,26 @@ def lock(folder: Path, task: str) -> Iterator[None]:
         UserError: another process holds it; the message names the host and process.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise UserError(f"{folder} is being written by {holder}; wait for it, or choose another folder") from None
-        file.truncate(0)
-        file.write(f"{task} (process {os.getpid()} on {socket.gethostname()})")
-        file.flush()
+    holder = folder / HOLDER  # a file of its own: not every system lets others read a locked file
+    held = FileLock(folder / LOCK, timeout=0)
+    try:
+        held.acquire()
+    except Timeout:
+        name = holder.read_text(errors="replace").strip() if holder.is_file() else ""
+        raise UserError(
+            f"{folder} is being written by {name or 'another process'}; wait for it, or choose another folder"
+        ) from None
+    try:
+        holder.write_text(f"{task} (process {os.getpid()} on {socket.gethostname()})")
         yield
+    finally:
+        held.release()
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
+    """Make a rename survive a power cut; Windows cannot open a folder for that."""
+    if sys.platform == "win32":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -38,6 +38,8 @@ _NUMBERS = ("--support", "--levels", "--sampling.levels")
 _SEVERAL = ("--compare", *_NUMBERS)  # take all words up to the next option
 _MAX_CONFIG_BYTES, _MAX_ALIASES = 1 << 20, 100
 
+_DISK_ERRORS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, errno.EROFS, errno.EACCES)
+
 _HELP = """usage: distill COMMAND [OPTIONS]
 
 Distil any audio teacher into any small student.
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `head` has seen enough; what is flushed at the end must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if error.errno not in _DISK_ERRORS:
             raise
         _fail(error, 74, debug)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 
 from distill.commands.embed import Rate, forecast
@@ -11,6 +10,7 @@ from distill.data.dataset import ClipDataset
 from distill.data.errors import UserError
 from distill.data.sampling import Draws
 from distill.job import Job
+from distill.memory import peak_bytes
 from distill.objectives.objective import Objective
 
 
@@ -43,7 +43,7 @@ def dry_run(job: Job) -> None:
 def _print_forecast(job: Job, teachers: list[Rate], decoding: float, step: float, clips: int) -> None:
     steps = job.epochs * max(1, (job.sampling.draws or len(job.manifest)) // job.batch_size)
     total = steps * step + (0.0 if job.live else sum(rate.seconds for rate in teachers))
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = peak_bytes() / 2**30
     disk = 0.0 if job.live else sum(rate.bytes for rate in teachers) / 2**20
     classes = len(job.manifest.classes)
     print(f"data: {len(job.manifest):,} clips, {classes} classes; decoding {clips / decoding:.1f} clips/s")

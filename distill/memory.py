@@ -1,4 +1,4 @@
-"""What the C library does with memory that is freed."""
+"""Memory of this process: what the C library does with freed memory, and the peak."""
 
 from __future__ import annotations
 
@@ -21,3 +21,13 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and any(mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST):
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def peak_bytes() -> int:
+    """Return the largest amount of memory that the process has held, in bytes; 0 where the system does not say."""
+    if sys.platform == "win32":
+        return 0
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in kibibytes

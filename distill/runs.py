@@ -15,7 +15,7 @@ from safetensors.torch import save
 from distill.components import plain
 from distill.data.checkpoint import read_state_dict
 from distill.data.errors import UserError
-from distill.data.files import file_digest, write_atomically, write_json, write_text
+from distill.data.files import HOLDER, LOCK, file_digest, write_atomically, write_json, write_text
 from distill.students import STUDENTS
 from distill.students.student import Student
 
@@ -48,7 +48,7 @@ class Run:
         """Raise UserError where a new run would mix with what is there."""
         if self.path.is_file():
             raise UserError(f"--out {self.path} is a file")
-        content = {entry.name for entry in self.path.iterdir()} - {".lock"} if self.path.is_dir() else set()
+        content = {entry.name for entry in self.path.iterdir()} - {LOCK, HOLDER} if self.path.is_dir() else set()
         if not content:
             return
         if not (self.path / "config.yaml").exists():
