@@ -170,10 +170,9 @@ def _urbansound8k(root: Path) -> Iterator[Row]:
 
 
 def _gtzan(root: Path) -> Iterator[Row]:
-    from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_valid
-
-    lists = (("training", filtered_train), ("validation", filtered_valid), ("test", filtered_test))
-    listed = {name: split for split, names in lists for name in names}
+    # The fault-filtered split of Kereliuk, Sturm and Larsen (2015), after the faults that Sturm (2013) lists; as in
+    # jordipons/sklearn-audio-transfer-learning and in torchaudio.
+    listed = {record["clip"]: record["split"] for record in _records(Path(__file__).with_name("gtzan_splits.csv"))}
     for path in sorted((root / "genres").glob("*/*")):
         if path.suffix in (".wav", ".au") and path.stem in listed:
             yield _row(root, path, [path.parent.name], listed[path.stem])

@@ -10,7 +10,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
 from distill.data.frontend import KaldiFbank, frame_mask
 from distill.data.windows import Windows
-from distill.teachers.pretrained import load_pretrained
+from distill.teachers.pretrained import import_transformers, load_pretrained
 from distill.teachers.teacher import Published, Teacher
 from distill.teachers.transformer import frames_of
 
@@ -43,10 +43,9 @@ class AST(Teacher):
         windows: Windows = Windows(),
     ) -> None:
         super().__init__(windows)
-        from transformers import ASTFeatureExtractor, ASTForAudioClassification
-
+        transformers = import_transformers()
         loaded = load_pretrained(
-            ASTForAudioClassification,
+            transformers.ASTForAudioClassification,
             str(checkpoint),
             revision,
             kinds=["audio-spectrogram-transformer"],
@@ -58,7 +57,7 @@ class AST(Teacher):
             if len(loaded.missing) < len(head):
                 raise UserError(f"--teacher.checkpoint {checkpoint}: of its head, {loaded.missing[0]!r} is missing")
             loaded.model.classifier = None  # a random head would give random logits
-        extractor = loaded.extractor or ASTFeatureExtractor()  # the published statistics of AudioSet
+        extractor = loaded.extractor or transformers.ASTFeatureExtractor()  # the published statistics of AudioSet
         mean, deviation = float(extractor.mean), float(extractor.std)
         self.shaped_by = {"mean": mean, "std": deviation}
         self.fbank = KaldiFbank(loaded.config.num_mel_bins, "hanning", mean=mean, scale=2 * deviation)

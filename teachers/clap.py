@@ -12,7 +12,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, require_one_of
 from distill.data.frontend import ClapMel
 from distill.data.windows import Windows
-from distill.teachers.pretrained import load_pretrained
+from distill.teachers.pretrained import import_transformers, load_pretrained
 from distill.teachers.teacher import Published, Teacher
 
 EMBEDDINGS = ("projected", "pooled")
@@ -57,13 +57,16 @@ class CLAP(Teacher):
         super().__init__(windows)
         require_one_of("--teacher.embedding", embedding, EMBEDDINGS)
         require_one_of("--teacher.padding", padding, PADDINGS)
-        from transformers import ClapAudioModelWithProjection, ClapFeatureExtractor
-
+        transformers = import_transformers()
         loaded = load_pretrained(
-            ClapAudioModelWithProjection, str(checkpoint), revision, ("clap", "clap_audio_model"), part="audio_config"
+            transformers.ClapAudioModelWithProjection,
+            str(checkpoint),
+            revision,
+            ("clap", "clap_audio_model"),
+            part="audio_config",
         )
         extractor: Any = loaded.extractor
-        if not isinstance(extractor, ClapFeatureExtractor):
+        if not isinstance(extractor, transformers.ClapFeatureExtractor):
             raise UserError(f"--teacher.checkpoint {checkpoint}: it has no preprocessor_config.json of CLAP")
         self.provenance = loaded.provenance
         self.shaped_by = extractor.to_dict()

@@ -10,7 +10,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
 from distill.data.frontend import frame_mask
 from distill.data.windows import Windows, by_length
-from distill.teachers.pretrained import load_pretrained
+from distill.teachers.pretrained import import_transformers, load_pretrained
 from distill.teachers.teacher import Teacher
 
 _HAVE_THEIR_OWN = {"audio-spectrogram-transformer": "ast", "clap": "clap", "clap_audio_model": "clap"}
@@ -41,10 +41,8 @@ class HubModel(Teacher):
 
     def __init__(self, checkpoint: str, revision: str | None = None, windows: Windows = Windows()) -> None:
         super().__init__(windows)
-        from transformers import AutoModel
-
         self._where = f"--teacher.checkpoint {checkpoint}"
-        loaded = load_pretrained(AutoModel, str(checkpoint), revision, optional=_UNUSED)
+        loaded = load_pretrained(import_transformers().AutoModel, str(checkpoint), revision, optional=_UNUSED)
         if name := _HAVE_THEIR_OWN.get(loaded.config.model_type):
             raise UserError(f"{self._where}: use --teacher {name}, which knows this model's tokens and times")
         if loaded.extractor is None or not getattr(loaded.extractor, "sampling_rate", None):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +17,31 @@ from distill.data.errors import UserError
 from distill.data.files import file_digest
 from distill.data.fingerprint import digest
 
+TORCHAUDIO_PAIR = "pip install 'torch>=2.12' 'torchaudio>=2.11.1,<2.12'"  # every such pair works
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def import_transformers() -> Any:
+    """Import transformers, and hide a torchaudio from it that cannot be loaded beside this torch.
+
+    transformers imports torchaudio wherever it is installed. Without it, its feature extractors compute with NumPy.
+    """
+    installed = "torchaudio" not in sys.modules and importlib.util.find_spec("torchaudio") is not None
+    if installed and (fault := torchaudio_fault()):
+        warnings.warn(f"{fault}; going on without torchaudio", stacklevel=2)
+        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # Python's mark of what cannot be imported
+        for known in ("is_torchaudio_available", "is_speech_available"):  # another import may have asked before
+            getattr(importlib.import_module("transformers.utils.import_utils"), known).cache_clear()
+    return importlib.import_module("transformers")
+
+
+def torchaudio_fault() -> str:
+    """Return why torchaudio cannot be imported, with the pair to install, in one line; empty if it can be."""
+    try:
+        importlib.import_module("torchaudio")
+    except (ImportError, OSError) as error:  # OSError: a symbol that this torch lacks
+        return f"torchaudio cannot be loaded ({_first_line(error)}); a pair that matches: {TORCHAUDIO_PAIR}"
+    return ""
 
 
 class Pretrained(NamedTuple):
@@ -60,10 +88,9 @@ def load_pretrained(
         raise UserError(f"{where}: a folder or a hub id is wanted, not a file")
     if checkpoint.startswith((".", "/", "~")) and not Path(checkpoint).is_dir():
         raise UserError(f"{where}: no such folder")
-    from transformers import AutoConfig, AutoFeatureExtractor
-
+    transformers = import_transformers()
     try:
-        config = AutoConfig.from_pretrained(checkpoint, revision=revision, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(checkpoint, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{where}: no transformers checkpoint there ({_first_line(error)})") from error
     if kinds and config.model_type not in kinds:
@@ -85,7 +112,11 @@ def load_pretrained(
     if random := [key for key in missing if not key.startswith(tuple(optional))]:
         raise UserError(f"{where}: {len(random)} weights are missing, {random[0]!r} first")
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(checkpoint, revision=revision, trust_remote_code=False)
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(
+            checkpoint, revision=revision, trust_remote_code=False
+        )
+    except ImportError as error:
+        raise UserError(f"{where}: its feature extractor cannot be loaded: {torchaudio_fault() or error}") from error
     except (OSError, ValueError, KeyError):
         extractor = None
     origin = _provenance(checkpoint, revision, sorted(report["unexpected_keys"]))

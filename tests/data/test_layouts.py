@@ -209,6 +209,23 @@ def test_clips_of_gtzan_that_the_filtered_lists_leave_out(tmp_path: Path) -> Non
     assert "rock.99999" not in {row.path.stem for row in read_layout("gtzan", tmp_path).rows}
 
 
+def test_gtzans_split_is_the_published_one(tmp_path: Path) -> None:
+    from torchaudio.datasets import gtzan as published
+
+    names = {
+        "training": published.filtered_train,
+        "validation": published.filtered_valid,
+        "test": published.filtered_test,
+    }
+    for clip in (name for part in names.values() for name in part):
+        (path := tmp_path / "genres" / clip.partition(".")[0] / f"{clip}.wav").parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    rows = read_layout("gtzan", tmp_path).rows
+    for split, clips in names.items():
+        assert {row.path.stem for row in rows if row.split == split} == set(clips)
+    assert len(rows) == 443 + 197 + 290
+
+
 def test_openmic_says_what_was_asked(tmp_path: Path) -> None:
     openmic2018(tmp_path)
     first, second = read_layout("openmic2018", tmp_path).rows
