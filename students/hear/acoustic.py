@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -89,7 +91,7 @@ class AcousticModel(nn.Module):
         """The same for a graph that takes any length: each clip in as many windows as the longest, and no branches."""
         clips, time = features.shape[:2]
         step = self.window - self.overlap
-        count = torch.sym_max(1, (time - self.overlap + step - 1) // step)
+        count = cast(int, torch.sym_max(1, (time - self.overlap + step - 1) // step))
         steps = F.pad(features, (0, 0, 0, (count + 1) * step - time)).unflatten(1, (count + 1, step))
         windows = torch.cat([steps[:, :-1], steps[:, 1:, : self.overlap]], dim=2)
         valid = (lengths.unsqueeze(1) - torch.arange(count, device=lengths.device) * step).clamp(0, self.window)

@@ -87,7 +87,7 @@ class RelativeAttention(nn.Module):
             if self.training and self.dropout.share:
                 kept = self.dropout.draw(key.new_empty(0), (*by_content.shape[:3], key.shape[2]))
             scale = 1 / (1 - self.dropout.share) if kept is not None else 1.0
-            return _Attend.apply(by_content, by_position, key, value, *tables, unheard, kept, scale)  # type: ignore[no-untyped-call]
+            return _Attend.apply(by_content, by_position, key, value, *tables, unheard, kept, scale)
         weights = self.dropout(_weights(by_content, by_position, key, tables[0], unheard))
         return weights @ value + columns_to_diagonals(weights) @ tables[1]
 
