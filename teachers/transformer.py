@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from distill.attention import Attention, FeedForward
+from distill.data.encoders.attention import Attention, FeedForward
 from distill.data.errors import UserError
 
 

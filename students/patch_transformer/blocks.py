@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distill.attention import Attention, FeedForward
+from distill.data.encoders.attention import Attention, FeedForward
 
 EPSILON = 1e-6
 
