@@ -55,7 +55,8 @@ def write_onnx(student: Student, path: Path) -> None:
     most = int(longest * rate) - rate // 25 if longest else None
     # Longer than what attention sees at once, or the graph would be one for that.
     waveform = torch.randn(1, min(_SECONDS * rate, most or _SECONDS * rate)) * 0.1
-    samples = torch.export.Dim("samples", min=rate // 2)
+    # torch finds the range: it leaves out lengths at which a dimension inside becomes 1, but the graph holds there too.
+    samples = torch.export.Dim.AUTO(min=rate // 2)
     try:
         with _quiet(), torch.no_grad():
             graph = torch.export.export(
