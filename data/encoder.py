@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from abc import ABC, ABCMeta, abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from types import MappingProxyType
@@ -15,37 +14,11 @@ from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.checkpoint import Provenance
+from distill.data.registry import Rebuildable, Spec
 from distill.data.windows import Windows, encode_in_windows
 
 
-class _RemembersOptions(ABCMeta):
-    """Notes the arguments an encoder was built with, however it was built.
-
-    They go into config.yaml, fingerprints and model cards, and build the same encoder again.
-    """
-
-    def __init__(cls, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # Python would show the signature of `__call__` below in the place of the constructor's.
-        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
-        cls.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        encoder = super().__call__(*args, **kwargs)
-        signature = inspect.signature(cls)
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        encoder.options = {}
-        for name, value in bound.arguments.items():
-            if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
-                encoder.options.update(value)
-            else:
-                encoder.options[name] = value
-        encoder.options |= encoder.sizes
-        return encoder
-
-
-class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
+class Encoder(nn.Module, Rebuildable, ABC):
     """Turns audio into embeddings.
 
     A subclass sets `sample_rate` and writes `encode`; a padded batch must give what each clip alone gives. Sizes
@@ -55,8 +28,6 @@ class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
         sample_rate: Rate of the audio that `encode` gets, in Hz.
         licence: Of the weights, as an SPDX name or in words.
         source: Where the weights come from and how to get them.
-        options: Arguments that the encoder was built with.
-        sizes: Those arguments that a checkpoint has decided.
         windows: How long clips are cut; by default the network sees clips whole.
         labels: What each column of the logits means; AudioSet's as its `mid`s, sorted.
         provenance: The file that the weights were read from, where there is one.
@@ -67,8 +38,6 @@ class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
     sample_rate: int
     licence: str = "not stated"
     source: str = "not stated"
-    options: dict[str, Any]
-    sizes: Mapping[str, Any] = MappingProxyType({})
     windows: Windows = Windows(seconds=0)
     longest_window: float = math.inf
     labels: tuple[str, ...] = ()
@@ -137,6 +106,12 @@ class Encoder(nn.Module, ABC, metaclass=_RemembersOptions):
         """Seconds from one frame to the next; 0 for an encoder of whole clips."""
         times = self._probe.frame_times
         return float(times.double().diff().median()) if len(times) > 1 else 0.0  # windows may leave gaps
+
+    def cut_in(self, windows: Windows) -> None:
+        """Cut clips in these windows from now on, and note it in the spec, so that no store mixes the two."""
+        self.windows = windows
+        if self.spec is not None:
+            self.spec = Spec(self.spec.name, {**self.spec.options, "windows": windows})
 
     def parameter_count(self) -> int:
         """Number of weights."""

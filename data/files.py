@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from filelock import FileLock, Timeout
 
 from distill.data.errors import UserError
 
+T = TypeVar("T")
 LOCK, HOLDER = ".lock", ".holder"  # files of a folder that `lock` holds; they stay
 
 
@@ -94,3 +96,32 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def plain(value: Any) -> Any:
+    """Return the JSON value that stands for `value`: settings become mappings, and paths text.
+
+    Raises:
+        TypeError: it is, or holds, an object that no file can hold.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(item) for item in value]
+    raise TypeError(f"a {type(value).__name__} is not a plain value")
+
+
+def as_settings(kind: type[T], value: T | Mapping[str, Any] | None) -> T:
+    """Return a settings object from itself, or from the mapping that config.yaml holds. Raises UserError."""
+    if isinstance(value, kind):
+        return value
+    try:
+        return kind(**(value or {}))  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{kind.__name__.lower()}: {error}") from error

@@ -19,13 +19,13 @@ def load(source: str, allow_import: str | None = None) -> Student:
     return load_student(source, allow_import)
 
 
-def create_teacher(name: str, **options: Any) -> Teacher:
-    """Build a teacher by registered name or import path. Raises UserError."""
+def create_teacher(name: str | type[Teacher], /, **options: Any) -> Teacher:
+    """Build a teacher from a registered name, an import path or a class. Raises UserError."""
     return TEACHERS.create(name, **options)
 
 
-def create_student(name: str, **options: Any) -> Student:
-    """Build a student by registered name or import path. Raises UserError."""
+def create_student(name: str | type[Student], /, **options: Any) -> Student:
+    """Build a student from a registered name, an import path or a class. Raises UserError."""
     return STUDENTS.create(name, **options)
 
 

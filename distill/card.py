@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from distill.components import several
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
@@ -40,7 +39,7 @@ def model_card(
 |---|---|
 | student | {_named(config["student"])}, {student.parameter_count():,} parameters |
 | objective | {_named(config["objective"])} |
-{_teachers(teachers, several(config["teacher"] or []))}\
+{_teachers(teachers, _several(config["teacher"] or []))}\
 | data | {config["data"]}, {clips:,} clips; its licence is that of whoever made it |
 | input | mono audio, resampled to {student.sample_rate} Hz |
 | output | a vector of {student.clip_dim} per clip; {student.frame_dim} per frame, every {student.frame_hop:.3f} s |
@@ -76,6 +75,11 @@ def inherited_licence(student: Student, teachers: Iterable[Teacher]) -> str:
     for teacher in teachers:
         terms += teacher.licence.split("; ")
     return "; ".join(dict.fromkeys(terms)) or student.licence
+
+
+def _several(written: Any) -> list[Any]:
+    """Return one component or a list of them as a list."""
+    return written if isinstance(written, list) else [written]
 
 
 def _teachers(teachers: Mapping[str, Teacher], configs: Sequence[Mapping[str, Any]]) -> str:

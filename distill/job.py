@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from distill.card import inherited_licence, model_card
 from distill.commands.cluster import clustering_of
-from distill.commands.embed import fill_store, identity, report_set_aside
-from distill.components import build, build_named, complete, describe, normalise, plain
+from distill.commands.embed import describe, fill_store, identity, report_set_aside
 from distill.data.dataset import ClipDataset, Crop
 from distill.data.errors import UserError
-from distill.data.files import lock
+from distill.data.files import as_settings, lock, plain
 from distill.data.hierarchy import (
     cap,
     collapse_duplicates,
@@ -30,6 +29,7 @@ from distill.data.hierarchy import (
 )
 from distill.data.manifest import Manifest, part_of, read_manifest
 from distill.data.module import AudioData
+from distill.data.registry import Spec, Written
 from distill.data.sampling import (
     ClusterOrder,
     Draws,
@@ -45,7 +45,7 @@ from distill.objectives.classification import Classification, loss_for
 from distill.objectives.objective import Objective
 from distill.pictures import draw_losses, draw_observed, save_figure
 from distill.runs import Run, load_student, save_student
-from distill.settings import Engine, Sampling, as_settings
+from distill.settings import Engine, Sampling
 from distill.students import STUDENTS
 from distill.students.student import Student
 from distill.teachers import TEACHERS
@@ -90,31 +90,31 @@ class Job:
         self.validation: float = settings["validation"]
         self.fold = str(settings["fold"])
         self.store_path = Path(settings["store"] or run.path / "embeddings")
-        named = normalise(settings["objective"], OBJECTIVES)
-        kind: Any = OBJECTIVES.find(named["class_path"])
+        named = OBJECTIVES.parse(settings["objective"])
+        kind: Any = OBJECTIVES.find(named.name)
         self.takes_teachers = "teachers" in inspect.signature(kind).parameters
         self.manifest = read_manifest(settings["data"], settings["task"])
         self.reads_labels: bool = kind.reads_labels
         if self.reads_labels:
             self.manifest = self.manifest.labelled()
-            if kind is Classification and named["init_args"].get("loss", "auto") == "auto":
-                named["init_args"]["loss"] = loss_for(self.manifest)
-        self.teachers: dict[str, Teacher] = build_named(settings["teacher"] or [], TEACHERS)
+            if kind is Classification and named.options.get("loss", "auto") == "auto":
+                named = Spec(named.name, {**named.options, "loss": loss_for(self.manifest)})
+        self.teachers: dict[str, Teacher] = TEACHERS.build_several(_several(settings["teacher"]))
         if self.teachers and not self.takes_teachers:
-            raise UserError(f"--objective {named['class_path']} takes no teacher; leave --teacher out")
+            raise UserError(f"--objective {named.name} takes no teacher; leave --teacher out")
         if self.teachers and self.crop.position == "random" and not self.live:
             raise UserError("--crop.position random needs --live: a stored embedding belongs to one crop")
         for teacher in self.teachers.values():
             if isinstance(teacher, Precomputed):
                 teacher.check_crop({"crop_seconds": self.crop.seconds, "crop_position": self.crop.position})
         torch.manual_seed(self.seed)
-        self.student: Student = build(self._with_classes(settings["student"]), STUDENTS)
+        self.student: Student = STUDENTS.build(self._with_classes(settings["student"]))
         if self.reads_labels:
             self.student.labels = self.manifest.classes
         if settings["init_from"]:
             self._take_weights(settings["init_from"])
         self._stores: dict[str, Path] = {}  # hashing a teacher's weights once is enough
-        self._objective = complete(named, OBJECTIVES, given={"student", "teachers"})
+        self._objective = OBJECTIVES.complete(named, given={"student", "teachers"})
         # A mistake in its options shows now, and not after the embedding.
         objective = self.objective(self.teachers)
         self.reads_frames = objective.reads_frames
@@ -130,13 +130,13 @@ class Job:
             )
         if self.sampling.policy == "label" and not self.manifest.classes:
             raise UserError("--sampling.policy label: the data has no labels")
-        named_teachers = [normalise(teacher, TEACHERS) for teacher in self.teachers.values()]
+        named_teachers = [TEACHERS.spec_of(teacher).as_config() for teacher in self.teachers.values()]
         self.config: dict[str, Any] = {
             **settings,
             **{name: plain(getattr(self, name)) for name in ("crop", "sampling", "optimizer", "engine")},
             "teacher": named_teachers[0] if len(named_teachers) == 1 else named_teachers or None,
-            "student": normalise(self.student, STUDENTS),
-            "objective": self._objective,
+            "student": STUDENTS.spec_of(self.student).as_config(),
+            "objective": self._objective.as_config(),
             "data": str(settings["data"]),
             "out": str(run.path),
         }
@@ -146,16 +146,16 @@ class Job:
         torch.manual_seed(self.seed + 1)
         named = self._objective
         given = {"teachers": teachers} if self.takes_teachers else {}
-        return OBJECTIVES.create(named["class_path"], student=self.student, **given, **named["init_args"])
+        return OBJECTIVES.create(named.name, student=self.student, **given, **plain(named.options))
 
     def _with_classes(self, spec: Any) -> Any:
         """The student's options, with the number of the data's classes where it wants one and none was said."""
         if not isinstance(spec, str | Mapping):
             return spec
-        named = normalise(spec, STUDENTS)
-        wants = "classes" in inspect.signature(STUDENTS.find(named["class_path"])).parameters
-        if wants and self.reads_labels and not named["init_args"].get("classes"):
-            named["init_args"]["classes"] = len(self.manifest.labelled().classes)
+        named = STUDENTS.parse(spec)
+        wants = "classes" in inspect.signature(STUDENTS.find(named.name)).parameters
+        if wants and self.reads_labels and not named.options.get("classes"):
+            named = Spec(named.name, {**named.options, "classes": len(self.manifest.labelled().classes)})
         return named
 
     def check_same_run(self) -> None:
@@ -331,7 +331,7 @@ class Job:
         """Pictures of the run into its report: losses, what was observed, and the objective's own."""
         names = list(objective.weights)
         of = f" of {' and '.join(self.teachers)}" if self.teachers else ""
-        draw_losses(self.run.metrics, self.run.report / "losses.png", self._objective["class_path"] + of, names)
+        draw_losses(self.run.metrics, self.run.report / "losses.png", self._objective.name + of, names)
         draw_observed(self.run.metrics, self.run.report / "observed.png", names)
         first = range(min(4, len(self.manifest)))
         clips = ClipDataset(self.manifest, self.student.sample_rate, self.crop, self.manifest.classes)
@@ -352,6 +352,13 @@ class Job:
         described = ", ".join(f"{name} {value}" for name, value in results.items())
         print(f"student of {student.parameter_count():,} parameters in {self.run.student} {described}".rstrip())
         return student
+
+
+def _several(parts: Written | Teacher | Sequence[Written | Teacher] | None) -> list[Written | Teacher]:
+    """Return one part, several or none as a list."""
+    if parts is None or isinstance(parts, str | Mapping | Teacher):
+        return [] if parts is None else [parts]
+    return list(parts)
 
 
 def _first_draws(data: AudioData) -> list[str]:

@@ -12,10 +12,9 @@ from typing import Any
 import yaml
 from safetensors.torch import save
 
-from distill.components import plain
 from distill.data.checkpoint import read_state_dict
 from distill.data.errors import UserError
-from distill.data.files import HOLDER, LOCK, file_digest, write_atomically, write_json, write_text
+from distill.data.files import HOLDER, LOCK, file_digest, plain, write_atomically, write_json, write_text
 from distill.students import STUDENTS
 from distill.students.student import Student
 
@@ -93,7 +92,9 @@ def save_student(student: Student, folder: Path, card: str) -> None:
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in student.state_dict().items()}
     if bad := [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]:
         raise UserError(f"the student's {bad[0]!r} is not finite; it is not saved")
-    options = {name: value for name, value in student.options.items() if name not in student.begins_from}
+    options = {
+        name: value for name, value in STUDENTS.spec_of(student).options.items() if name not in student.begins_from
+    }
     try:
         json.dumps(options)
     except TypeError as error:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-from distill.data.errors import UserError
-
-T = TypeVar("T")
 POLICIES = ("uniform", "cluster", "hierarchical", "label")
 
 
@@ -68,13 +64,3 @@ class Engine:
     precision: str = "32-true"
     workers: int = 1
     checkpoint_minutes: float = 10.0
-
-
-def as_settings(kind: type[T], value: Any) -> T:
-    """A settings object from itself or from the mapping that config.yaml holds."""
-    if isinstance(value, kind):
-        return value
-    try:
-        return kind(**(value or {}))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{kind.__name__.lower()}: {error}") from error

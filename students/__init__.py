@@ -20,4 +20,5 @@ STUDENTS: Registry[Student] = Registry(
         "patch_transformer": "distill.students.patch_transformer.student:PatchTransformer",
         "mobilenet_v3": "distill.students.mobilenet_v3:MobileNetV3",
     },
+    base="distill.students.student:Student",
 )

@@ -23,4 +23,5 @@ TEACHERS: Registry[Teacher] = Registry(
         "precomputed": "distill.teachers.precomputed:Precomputed",
         "frozen": "distill.frozen:Frozen",  # a name only: what it loads is to the right of this folder
     },
+    base="distill.teachers.teacher:Teacher",
 )

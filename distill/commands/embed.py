@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from distill.components import Spec, build, describe, normalise, plain
 from distill.data.audio import as_text, duration
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.dataset import ClipDataset, Crop, input_fingerprint
 from distill.data.encoder import Encoder
 from distill.data.errors import AudioError, UserError
-from distill.data.files import lock, write_text
+from distill.data.files import lock, plain, write_text
 from distill.data.fingerprint import digest, weights_digest
 from distill.data.manifest import Manifest, Row, read_manifest
 from distill.data.module import loader
+from distill.data.registry import Written
 from distill.data.sampling import Draws
 from distill.data.store import ClipFrames, EmbeddingStore, SetAside, StoreWriter, forecast_bytes
 from distill.frozen import Frozen
@@ -42,7 +42,7 @@ _BATCH_SECONDS = 600.0  # of whole clips, with their padding
 def embed(
     data: str,
     out: str,
-    teacher: Spec | Teacher | None = None,
+    teacher: Written | Teacher | None = None,
     model: str | None = None,
     crop: Crop | None = None,
     batch_size: int = 16,
@@ -90,14 +90,14 @@ def embed(
     return store
 
 
-def encoder_of(teacher: Spec | Teacher | None, model: str | None, allow_import: str | None = None) -> Encoder:
+def encoder_of(teacher: Written | Teacher | None, model: str | None, allow_import: str | None = None) -> Encoder:
     """The encoder that exactly one of the two names."""
     if (teacher is None) == (model is None):
         raise UserError("say what shall embed: either --teacher NAME or --model RUN")
     if model is not None:
         return load_student(model, allow_import)
     assert teacher is not None
-    return build(teacher, TEACHERS)
+    return TEACHERS.build(teacher)
 
 
 def introduction(encoder: Encoder) -> str:
@@ -105,6 +105,18 @@ def introduction(encoder: Encoder) -> str:
     if isinstance(encoder, Teacher):
         return describe("teacher", TEACHERS.name_of(type(encoder)), encoder)
     return describe("student", STUDENTS.name_of(type(encoder)), encoder)
+
+
+def describe(role: str, name: str, encoder: Encoder) -> str:
+    """What an encoder is and where its weights came from, for the terminal and the log."""
+    frames = f"frame {encoder.frame_dim} every {encoder.frame_hop:.3f} s" if encoder.frame_hop else "no frames"
+    line = (
+        f"{role}: {name}, {encoder.parameter_count():,} parameters, {encoder.sample_rate} Hz, "
+        f"clip {encoder.clip_dim}, {frames}"
+    )
+    if role == "teacher":
+        line += f", licence: {encoder.licence}"
+    return f"{line}\n  weights: {encoder.provenance}" if encoder.provenance else line
 
 
 def choose_device(device: str) -> torch.device:
@@ -118,10 +130,10 @@ def choose_device(device: str) -> torch.device:
 
 def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     """What shapes an embedding on the encoder's side: class, options and weights, but not where a file lies."""
-    named = normalise(encoder, TEACHERS)
+    spec = TEACHERS.spec_of(encoder)
     network = encoder.networks if isinstance(encoder, Teacher) else encoder
-    options = {key: value for key, value in plain(encoder.options).items() if key not in ("checkpoint", "revision")}
-    fingerprint = {"encoder": named["class_path"], "options": options, "weights": weights_digest(network)}
+    options = {key: value for key, value in spec.options.items() if key not in ("checkpoint", "revision")}
+    fingerprint = {"encoder": spec.name, "options": options, "weights": weights_digest(network)}
     return fingerprint | ({"shaped_by": plain(encoder.shaped_by)} if encoder.shaped_by else {})
 
 

@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.components import Spec
 from distill.data.dataset import Crop
 from distill.data.errors import UserError
 from distill.data.files import lock
+from distill.data.registry import Written
 from distill.dry_run import dry_run as try_one_batch
 from distill.job import Job
 from distill.runs import Run
@@ -20,11 +20,11 @@ from distill.training import Optimizer
 
 
 def fit(
-    teacher: Spec | Teacher | Sequence[Spec | Teacher] | None = None,
-    student: Spec | Student | None = None,
+    teacher: Written | Teacher | Sequence[Written | Teacher] | None = None,
+    student: Written | Student | None = None,
     data: str = "",
     out: str = "",
-    objective: Spec = "embedding",
+    objective: Written = "embedding",
     epochs: int = 10,
     batch_size: int = 32,
     crop: Crop = Crop(),

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from distill.commands.embed import choose_device, encoder_of, fill_store, identity, introduction, report_set_aside
-from distill.components import Spec, normalise
 from distill.data.dataset import ClipDataset, Crop
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.files import lock, write_json, write_text
 from distill.data.layouts import LAYOUTS, find_layout
 from distill.data.manifest import Manifest, read_manifest
+from distill.data.registry import Written
 from distill.data.windows import Windows
 from distill.evaluation.cost import cost_of, memory_of
 from distill.evaluation.finetune import FineTuning, readable, score_finetuned
@@ -40,7 +40,7 @@ _COSTED = 10.0  # seconds of the clip whose cost stands beside a score
 def probe(
     data: str,
     model: str | None = None,
-    teacher: Spec | Teacher | None = None,
+    teacher: Written | Teacher | None = None,
     protocol: str = "linear",
     task: str = "auto",
     metric: str = "auto",
@@ -103,7 +103,7 @@ def probe(
     name = Path(data).resolve().name
     folder = Path(out) if out else Path(model or "probe") / "probe" / (name if asked == "auto" else f"{name}_{asked}")
     taught_by = dict(encoder.teachers) if isinstance(encoder, Student) else {}
-    named = Named(name, model or normalise(encoder, TEACHERS)["class_path"], identity(encoder), taught_by)
+    named = Named(name, model or TEACHERS.name_of(type(encoder)), identity(encoder), taught_by)
     options: dict[str, Any] = {"seeds": seeds, "task": task, "metric": metric}
     embedding: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "device": device}
     with lock(folder, "distill probe"):
@@ -187,8 +187,7 @@ def _study(
     if max(support) > encoder.longest_window:
         raise UserError(f"--support {max(support):g}: the network sees {encoder.longest_window:g} s at once")
     for seconds in sorted(set(support)):
-        encoder.windows = Windows(seconds=seconds)
-        encoder.options["windows"] = asdict(encoder.windows)
+        encoder.cut_in(Windows(seconds=seconds))
         store = fill_store(encoder, manifest, folder / f"embeddings_{seconds:g}s", crop, dtype="float32", **embedding)
         report_set_aside(store.set_aside, manifest, folder / "set_aside.csv")
         clip = crop.seconds or _COSTED

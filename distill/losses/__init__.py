@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor
 
-from distill.components import build
 from distill.data.errors import UserError
 from distill.data.registry import Registry
 
@@ -40,6 +39,6 @@ def build_loss(spec: str | Mapping[str, Any]) -> Loss:
     if not isinstance(found, type):
         return found
     try:
-        return build(spec, LOSSES)  # type: ignore[return-value]
+        return LOSSES.build(spec)  # type: ignore[return-value]
     except ValueError as error:
         raise UserError(f"--objective.loss: {error}") from error

@@ -12,9 +12,9 @@ from distill.alignment import Alignment
 from distill.augmentation import Augmentation
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, require_one_of
+from distill.data.files import as_settings
 from distill.losses import Loss, build_loss
 from distill.objectives.objective import Objective
-from distill.settings import as_settings
 from distill.statistics import Standardise, Whiten
 from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed

@@ -24,6 +24,8 @@ from tests.conftest import GOLDEN
 from tests.distill.test_fit import fit
 from tests.own_parts import Loudness, TinyConvolution
 
+LOUDNESS = "tests.own_parts.Loudness"
+
 AST = ["--teacher.checkpoint", str(GOLDEN / "ast" / "ast_tiny")]
 BEATS_FILE = str(GOLDEN / "beats" / "beats_tiny_finetuned.pt")
 BEATS = [f"--teacher.checkpoint={BEATS_FILE}"]
@@ -177,8 +179,8 @@ def test_stored_and_live_teachers_together(sounds: Callable[..., Path], tmp_path
     main(["fit", "--teacher+=precomputed", f"--teacher.store={store}", "--teacher+=ast", *AST, *words])
     stored = {"class_path": "precomputed", "init_args": {"store": store}}
     raw = {"class_path": "embedding", "init_args": {"targets": "raw"}}
-    runs = {"stored": ([stored, Loudness()], raw), "live": (["spectral", Loudness()], raw),
-            "standardised": (["spectral", Loudness()], "embedding")}  # fmt: skip
+    runs = {"stored": ([stored, LOUDNESS], raw), "live": (["spectral", LOUDNESS], raw),
+            "standardised": (["spectral", LOUDNESS], "embedding")}  # fmt: skip
     clip = torch.from_numpy(np.random.default_rng(0).standard_normal(8000).astype(np.float32))
     said = {
         name: fit(data, tmp_path / name, teacher=teacher, objective=objective, live=True).embed(clip, 16_000).clip

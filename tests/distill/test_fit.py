@@ -76,7 +76,7 @@ def test_the_loss_falls(sounds: Callable[..., Path], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("teacher", ["ast", "tests.own_parts.Loudness", "object"])
 def test_any_teacher(teacher: str, sounds: Callable[..., Path], tmp_path: Path) -> None:
-    specs: dict[str, Any] = {"ast": AST, "object": Loudness(bands=4)}
+    specs: dict[str, Any] = {"ast": AST, "object": distill.create_teacher(Loudness, bands=4)}
     assert isinstance(fit(sounds(8), tmp_path / "run", teacher=specs.get(teacher, teacher), epochs=1), TinyConvolution)
 
 
@@ -237,7 +237,7 @@ class Explodes(TinyConvolution):
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights(sounds: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the loss is nan at step 0"):
-        fit(sounds(8), tmp_path / "run", student=Explodes())
+        fit(sounds(8), tmp_path / "run", student=distill.create_student(Explodes))
     assert not (tmp_path / "run" / "student").exists()
     assert not list(tmp_path.rglob("*.ckpt"))
 

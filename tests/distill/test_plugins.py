@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 import distill
 from distill.commands.listing import list_components
-from distill.components import build
 from distill.data.errors import UserError
 from distill.students import STUDENTS
 from distill.teachers import TEACHERS
@@ -85,12 +86,12 @@ def test_the_list_says_what_cannot_be_loaded_and_knows_functions(capsys: pytest.
 
 
 def test_an_object_that_is_no_teacher_gets_one_line() -> None:
-    with pytest.raises(UserError, match="a Linear is no teacher"):
-        build(torch.nn.Linear(3, 4), TEACHERS)
-    with pytest.raises(UserError, match=r"a TinyConvolution is no teacher: a distill\.Teacher is wanted"):
-        build(TinyConvolution(), TEACHERS)
-    with pytest.raises(UserError, match="a Linear is no student"):
-        build({"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 2}}, STUDENTS)
+    with pytest.raises(UserError, match="a Linear is not a teacher"):
+        TEACHERS.build(torch.nn.Linear(3, 4))
+    with pytest.raises(UserError, match=r"a TinyConvolution is not a teacher: it must be a distill\.Teacher"):
+        TEACHERS.build(TinyConvolution())
+    with pytest.raises(UserError, match="a Linear is not a student"):
+        STUDENTS.build({"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 2}})
 
 
 def test_networks_of_a_teacher_are_frozen_however_they_are_added() -> None:
@@ -118,3 +119,34 @@ def test_an_import_path_names_a_teacher_and_a_wrong_one_says_what_is_missing() -
         distill.create_teacher("tests.no_such_module.Loudness")
     with pytest.raises(UserError, match="did you mean 'beats'"):
         distill.create_teacher("beat")
+
+
+def test_an_object_built_by_hand_is_refused_where_its_options_must_be_written_down(tmp_path: Path) -> None:
+    (tmp_path / "sounds").mkdir()
+    soundfile.write(tmp_path / "sounds" / "a.wav", np.zeros(8_000), 16_000)
+    message = r"the teacher tests\.own_parts\.Loudness was built by hand.*distill\.create_teacher\("
+    with pytest.raises(UserError, match=message):
+        distill.embed(str(tmp_path / "sounds"), str(tmp_path / "store"), teacher=Loudness(bands=4))
+    store = distill.embed(
+        str(tmp_path / "sounds"), str(tmp_path / "store"), teacher=distill.create_teacher(Loudness, bands=4)
+    )
+    assert store.fingerprint["options"] == {"bands": 4}
+
+
+def test_an_object_whose_class_takes_no_options_needs_no_name() -> None:
+    class Level(distill.Teacher):
+        sample_rate = 16_000
+
+        def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
+            return distill.Embeddings.of_clip(batch.waveform.abs().mean(1, keepdim=True))
+
+    windows = distill.Windows(seconds=2.0)
+    assert TEACHERS.spec_of(Level()).options["windows"]["seconds"] == 10.0
+    assert TEACHERS.spec_of(Level(windows)).options["windows"]["seconds"] == 2.0
+    assert TEACHERS.spec_of(TEACHERS.create(Level, windows=windows)) == TEACHERS.spec_of(Level(windows))
+
+
+def test_a_live_network_as_an_option_is_not_written_down() -> None:
+    frozen = distill.create_teacher("frozen", student=distill.create_student("mobilenet_v3", width=0.1))
+    with pytest.raises(UserError, match="frozen cannot be built again from a file: a MobileNetV3 is not a plain value"):
+        TEACHERS.spec_of(frozen)

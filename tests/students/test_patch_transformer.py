@@ -286,7 +286,7 @@ def test_hugging_face_and_fine_tuned_keys_load_too(tmp_path: Path) -> None:
     for number, layout in enumerate((fine_tuned, hub)):
         save_file(layout, tmp_path / f"{number}.safetensors")
         again = PatchTransformer(heads=2, checkpoint=str(tmp_path / f"{number}.safetensors"))
-        assert again.options["hidden"] == 32
+        assert again.spec.options["hidden"] == 32
         assert all(again.state_dict()[key].equal(value) for key, value in student.state_dict().items())
     assert again.provenance is not None
     save_file({"blocks.0.norm1.weight": torch.zeros(3)}, tmp_path / "no.safetensors")

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 import distill
-from distill.components import build_named
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
 from distill.data.store import StoreWriter
@@ -91,7 +90,7 @@ class TestEveryTeacher:
     def test_says_what_it_is(self, teacher: Teacher) -> None:
         assert teacher.licence != "not stated"
         assert teacher.source != "not stated"
-        if "checkpoint" in teacher.options:
+        if "checkpoint" in teacher.spec.options:
             assert teacher.provenance is not None
             assert re.fullmatch(r"[0-9a-f]{64}", teacher.provenance.sha256)
 
@@ -268,6 +267,6 @@ def test_teachers_whose_names_end_in_a_number_are_told_apart() -> None:
             return Embeddings.of_clip(batch.waveform[:, :4])
 
     first, second, third = Model2(), Model2(), Model2()
-    named = build_named([first, second, third], TEACHERS)
+    named = TEACHERS.build_several([first, second, third])
     assert list(named) == ["Model2", "Model2_2", "Model2_3"]
     assert list(named.values()) == [first, second, third]
