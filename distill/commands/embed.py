@@ -24,8 +24,8 @@ from distill.data.encoder import Encoder
 from distill.data.errors import AudioError, UserError
 from distill.data.files import lock, write_text
 from distill.data.fingerprint import digest, weights_digest
+from distill.data.loading import loader
 from distill.data.manifest import Manifest, Row, read_manifest
-from distill.data.module import loader
 from distill.data.sampling import Draws
 from distill.data.store import ClipFrames, EmbeddingStore, SetAside, StoreWriter, forecast_bytes
 from distill.frozen import Frozen
