@@ -7,15 +7,15 @@ cluster of each row too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from distill.components import build
 from distill.data.errors import UserError
 from distill.data.registry import Registry
 
-Loss = Callable[..., Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Loss = Callable[..., "Tensor"]
 
 LOSSES: Registry[Tensor] = Registry(
     "loss",
@@ -36,6 +36,8 @@ LOSSES: Registry[Tensor] = Registry(
 
 def build_loss(spec: str | Mapping[str, Any]) -> Loss:
     """A loss from its name or from {class_path, init_args}. Raises UserError."""
+    from distill.components import build
+
     found: Any = LOSSES.find(spec if isinstance(spec, str) else str(spec.get("class_path")))
     if not isinstance(found, type):
         return found
