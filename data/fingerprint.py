@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from distill.data.errors import StoreError
+
+if TYPE_CHECKING:  # reading a manifest needs digests and no torch
+    from torch import nn
 
 
 def digest(value: Any) -> str:
@@ -20,6 +20,8 @@ def digest(value: Any) -> str:
 
 def weights_digest(network: nn.Module) -> str:
     """Sha256 over the names, shapes, dtypes and bytes of all parameters and saved buffers."""
+    import torch
+
     state = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         array = tensor.detach().cpu().contiguous()

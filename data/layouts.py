@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from distill.data.audio import duration
 from distill.data.errors import AudioError, UserError
 from distill.data.manifest import Manifest, Row
 
@@ -110,6 +109,8 @@ def _speech_commands_v2(root: Path) -> Iterator[Row]:
 def _speech_commands_v1(root: Path) -> Iterator[Row]:
     for path, word, split in _spoken(root):
         yield _row(root, path, [word if word in KEYWORDS else "_unknown_"], split)
+    from distill.data.audio import duration  # here, since listing the data sets needs no decoder
+
     for path in sorted((root / _NOISE).glob("*.wav")):
         try:
             seconds = int(duration(path))

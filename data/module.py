@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from typing import Any
-
-import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
 from distill.data.dataset import ClipDataset, Loaded
-from distill.data.sampling import BatchSampler, Draws, Order
+from distill.data.lightly import L
+from distill.data.loading import InOrder, loader
+from distill.data.sampling import BatchSampler, Order
 
 
 class AudioData(L.LightningDataModule):
@@ -70,43 +67,3 @@ class AudioData(L.LightningDataModule):
     def transfer_batch_to_device(self, batch: Loaded, device: torch.device, dataloader_idx: int) -> Loaded:
         """Lightning's hook; `Loaded` moves its batch."""
         return Loaded(None if batch.batch is None else batch.batch.to(device), batch.set_aside)
-
-
-class InOrder(torch.utils.data.Sampler[Draws]):
-    """Batches of clips as they come in the manifest."""
-
-    def __init__(self, clips: int, batch_size: int) -> None:
-        self.clips, self.batch_size = clips, batch_size
-
-    def __len__(self) -> int:
-        return -(-self.clips // self.batch_size)
-
-    def __iter__(self) -> Iterator[Draws]:
-        for first in range(0, self.clips, self.batch_size):
-            rows = range(first, min(first + self.batch_size, self.clips))
-            yield Draws(rows, rows)
-
-
-def loader(clips: ClipDataset, sampler: Any, workers: int) -> DataLoader[Loaded]:
-    """A loader whose batches are decoded in one piece, and whose own random state is private."""
-    return DataLoader(
-        clips,
-        batch_sampler=sampler,
-        num_workers=workers,
-        collate_fn=_as_loaded,
-        generator=torch.Generator().manual_seed(0),  # else it would draw from the state of the run
-        worker_init_fn=_begin_worker if workers else None,
-        persistent_workers=workers > 0,
-        timeout=300 if workers else 0,
-    )
-
-
-def _as_loaded(loaded: Any) -> Any:
-    return loaded
-
-
-def _begin_worker(worker: int) -> None:
-    torch.set_num_threads(1)
-    # Ctrl-C and a cluster's SIGTERM reach every process; when a run ends, and what it saves first, the run decides.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

@@ -98,6 +98,10 @@ class Registry(Generic[T]):
         known = self._builtin.keys() | self._registered.keys() | entry_points(group=self.group).names
         return sorted(name for name in known if fnmatch(name, pattern))
 
+    def location(self, name: str) -> str | None:
+        """Where one of our own components is, as "module:attribute"; None for those of others."""
+        return None if name in self._registered else self._builtin.get(name)
+
     def find(self, name: str) -> Callable[..., T]:
         """The class called `name`, or the one at the import path `name` ("package.module.Class").
 

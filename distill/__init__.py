@@ -35,7 +35,7 @@ _HOMES = {
     "Crop": "distill.data.dataset",
     "Sampling": "distill.settings",
     "Engine": "distill.settings",
-    "Optimizer": "distill.training",
+    "Optimizer": "distill.settings",
     "UserError": "distill.data.errors",
     "Teacher": "distill.teachers.teacher",
     "Student": "distill.students.student",

@@ -6,9 +6,8 @@ import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,7 +27,6 @@ from distill.data.hierarchy import (
     temper,
 )
 from distill.data.manifest import Manifest, part_of, read_manifest
-from distill.data.module import AudioData
 from distill.data.registry import Spec, Written
 from distill.data.sampling import (
     ClusterOrder,
@@ -43,15 +41,17 @@ from distill.data.store import EmbeddingStore
 from distill.objectives import OBJECTIVES
 from distill.objectives.classification import Classification, loss_for
 from distill.objectives.objective import Objective
-from distill.pictures import draw_losses, draw_observed, save_figure
 from distill.runs import Run, load_student, save_student
-from distill.settings import Engine, Sampling
+from distill.settings import Engine, Optimizer, Sampling
 from distill.students import STUDENTS
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
-from distill.training import Distiller, KeepAlive, Optimizer, Progress, quiet, trainer
+
+if TYPE_CHECKING:  # lightning is slow to import: what only looks at a run does without
+    from distill.data.lightly import L
+    from distill.data.module import AudioData
 
 # What may differ when a run goes on: how long and where, not what is learned from what.
 _MAY_CHANGE = {"epochs", "engine", "out"}
@@ -168,6 +168,8 @@ class Job:
 
     def train(self, resume: bool) -> Student:
         """Embed, cluster, train, and save the student. The caller holds the lock on the run."""
+        from distill.training import Distiller, KeepAlive, Progress, quiet, trainer
+
         if resume and (self.run.student / "config.json").exists() and self.run.config["epochs"] == self.epochs:
             print(f"{self.run.path} has ended already; its student is in {self.run.student}")
             return load_student(self.run.path)
@@ -232,6 +234,8 @@ class Job:
 
     def data(self, manifest: Manifest, sample_rate: int) -> AudioData:
         """Training and validation clips, and their order."""
+        from distill.data.module import AudioData
+
         held_out, left_alone = self._held_out(manifest)
         train = manifest.subset(row for row in manifest.rows if row.id not in held_out | left_alone)
         if not train.rows:
@@ -329,6 +333,8 @@ class Job:
 
     def draw(self, objective: Objective) -> None:
         """Pictures of the run into its report: losses, what was observed, and the objective's own."""
+        from distill.pictures import draw_losses, draw_observed, save_figure
+
         names = list(objective.weights)
         of = f" of {' and '.join(self.teachers)}" if self.teachers else ""
         draw_losses(self.run.metrics, self.run.report / "losses.png", self._objective.name + of, names)

@@ -11,7 +11,8 @@ from distill.data.errors import UserError
 from distill.data.frontend import KaldiFbank, frame_mask
 from distill.data.windows import Windows
 from distill.teachers.pretrained import import_transformers, load_pretrained
-from distill.teachers.teacher import Published, Teacher
+from distill.teachers.published import Published
+from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import frames_of
 
 

@@ -16,7 +16,8 @@ from distill.data.checkpoint import all_keys, load_weights, provenance, read_che
 from distill.data.errors import UserError, require_one_of
 from distill.data.frontend import KaldiFbank, frame_mask
 from distill.data.windows import Windows
-from distill.teachers.teacher import Published, Teacher
+from distill.teachers.published import Published
+from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import flatten, frames_of
 
 _PATCH = 16  # fbank frames and mel bands

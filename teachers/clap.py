@@ -13,7 +13,8 @@ from distill.data.errors import UserError, require_one_of
 from distill.data.frontend import ClapMel
 from distill.data.windows import Windows
 from distill.teachers.pretrained import import_transformers, load_pretrained
-from distill.teachers.teacher import Published, Teacher
+from distill.teachers.published import Published
+from distill.teachers.teacher import Teacher
 
 EMBEDDINGS = ("projected", "pooled")
 PADDINGS = ("repeat", "zero")

@@ -17,7 +17,8 @@ from distill.data.checkpoint import all_keys, load_weights, provenance, read_sta
 from distill.data.errors import UserError, require_one_of
 from distill.data.frontend import LogMel, frame_mask
 from distill.data.windows import Windows, by_length
-from distill.teachers.teacher import Published, Teacher
+from distill.teachers.published import Published
+from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import PatchEmbedding, Transformer, flatten
 
 FREQUENCIES = ("concat", "mean")

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.frontend import LogMel, frame_mask
 from distill.data.windows import Windows
-from distill.teachers.teacher import Published, Teacher
+from distill.teachers.published import Published
+from distill.teachers.teacher import Teacher
 
 _MODULATION_HZ = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 50.0)
 _POINTS = 1024  # mel frames that a transform of the modulation is a multiple of

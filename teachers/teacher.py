@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,22 +12,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.windows import Windows
-
-
-class Published(NamedTuple):
-    """Sizes of a teacher's published checkpoint, so that it can be listed without being loaded.
-
-    Args:
-        parameters: Number of weights, with the head where the file has one.
-        clip_dim: Size of a clip's embedding.
-        frame_dim: Size of a frame's embedding.
-        frame_hop: Seconds from one frame to the next.
-    """
-
-    parameters: int
-    clip_dim: int
-    frame_dim: int
-    frame_hop: float
+from distill.teachers.published import Published
 
 
 class Teacher(Encoder):

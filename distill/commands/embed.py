@@ -23,8 +23,8 @@ from distill.data.encoder import Encoder
 from distill.data.errors import AudioError, UserError
 from distill.data.files import lock, plain, write_text
 from distill.data.fingerprint import digest, weights_digest
+from distill.data.loading import loader
 from distill.data.manifest import Manifest, Row, read_manifest
-from distill.data.module import loader
 from distill.data.registry import Written
 from distill.data.sampling import Draws
 from distill.data.store import ClipFrames, EmbeddingStore, SetAside, StoreWriter, forecast_bytes

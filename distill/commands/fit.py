@@ -13,10 +13,9 @@ from distill.data.registry import Written
 from distill.dry_run import dry_run as try_one_batch
 from distill.job import Job
 from distill.runs import Run
-from distill.settings import Engine, Sampling
+from distill.settings import Engine, Optimizer, Sampling
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
-from distill.training import Optimizer
 
 
 def fit(

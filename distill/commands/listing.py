@@ -1,13 +1,13 @@
-"""`distill list`: what there is, by name, from the code itself."""
+"""`distill list`: what there is, by name, from the code itself, which is read and not run."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.layouts import LAYOUTS
 from distill.data.registry import Registry, suggest
+from distill.facts import Facts, facts_of
 from distill.losses import LOSSES
 from distill.objectives import OBJECTIVES
 from distill.students import STUDENTS
@@ -54,16 +54,14 @@ def lines(kind: str) -> list[str]:
     rows = [kind.upper()]
     for name in KINDS[kind].names():
         try:
-            component: Any = KINDS[kind].find(name)
+            facts = facts_of(KINDS[kind], name)
         except UserError as error:  # of another package
             rows.append(f"  {name:14} {error}")
             continue
-        summary = (component.__doc__ or "").strip().partition("\n")[0]
-        rows.append(f"  {name:14} {summary}")
+        rows.append(f"  {name:14} {facts.summary}")
         if kind in ("teachers", "students"):
-            facts = [f"{fact}: {value}" for fact, value in _facts(component).items() if value]
-            rows.append(f"  {'':14} {'; '.join(facts)}")
-            rows.append(f"  {'':14} weights: {getattr(component, 'source', Encoder.source)}")
+            rows.append(f"  {'':14} {'; '.join(f'{fact}: {text}' for fact, text in _texts(facts).items() if text)}")
+            rows.append(f"  {'':14} weights: {facts.source}")
     if kind == "teachers":
         rows.append(f"  {M2D}")
     return rows
@@ -74,16 +72,16 @@ def teacher_table() -> str:
     rows = ["| teacher | input | clip / frame | frame every | parameters | licence of the weights | weights |"]
     rows.append("|" + "---|" * 7)
     for name in TEACHERS.names():
-        teacher: Any = TEACHERS.find(name)
-        facts = _facts(teacher)
-        cells = [f"`{name}`", *(facts[fact] or "as loaded" for fact in ("input", "clip / frame", "frame every"))]
-        rows.append(f"| {' | '.join([*cells, facts['parameters'] or 'as loaded', facts['licence'], teacher.source])} |")
+        facts = facts_of(TEACHERS, name)
+        texts = _texts(facts)
+        cells = [f"`{name}`", *(texts[fact] or "as loaded" for fact in ("input", "clip / frame", "frame every"))]
+        rows.append(f"| {' | '.join([*cells, texts['parameters'] or 'as loaded', facts.licence, facts.source])} |")
     return "\n".join(rows)
 
 
-def _facts(encoder: Any) -> dict[str, str]:
-    """What is known of an encoder without building it, as text; empty where it is not."""
-    rate, published = getattr(encoder, "sample_rate", None), getattr(encoder, "published", None)
+def _texts(facts: Facts) -> dict[str, str]:
+    """What is known of an encoder, as text; empty where it is not."""
+    rate, published = facts.sample_rate, facts.published
     return {
         "input": f"{rate / 1000:g} kHz" if rate else "",
         "clip / frame": f"{published.clip_dim} / {published.frame_dim}" if published else "",
@@ -93,5 +91,5 @@ def _facts(encoder: Any) -> dict[str, str]:
         else f"{published.parameters / 1e6:.1f} M"
         if published.parameters
         else "none",
-        "licence": getattr(encoder, "licence", Encoder.licence),
+        "licence": facts.licence,
     }

@@ -22,13 +22,10 @@ from distill.data.manifest import Manifest, read_manifest
 from distill.data.registry import Written
 from distill.data.windows import Windows
 from distill.evaluation.cost import cost_of, memory_of
-from distill.evaluation.finetune import FineTuning, readable, score_finetuned
-from distill.evaluation.pictures import confusion_figure, support_figure
 from distill.evaluation.protocols import PROTOCOLS
 from distill.evaluation.scoring import Named, ProbeResult, Scored, choose_metric, labels_of, score_store
 from distill.evaluation.splits import splits_of
-from distill.pictures import save_figure
-from distill.settings import Engine
+from distill.settings import Engine, FineTuning
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
@@ -108,6 +105,8 @@ def probe(
     embedding: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "device": device}
     with lock(folder, "distill probe"):
         if protocol == "finetune":
+            from distill.evaluation.finetune import readable, score_finetuned  # lightning is slow to import
+
             if not isinstance(encoder, Student) or support:
                 raise UserError("--protocol finetune trains students (--model), each in its own windows")
             crop = crop or Crop()
@@ -151,6 +150,9 @@ def _write(scored: Scored, folder: Path) -> None:
         rows.writerow([row[0], row[1], *(f"{value:.4f}" if np.isfinite(value) else "" for value in row[2:])])
     write_text(folder / "by_class.csv", text.getvalue())
     if scored.confusion is not None:
+        from distill.evaluation.pictures import confusion_figure
+        from distill.pictures import save_figure
+
         title = f"{scored.result.model}, {scored.result.protocol}: {scored.result.metric} {scored.result.score:.3f}"
         save_figure(confusion_figure(scored.confusion, names, title), folder / "confusion.png")
     write_json(folder / "result.json", asdict(scored.result))
@@ -203,6 +205,9 @@ def _study(
             f"{measured['latency'] * 1000:8.3g} {measured['memory'] / 2**20:8.1f}"
         )
     write_json(folder / "support.json", {f"{seconds:g}": asdict(result) for seconds, result in results.items()})
+    from distill.evaluation.pictures import support_figure
+    from distill.pictures import save_figure
+
     title = f"{named.model}, {options['protocol']} probe"
     save_figure(support_figure(results, title), folder / "support.png")
     print(f"written to {folder}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,31 +13,17 @@ from torch import nn
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.dataset import ClipDataset, Crop
 from distill.data.errors import UserError
+from distill.data.loading import InOrder, loader
 from distill.data.manifest import Manifest
-from distill.data.module import AudioData, InOrder, loader
+from distill.data.module import AudioData
 from distill.data.sampling import UniformOrder
 from distill.data.store import SetAside
 from distill.evaluation.scoring import Scored, choose_metric, collect, labels_of, usable_splits
 from distill.evaluation.splits import Split
 from distill.objectives.classification import Classification, loss_for
-from distill.settings import Engine
+from distill.settings import Engine, FineTuning, Optimizer
 from distill.students.student import Student
-from distill.training import Distiller, Optimizer, quiet, trainer
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """How an encoder is fine-tuned. All of it is fixed beforehand; the last state is scored, not the best.
-
-    Args:
-        epochs: Passes over the training clips.
-        learning_rate: At its highest; it rises in a tenth of the steps and falls as a cosine.
-        batch_size: Clips in a batch.
-    """
-
-    epochs: int = 20
-    learning_rate: float = 3e-4
-    batch_size: int = 32
+from distill.training import Distiller, quiet, trainer
 
 
 class Classifier(Student):

@@ -7,14 +7,15 @@ cluster of each row too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from distill.data.errors import UserError
 from distill.data.registry import Registry
 
-Loss = Callable[..., Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Loss = Callable[..., "Tensor"]
 
 LOSSES: Registry[Tensor] = Registry(
     "loss",

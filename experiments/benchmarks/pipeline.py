@@ -1,9 +1,8 @@
-"""Store, clustering, sampling, extraction, and how soon the command answers."""
+"""Store, clustering, sampling and extraction."""
 
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from measure import ROOT, Row, compare, median, table, write_section
+from measure import Row, compare, median, table, write_section
 
 from distill.commands.embed import fill_store
 from distill.data.batch import AudioBatch
@@ -172,17 +171,6 @@ def extraction(folder: Path) -> list[Row]:
     ]
 
 
-def help_seconds() -> float:
-    """CPU seconds of `distill --help`, the median of five."""
-    spent = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "distill", "--help"], check=True, capture_output=True, cwd=ROOT)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return statistics.median(spent)
-
-
 def main() -> None:
     rows: list[Row] = []
     for measure in (store, clustering, sampler, extraction):
@@ -193,6 +181,5 @@ def main() -> None:
         *table(rows),
         "",
         f"- Sampler over 100 million clips in 1,000 clusters: {large_sampler()}.",
-        f"- `distill --help`: {help_seconds():.2f} s of CPU (wanted: 0.5).",
     ]
     write_section("The pipeline", lines)

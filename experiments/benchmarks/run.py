@@ -7,7 +7,7 @@ from importlib import import_module
 
 from distill.memory import keep_freed_memory
 
-NAMES = ("pipeline", "encoders", "hear", "learning_data", "masked_training")
+NAMES = ("start", "pipeline", "encoders", "hear", "learning_data", "masked_training")
 
 if __name__ == "__main__":
     keep_freed_memory()  # as `distill` does; for the rivals too

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from distill.data.frontend import MelEnergies, PowerSpectrum, frame_mask, mel_filters
 from distill.data.resample import resample
 
-MEL_RATE, BANDS = 16_000, 128
+MEL_RATE = 16_000
+BANDS = 128
 _POINTS, _WINDOW, _HOP = 1024, 400, 160
 _OFFSET = 1e-6
 _LEAST_DEVIATION = 1e-3  # of a log-spectrogram; real audio has above 1, and silence only rounding

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from distill.data.dataset import ClipDataset, Crop
+from distill.data.loading import InOrder, loader
 from distill.data.manifest import read_manifest
-from distill.data.module import InOrder, loader
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -21,8 +21,9 @@ from distill.data.sampling import ClusterOrder
 from distill.data.store import EmbeddingStore
 from distill.job import Job, Stopped
 from distill.runs import Run
+from distill.settings import Optimizer
 from distill.students import STUDENTS
-from distill.training import KeepAlive, Optimizer
+from distill.training import KeepAlive
 from tests.conftest import GOLDEN
 from tests.own_parts import Loudness, TinyConvolution
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from distill.training import Optimizer
+from distill.settings import Optimizer
 from tests.conftest import GOLDEN
 
 

@@ -1,0 +1,54 @@
+"""Lightning, without those parts of torchmetrics that no run uses. Import `L` from here and nowhere else.
+
+Lightning imports torchmetrics for two classes, `Metric` and `MetricCollection`. The package imports all of its metrics,
+and with them transformers and scipy: a third of the time until the first batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec
+from typing import Any
+
+
+def defer_torchmetrics() -> None:
+    """Import the two classes now, and the rest of torchmetrics when another name of it is asked for.
+
+    The module in `sys.modules` is torchmetrics itself; only the code of its `__init__.py` runs later. Nothing is done
+    where torchmetrics is imported already, or where this version of it cannot be imported in parts.
+    """
+    spec = find_spec("torchmetrics") if "torchmetrics" not in sys.modules else None
+    if spec is None or spec.loader is None:
+        return
+    package: Any = module_from_spec(spec)
+    loader = spec.loader
+
+    def get(name: str) -> Any:
+        if "__getattr__" in vars(package):
+            del package.__getattr__
+            loader.exec_module(package)
+            return getattr(package, name)
+        raise AttributeError(f"module 'torchmetrics' has no attribute {name!r}")
+
+    package._logger = logging.getLogger("torchmetrics")  # which the two classes ask for
+    sys.modules["torchmetrics"] = package
+    try:
+        import_module("torchmetrics.utilities")  # before `metric`, which it and `metric` import in a circle
+        package.__version__ = import_module("torchmetrics.__about__").__version__
+        package.Metric = import_module("torchmetrics.metric").Metric
+        package.MetricCollection = import_module("torchmetrics.collections").MetricCollection
+    except (ImportError, AttributeError):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchmetrics"]:
+            del sys.modules[name]
+    else:
+        package.__getattr__ = get
+
+
+defer_torchmetrics()
+
+import lightning as L  # noqa: E402
+from lightning.fabric.plugins import TorchCheckpointIO  # noqa: E402
+
+__all__ = ["L", "TorchCheckpointIO"]

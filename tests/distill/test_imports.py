@@ -1,0 +1,81 @@
+"""Which heavy modules a command imports, by name: what an answer does not need, it does not wait for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill.commands.listing import KINDS
+from distill.facts import imported, read
+
+HEAVY = (
+    "torch", "torch._dynamo", "lightning", "torchmetrics", "torchmetrics.functional", "transformers", "torchaudio",
+    "scipy", "sklearn", "pandas", "matplotlib", "onnx", "onnxscript", "faiss", "pyarrow",
+)  # fmt: skip
+# torch's L-BFGS and AdamW import torch._dynamo, and so does lightning. Lightning imports torchmetrics, whose `Metric`
+# imports matplotlib.
+ALLOWED: dict[str, set[str]] = {
+    "list": set(),
+    "fit --help": {"torch"},
+    "embed --help": {"torch"},
+    "probe --help": {"torch"},
+    "embed": {"torch"},
+    "probe": {"torch", "torch._dynamo", "matplotlib"},  # after the embedding: regression, and a picture of confusions
+    "fit": {"torch", "torch._dynamo", "lightning", "torchmetrics", "matplotlib"},
+}
+# A command may import what those before it imported, so that one process can run several.
+PROCESSES = (("list",), ("fit --help", "embed --help", "probe --help", "embed", "probe"), ("fit",))
+SCRIPT = """
+import contextlib, io, json, sys
+from distill.cli import main
+
+heavy, commands = json.loads(sys.argv[1])
+for command, words in commands:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        main(words)
+    print(json.dumps([command, [name for name in heavy if name in sys.modules]]))
+"""
+
+
+def words(command: str, data: Path, out: Path) -> list[str]:
+    name, *options = command.split()
+    if options or name == "list":
+        return [name, *options]
+    student = ["--student", "mobilenet_v3", "--student.width", "0.1", "--epochs", "1"] if name == "fit" else []
+    return [name, "--teacher", "spectral", *student, "--data", str(data), "--out", str(out / name)]
+
+
+@pytest.mark.parametrize("commands", PROCESSES, ids=lambda commands: commands[-1])
+def test_a_command_imports_only_the_heavy_modules_it_needs(
+    commands: tuple[str, ...], sounds: Any, tmp_path: Path
+) -> None:
+    data = sounds(8)
+    given = json.dumps([HEAVY, [(command, words(command, data, tmp_path)) for command in commands]])
+    ended = subprocess.run([sys.executable, "-c", SCRIPT, given], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = dict(json.loads(line) for line in ended.stdout.splitlines())
+    assert list(found) == list(commands), ended.stderr
+    for command, modules in found.items():
+        assert set(modules) <= ALLOWED[command], command
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_listed_is_what_the_classes_say(kind: str) -> None:
+    ours = {name: location for name in KINDS[kind].names() if (location := KINDS[kind].location(name))}
+    assert ours
+    for name, location in ours.items():
+        assert read(location) == imported(KINDS[kind].find(name)), name
+
+
+def test_torchmetrics_that_is_imported_in_part_is_whole_when_it_is_asked_for() -> None:
+    script = (
+        "import sys\nfrom distill.data.lightly import L\nassert 'torchmetrics.functional' not in sys.modules\n"
+        "import torchmetrics\nassert torchmetrics.Accuracy and torchmetrics.functional\n"
+        "assert torchmetrics.Metric is torchmetrics.metric.Metric\nassert not hasattr(torchmetrics, 'nothing')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
