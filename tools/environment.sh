@@ -54,11 +54,13 @@ make_environment() {
 # install ARGUMENT...: into .venv; a failure becomes one line.
 install() {
     .venv/bin/python -I -m pip install "$@" >>"$log" 2>&1 && return
-    if grep -Eiq 'connection broken|failed to (establish|connect)|name resolution|timed out|proxyerror' "$log"; then
+    reason=$(grep -i '^ *error' "$log" | grep -v 'Exception:$' | head -n 1)
+    reason=${reason:-$(tail -n 1 "$log")}
+    if grep -q 'after connection broken' "$log" && echo "$reason" | grep -Eiq 'could not find|no matching|connection|timed out'; then
         fail "the packages could not be fetched: the package index does not answer." \
             "Check the network and pip's settings (pip config list), then run make again. pip's words are in $log"
     fi
-    fail "pip failed: $(grep '^ERROR' "$log" | head -n 1). pip's words are in $log"
+    fail "pip failed: ${reason%.}. pip's words are in $log"
 }
 
 # The first lines of the stamp.
@@ -73,7 +75,7 @@ project() {
 }
 
 contents() {
-    (cd .venv && ls -d bin/* lib/python*/site-packages/* | sed '/__pycache__/d; s/^/holds /')
+    (cd .venv && for entry in bin/* lib/python*/site-packages/*; do echo "holds $entry"; done | grep -v '__pycache__$')
 }
 
 # Prints why .venv must be made anew; prints nothing where it need not.
