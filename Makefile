@@ -1,39 +1,49 @@
-# `make demo` and `make test` need Python 3.11 or 3.12 and nothing else.
-PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 --version >/dev/null 2>&1 && echo python3.12 || echo python3)
+# `make` needs Python 3.11, 3.12, 3.13 or 3.14, and nothing else. PYTHON says which: make PYTHON=python3.11
 BIN := .venv/bin
-READY := .venv/ready
 
-.PHONY: demo test check types lint format benchmarks clean
+.PHONY: all ready demo test check lint types format benchmarks lock fresh release clean
 
-demo: $(READY)
+all: ready
+	@echo 'make test runs the tests, make demo the demo.'
+
+# Makes .venv from requirements.lock, or repairs it.
+ready:
+	@sh tools/environment.sh ready $(PYTHON)
+
+demo: ready
 	$(BIN)/python experiments/demo.py --out demo
 
-test: $(READY)
+test: ready
 	$(BIN)/python -m pytest
 
 check: lint types
 
-# One resolver pass for the whole set, so that a later install cannot replace torch.
-$(READY): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "Python 3.11 or 3.12 is needed; say which with: make PYTHON=python3.11 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $(READY)
-
-lint: $(READY)
+lint: ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(READY)
+types: ready
 	$(BIN)/mypy
 
-format: $(READY)
+format: ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmarks: $(READY)
+benchmarks: ready
 	$(BIN)/python experiments/benchmarks/run.py
 
+# Writes requirements.lock anew, from the newest versions in the ranges of pyproject.toml.
+lock:
+	@sh tools/environment.sh lock $(PYTHON)
+
+# The tests with the newest versions in the ranges of pyproject.toml, in an environment of their own.
+fresh:
+	@sh tools/environment.sh fresh $(PYTHON)
+
+# Builds what is published, tries it, and says how to publish it.
+release: ready
+	@sh tools/release.sh
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,162 @@
+#!/bin/sh
+# What `make` does with environments. PYTHON is a command or a path; without it the newest supported Python is taken.
+#   tools/environment.sh ready [PYTHON]   makes .venv from requirements.lock, or repairs it; says nothing where it is ready
+#   tools/environment.sh fresh [PYTHON]   runs the tests in a new environment, from the ranges in pyproject.toml
+#   tools/environment.sh lock [PYTHON]    writes requirements.lock anew
+set -eu
+unset PYTHONHOME PYTHONPATH
+cd "$(dirname "$0")/.."
+
+supported="3.14 3.13 3.12 3.11" # what requires-python in pyproject.toml says, the newest first
+uv=0.13.9                       # writes the lock
+stamp=.venv/ready               # is written last: what .venv was made from, and what lies in it
+log=.venv/install.log
+
+fail() {
+    echo "make: $*" >&2
+    exit 1
+}
+
+version_of() {
+    "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true
+}
+
+is_supported() {
+    case " $supported " in *" $1 "*) ;; *) false ;; esac
+}
+
+# Sets python and version.
+find_python() {
+    needed="Python 3.11, 3.12, 3.13 or 3.14 is needed; say which with: make PYTHON=python3.11"
+    if [ -n "$asked" ]; then
+        python=$asked version=$(version_of "$asked")
+        [ -n "$version" ] || fail "PYTHON=$asked does not run. $needed"
+        is_supported "$version" || fail "PYTHON=$asked is Python $version. $needed"
+    else
+        for name in $supported ""; do
+            python=python${name:-3} version=$(version_of "python${name:-3}")
+            if is_supported "$version"; then break; fi
+        done
+        [ -n "$version" ] || fail "no python3 was found. $needed"
+        is_supported "$version" || fail "python3 is Python $version. $needed"
+    fi
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "Python $version ($python) lacks the modules venv and ensurepip, which make environments." \
+            "Install them (Debian, Ubuntu: apt install python$version-venv), or say another Python with: make PYTHON=..."
+}
+
+# make_environment FOLDER
+make_environment() {
+    output=$("$python" -m venv --clear "$1" 2>&1) ||
+        fail "Python $version cannot make the environment $1: $(echo "$output" | tail -n 1)"
+}
+
+# install ARGUMENT...: into .venv; a failure becomes one line.
+install() {
+    .venv/bin/python -I -m pip install "$@" >>"$log" 2>&1 && return
+    reason=$(grep -i '^ *error' "$log" | grep -v 'Exception:$' | head -n 1)
+    reason=${reason:-$(tail -n 1 "$log")}
+    if grep -q 'after connection broken' "$log" && echo "$reason" | grep -Eiq 'could not find|no matching|connection|timed out'; then
+        fail "the packages could not be fetched: the package index does not answer." \
+            "Check the network and pip's settings (pip config list), then run make again. pip's words are in $log"
+    fi
+    fail "pip failed: ${reason%.}. pip's words are in $log"
+}
+
+# The first lines of the stamp.
+origin() {
+    echo "folder $(pwd -P)"
+    echo "python $1"
+    echo "requirements.lock $(cksum <requirements.lock)"
+}
+
+project() {
+    echo "pyproject.toml $(cksum <pyproject.toml)"
+}
+
+contents() {
+    (cd .venv && for entry in bin/* lib/python*/site-packages/*; do echo "holds $entry"; done | grep -v '__pycache__$')
+}
+
+# Prints why .venv must be made anew; prints nothing where it need not.
+fault() {
+    [ -e .venv ] || [ -L .venv ] || { echo "there is none" && return; }
+    [ -f "$stamp" ] || { echo "it is not complete" && return; }
+    has=$(version_of .venv/bin/python)
+    [ -n "$has" ] || { echo "its Python does not run" && return; }
+    [ -z "$asked" ] || [ "$has" = "$version" ] || { echo "it has Python $has, not $version" && return; }
+    is_supported "$has" || { echo "it has Python $has, which is not supported" && return; }
+    [ -s "$stamp" ] || { echo "an older version of this repository made it" && return; }
+    grep -qxF "folder $(pwd -P)" "$stamp" || { echo "it was made in another folder" && return; }
+    origin "$has" | while read -r line; do
+        grep -qxF "$line" "$stamp" || { echo "${line%% *} has changed" && return; }
+    done
+    sed -n 's/^holds //p' "$stamp" | while read -r entry; do
+        [ -e ".venv/$entry" ] || { echo "$entry is missing from it" && return; }
+    done
+}
+
+ready() {
+    if [ -n "$asked" ]; then find_python; fi
+    reason=$(fault | head -n 1)
+    if [ -z "$reason" ] && grep -qxF "$(project)" "$stamp"; then return; fi
+    if [ -n "$reason" ]; then
+        find_python
+        echo "Making .venv with Python $version from requirements.lock, because $reason. It takes some minutes and 6 GB." >&2
+        rm -f "$stamp"
+        make_environment .venv
+        install --require-hashes --requirement requirements.lock
+    else
+        echo "Installing the project into .venv again, because pyproject.toml has changed." >&2
+        version=$(version_of .venv/bin/python)
+        rm -f "$stamp" "$log"
+    fi
+    install --no-deps --no-build-isolation --editable .
+    output=$(.venv/bin/python -I -m pip check 2>&1) ||
+        fail "requirements.lock does not fit pyproject.toml; make lock writes it anew. pip check: $(echo "$output" | head -n 1)"
+    output=$(.venv/bin/python -I -c 'import distill; [getattr(distill, name) for name in distill.__all__]' 2>&1) ||
+        fail "distill cannot be imported from .venv: $(echo "$output" | tail -n 1)"
+    { origin "$version" && project && contents; } >"$stamp.new"
+    mv "$stamp.new" "$stamp"
+    echo ".venv is ready." >&2
+}
+
+# Sets temporary, a folder that is removed at the end.
+make_temporary() {
+    temporary=$(mktemp -d)
+    trap 'rm -rf "$temporary"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+fresh() {
+    find_python
+    make_temporary
+    make_environment "$temporary"
+    "$temporary/bin/python" -I -m pip install --quiet --editable '.[dev]'
+    "$temporary/bin/python" -I -m pip check
+    "$temporary/bin/python" -I - <<'END'
+import platform
+from importlib.metadata import version
+
+names = ["torch", "torchaudio", "transformers", "lightning", "numpy", "faiss-cpu", "jsonargparse"]
+print("The newest set:", ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]))
+END
+    "$temporary/bin/python" -m pytest
+}
+
+lock() {
+    find_python
+    make_temporary
+    make_environment "$temporary"
+    "$temporary/bin/python" -I -m pip install --quiet "uv==$uv"
+    "$temporary/bin/uv" pip compile --quiet --universal --upgrade --python-version "${supported##* }" --extra dev \
+        --generate-hashes --no-annotate --no-emit-index-url --custom-compile-command 'make lock' \
+        --output-file requirements.lock pyproject.toml
+}
+
+asked=${2:-}
+case ${1:-} in
+ready | fresh | lock) "$1" ;;
+*) fail "tools/environment.sh ready|fresh|lock [PYTHON]" ;;
+esac
