@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from distill.data.batch import AudioBatch
+from distill.data.batch import AudioBatch, Embeddings
 from distill.data.resample import resampled_length
 
 
@@ -65,3 +67,28 @@ def test_rates_of_numpy_will_do_and_others_will_not() -> None:
     for rate in (True, 8_000.0, 0):
         with pytest.raises(ValueError, match="whole number of Hz"):
             AudioBatch.of(torch.zeros(1, 10), rate)  # type: ignore[arg-type]
+
+
+def test_mixed_clips_have_mixed_sounds_and_labels_and_the_length_of_the_longer() -> None:
+    waveform = torch.tensor([[1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 0.0, 0.0], [100.0, 100.0, 100.0, 0.0]])
+    batch = AudioBatch.of(waveform, 8_000, torch.tensor([4, 2, 3]))
+    batch = replace(batch, labels=torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+    mixed = batch.mix(torch.tensor([1, 2, 2]), torch.tensor([0.75, 0.5, 0.9]))
+    expected = torch.tensor([[3.25, 6.5, 2.25, 3.0], [55.0, 60.0, 50.0, 0.0], [100.0, 100.0, 100.0, 0.0]])
+    torch.testing.assert_close(mixed.waveform, expected)
+    torch.testing.assert_close(mixed.labels, torch.tensor([[0.75, 0.25], [0.5, 1.0], [1.0, 1.0]]))
+    assert mixed.lengths.tolist() == [4, 3, 3]
+    assert mixed.ids == batch.ids
+
+
+def test_mixed_embeddings_are_valid_where_both_clips_have_frames() -> None:
+    frames = torch.tensor([[1.0, 2.0, 3.0], [10.0, 20.0, 0.0], [100.0, 0.0, 0.0]]).unsqueeze(2)
+    mask = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
+    clip = torch.tensor([[1.0], [10.0], [100.0]])
+    embeddings = Embeddings.of_frames(frames, torch.arange(3.0), mask, clip)
+    mixed = embeddings.mix(torch.tensor([1, 0, 1]), torch.tensor([0.75, 0.5, 0.9]))
+    torch.testing.assert_close(mixed.clip, torch.tensor([[3.25], [5.5], [91.0]]))
+    torch.testing.assert_close(mixed.frames[:, 0], torch.tensor([[3.25], [5.5], [91.0]]))
+    torch.testing.assert_close(mixed.frames[:2, 1], torch.tensor([[6.5], [11.0]]))
+    # The longer one's end is heard in the mixture, but no target stands for the two together there.
+    assert mixed.frame_mask.tolist() == [[True, True, False], [True, True, False], [True, False, False]]

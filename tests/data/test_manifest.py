@@ -102,3 +102,22 @@ def test_parts_of_data_have_one_name_each(tmp_path: Path) -> None:
     rows = "path,split\na.wav,Test\nb.wav,val\nc.wav,train\nd.wav,dev\ne.wav,3\nf.wav,\n"
     parts = [row.split for row in read_manifest(table(tmp_path, rows)).rows]
     assert parts == ["test", "validation", "training", "validation", "3", ""]
+
+
+def digest_of(folder: Path, text: str) -> str:
+    folder.mkdir(exist_ok=True)
+    return read_manifest(table(folder, text)).digest
+
+
+def test_the_digest_is_of_ids_windows_and_their_order_wherever_the_root_lies(tmp_path: Path) -> None:
+    text = "id,path,start,duration\na,x.wav,1,2\nb,x.wav,4,2\n"
+    known = digest_of(tmp_path / "here", text)
+    assert digest_of(tmp_path / "there", text) == known
+    for change in (
+        text.replace("a,", "c,"),
+        text.replace("wav,1,", "wav,0.5,"),
+        text.replace("1,2", "1,3"),
+        text.replace("1,2", "1,"),
+        "id,path,start,duration\nb,x.wav,4,2\na,x.wav,1,2\n",
+    ):
+        assert digest_of(tmp_path / "here", change) != known

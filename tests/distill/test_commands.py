@@ -17,15 +17,16 @@ import yaml
 import distill
 from distill.cli import main
 from distill.commands.cluster import _head
-from distill.commands.embed import _batches
+from distill.commands.embed import _batches, encoder_fingerprint, identity
 from distill.commands.listing import teacher_table
+from distill.data import dataset
 from distill.data.dataset import ClipDataset, Crop
-from distill.data.errors import UserError
+from distill.data.errors import StoreError, UserError
 from distill.data.manifest import read_manifest
 from distill.data.store import EmbeddingStore, StoreWriter
 from distill.runs import Run
 from tests.conftest import GOLDEN, tone
-from tests.own_parts import TinyConvolution
+from tests.own_parts import Loudness, TinyConvolution
 from tests.teachers.conftest import Options
 
 FIT = ["fit", "--teacher", "spectral", "--student", "mobilenet_v3", "--student.width", "0.1", "--epochs=1"]
@@ -281,3 +282,71 @@ def test_a_compiled_encoder_says_the_same() -> None:
 def test_the_readme_has_the_table_of_teachers() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert teacher_table() in readme, "put the output of `distill list teachers --markdown` into README.md"
+
+
+class Weighed(Loudness):
+    """Bands that weights mix, which are no option."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixes = torch.nn.Linear(3, 3, bias=False)
+
+    def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
+        return distill.Embeddings.of_clip(self.mixes(super().encode(batch).clip))
+
+
+def trained(weight: float) -> Weighed:
+    """The same class and options, with weights as from another file."""
+    teacher = Weighed()
+    teacher.mixes.weight.fill_(weight)
+    return teacher
+
+
+def test_the_fingerprint_of_an_encoder_is_of_its_class_options_and_weights() -> None:
+    known = encoder_fingerprint(trained(0.5))
+    assert encoder_fingerprint(trained(0.5)) == known
+    retrained = encoder_fingerprint(trained(0.25))
+    assert {name for name in known if known[name] != retrained[name]} == {"weights"}
+    assert encoder_fingerprint(Loudness(4)) != encoder_fingerprint(Loudness(5))
+    student = TinyConvolution()
+    before = encoder_fingerprint(student)
+    with torch.no_grad():
+        student.convolution.bias[0] += 1e-3
+    after = encoder_fingerprint(student)
+    assert {name for name in before if before[name] != after[name]} == {"weights"}
+    assert identity(trained(0.5)) == identity(trained(0.5)) != identity(trained(0.25))
+
+
+def test_a_store_goes_on_only_with_the_encoder_and_the_input_that_it_began_with(
+    sounds: Callable[..., Path], tmp_path: Path
+) -> None:
+    table, out = sounds(3, seconds=0.2) / "clips.csv", str(tmp_path / "store")
+    table.write_text("id,path,start\na,class0/000.wav,0\nb,class1/001.wav,0.05\n")
+
+    def embed(teacher: distill.Teacher, crop: Crop = Crop()) -> EmbeddingStore:
+        return distill.embed(str(table), out, teacher=teacher, crop=crop, workers=0, device="cpu")
+
+    first = embed(trained(0.5)).read_all()
+    assert np.array_equal(embed(trained(0.5)).read_all(), first)
+    with pytest.raises(StoreError, match="other embeddings than asked for: weights is '"):
+        embed(trained(0.25))
+    slow = trained(0.5)
+    slow.sample_rate = 8_000
+    with pytest.raises(StoreError, match=r"asked for: sample_rate is 16000, not 8000\. "):
+        embed(slow)
+    with pytest.raises(StoreError, match=r"crop_position is 'centre', not 'start'; crop_seconds is 10\.0, not 0\.1\."):
+        embed(trained(0.5), Crop(0.1, "start"))
+    table.write_text(table.read_text().replace("0.05", "0.1"))
+    with pytest.raises(StoreError, match="asked for: windows is '"):
+        embed(trained(0.5))
+
+
+@pytest.mark.parametrize("policy", ["RESAMPLER", "CHANNEL_POLICY"])
+def test_a_store_is_not_gone_on_with_by_a_version_that_decodes_otherwise(
+    policy: str, sounds: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"data": str(sounds(2, seconds=0.2)), "out": str(tmp_path / "store"), "workers": 0}
+    distill.embed(teacher=Loudness(), **options)
+    monkeypatch.setattr(dataset, policy, "another")
+    with pytest.raises(StoreError, match=r"asked for: (resampler|channels) is '[^']*', not 'another'"):
+        distill.embed(teacher=Loudness(), **options)

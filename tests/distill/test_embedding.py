@@ -17,7 +17,7 @@ from distill.augmentation import Augmentation, draw_mixup
 from distill.cli import main
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
-from distill.losses import LOSSES
+from distill.losses import LOSSES, build_loss
 from distill.objectives.embedding import EmbeddingDistillation
 from distill.statistics import Standardise, Whiten
 from tests.conftest import GOLDEN
@@ -360,3 +360,17 @@ def test_a_linear_projector_is_one_layer() -> None:
     assert projector.out_features == 4
     with pytest.raises(UserError, match=r"objective\.projector 'cubic'"):
         EmbeddingDistillation(TinyConvolution(), {"one": Loudness()}, projector="cubic")
+
+
+@pytest.mark.parametrize(("name", "options"), [("kl", {"temperature": 0.1}), ("other_clusters", {})])
+def test_a_loss_is_of_the_prediction_and_then_of_the_target(name: str, options: dict[str, Any]) -> None:
+    student, teacher, clips = TinyConvolution(), Loudness(bands=5), batch(4)
+    spec = {"class_path": name, "init_args": options}
+    objective = EmbeddingDistillation(student, {"one": teacher}, spec).eval()
+    objective.clusters = {clip: number % 2 for number, clip in enumerate(clips.ids)}
+    clusters = (torch.tensor([0, 1, 0, 1]),) if objective.needs_clusters else ()
+    prediction, target = objective.imitations["one"].projector(student(clips).clip), teacher(clips).clip
+    loss = build_loss(spec)
+    expected, exchanged = loss(prediction, target, *clusters), loss(target, prediction, *clusters)
+    assert not torch.allclose(expected, exchanged, rtol=1e-3, atol=0)
+    torch.testing.assert_close(objective(clips)["one"], expected, rtol=1e-5, atol=0)

@@ -101,3 +101,20 @@ def test_a_single_row_has_a_loss(name: str) -> None:
 def test_a_temperature_of_zero_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="temperature 0"):
         LOSSES.find(name)(temperature=0.0)
+
+
+@pytest.mark.parametrize("kind", [Contrastive, Decoupled, OtherClusters, ClusterAware])
+def test_a_learned_temperature_falls_to_one_hundredth_and_no_further(kind: Any) -> None:
+    clusters = (torch.tensor([0, 0, 1, 1]),) if getattr(kind, "needs_clusters", False) else ()
+    prediction, target = torch.randn(4, 8), torch.randn(4, 8)
+    least, loss = kind(0.01)(prediction, target, *clusters), kind(0.07, learned=True)
+    for temperature, expected in (
+        (1e-2, least),
+        (1e-3, least),
+        (1e-30, least),
+        (0.5, kind(0.5)(prediction, target, *clusters)),
+    ):
+        with torch.no_grad():
+            loss.log_scale.fill_(-np.log(temperature))
+        torch.testing.assert_close(loss(prediction, target, *clusters), expected, rtol=1e-4, atol=1e-5)
+    assert abs(kind(0.005)(prediction, target, *clusters) - least) > 1e-2  # one that is not learned may be lower

@@ -57,7 +57,8 @@ def test_a_padded_batch_gives_what_each_clip_alone_gives(student: Student) -> No
     together = student.embed(waveform, rate, lengths)
     for row, length in enumerate(lengths.tolist()):
         alone = student.embed(waveform[row, :length], rate)
-        torch.testing.assert_close(together.clip[row], alone.clip[0], atol=1e-4, rtol=1e-4)
+        # Relative: embeddings of a student that has learned nothing can be smaller than any usual tolerance.
+        assert (together.clip[row] - alone.clip[0]).norm() < 1e-5 * alone.clip[0].norm()
         assert int(together.frame_mask[row].sum()) == alone.frames.shape[1]
 
 
@@ -231,3 +232,22 @@ def test_wrong_checkpoints_are_refused(make, message: str, tmp_path: Path) -> No
     make(tmp_path / "weights.pt")
     with pytest.raises(UserError, match=message):
         MobileNetV3(0.1, checkpoint=str(tmp_path / "weights.pt"))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3", "dymn"])
+def test_gates_hear_nothing_of_the_padding(name: str) -> None:
+    """Gates whose weights are large follow small differences; as they begin, the contract above hardly feels them."""
+    student: Any = distill.create_student(name, width=0.1)
+    for module in student.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight.data *= 100
+    student = student.double().eval()
+    student.at(1.0)
+    mel, valid = torch.randn(3, 128, 320, dtype=torch.float64) - 3, torch.tensor([320, 160, 33])
+    with torch.no_grad():
+        together, frames = student.encode_mel(mel, valid)
+        assert frames.tolist() == [10, 5, 2]
+        for row, count in enumerate(valid.tolist()):
+            alone, _ = student.encode_mel(mel[row : row + 1, :, :count])
+            error = (together[row, : frames[row]] - alone[0]).norm() / alone.norm()
+            assert float(error) < 1e-9

@@ -1,0 +1,63 @@
+"""Mixing clips in training: sounds, labels and teachers' frames alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from distill.augmentation import Augmentation, draw_mixup
+from distill.data.batch import AudioBatch, Embeddings
+
+
+def labelled(clips: int = 6, samples: int = 400) -> AudioBatch:
+    """Clips of several lengths, each of a class of its own."""
+    batch = AudioBatch.of(torch.randn(clips, samples), 16_000, torch.arange(clips) * 50 + 100)
+    return replace(batch, labels=torch.eye(clips))
+
+
+def test_mixup_gives_a_clip_its_own_label_by_its_share_and_the_other_by_the_rest() -> None:
+    batch = labelled()
+    mixed, mix = Augmentation(mixup=0.8)(batch)
+    assert mix is not None
+    assert sorted(mix.partners.tolist()) == list(range(6))
+    assert 0.5 <= float(mix.shares.min()) < 0.9
+    for row, (partner, share) in enumerate(zip(mix.partners.tolist(), mix.shares.tolist(), strict=True)):
+        expected = torch.zeros(6)
+        expected[row] += share
+        expected[partner] += 1 - share
+        torch.testing.assert_close(mixed.labels[row], expected)
+        sound = share * batch.waveform[row] + (1 - share) * batch.waveform[partner]
+        torch.testing.assert_close(mixed.waveform[row], sound)
+        assert mixed.lengths[row] == max(batch.lengths[row], batch.lengths[partner])
+    assert batch.labels.equal(torch.eye(6))  # of the batch that was given, nothing changes
+
+
+def test_frames_of_mixed_clips_end_where_the_shorter_ends() -> None:
+    batch = labelled()
+    mask = torch.arange(8) < (batch.lengths // 50).unsqueeze(1)
+    embeddings = Embeddings.of_frames(torch.randn(6, 8, 3), torch.arange(8) * 0.003, mask)
+    _, mix = Augmentation(mixup=0.8)(batch)
+    assert mix is not None
+    mixed = embeddings.mix(*mix)
+    frames = mask.sum(1)
+    assert mixed.frame_mask.sum(1).tolist() == torch.minimum(frames, frames[mix.partners]).tolist()
+    assert (mixed.frame_mask.sum(1) < frames).any()
+
+
+def test_what_adds_no_other_clip_leaves_labels_alone_and_what_is_off_leaves_all_alone() -> None:
+    batch = labelled()
+    changed, mix = Augmentation(gain=6.0, roll=True, noise=0.1)(batch)
+    assert mix is None
+    assert changed.labels.equal(batch.labels)
+    same, mix = Augmentation()(batch)
+    assert mix is None
+    assert same.waveform.equal(batch.waveform)
+    assert same.labels.equal(batch.labels)
+
+
+@pytest.mark.parametrize(("strength", "mean"), [(0.1, 0.942), (1.0, 0.75), (100.0, 0.528)])
+def test_shares_are_the_larger_side_of_a_beta_distribution(strength: float, mean: float) -> None:
+    shares = draw_mixup(20_000, strength, torch.device("cpu")).shares
+    assert float(shares.mean()) == pytest.approx(mean, abs=0.006)
