@@ -273,7 +273,7 @@ def test_fewer_bits_give_nearly_the_same_and_are_told_apart(
 
 
 def test_a_compiled_encoder_says_the_same() -> None:
-    student = TinyConvolution(channels=3).eval()
+    student = distill.create_student(TinyConvolution, channels=3).eval()
     batch = distill.AudioBatch.of(torch.randn(2, 4000), 16_000)
     compiled = distill.Arithmetic(compile=True).apply(student)
     torch.testing.assert_close(compiled(batch).clip, student(batch).clip, atol=1e-5, rtol=1e-5)
@@ -307,8 +307,8 @@ def test_the_fingerprint_of_an_encoder_is_of_its_class_options_and_weights() -> 
     assert encoder_fingerprint(trained(0.5)) == known
     retrained = encoder_fingerprint(trained(0.25))
     assert {name for name in known if known[name] != retrained[name]} == {"weights"}
-    assert encoder_fingerprint(Loudness(4)) != encoder_fingerprint(Loudness(5))
-    student = TinyConvolution()
+    assert encoder_fingerprint(distill.create_teacher(Loudness, bands=4)) != encoder_fingerprint(distill.create_teacher(Loudness, bands=5))
+    student = distill.create_student(TinyConvolution)
     before = encoder_fingerprint(student)
     with torch.no_grad():
         student.convolution.bias[0] += 1e-3
@@ -346,7 +346,7 @@ def test_a_store_is_not_gone_on_with_by_a_version_that_decodes_otherwise(
     policy: str, sounds: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {"data": str(sounds(2, seconds=0.2)), "out": str(tmp_path / "store"), "workers": 0}
-    distill.embed(teacher=Loudness(), **options)
+    distill.embed(teacher=distill.create_teacher(Loudness), **options)
     monkeypatch.setattr(dataset, policy, "another")
     with pytest.raises(StoreError, match=r"asked for: (resampler|channels) is '[^']*', not 'another'"):
-        distill.embed(teacher=Loudness(), **options)
+        distill.embed(teacher=distill.create_teacher(Loudness), **options)
