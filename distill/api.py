@@ -7,15 +7,15 @@ from typing import Any
 
 from distill.losses import LOSSES
 from distill.objectives import OBJECTIVES
-from distill.runs import load_student
 from distill.students import STUDENTS
+from distill.students.saved import load_student
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 
 
 def load(source: str, allow_import: str | None = None) -> Student:
-    """A trained student, from a run folder, a student folder, or a hub id; see `distill.runs.load_student`."""
+    """Load a trained student from a run folder, a student folder or a hub id; see `students.saved.load_student`."""
     return load_student(source, allow_import)
 
 

@@ -6,7 +6,7 @@ import copy
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.windows import Windows
-from distill.runs import load_student
+from distill.students.saved import load_student
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 

@@ -41,9 +41,10 @@ from distill.data.store import EmbeddingStore
 from distill.objectives import OBJECTIVES
 from distill.objectives.classification import Classification, loss_for
 from distill.objectives.objective import Objective
-from distill.runs import Run, load_student, save_student
+from distill.runs import Run
 from distill.settings import Engine, Optimizer, Sampling
 from distill.students import STUDENTS
+from distill.students.saved import load_student, save_student
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.precomputed import Precomputed

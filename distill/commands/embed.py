@@ -30,8 +30,8 @@ from distill.data.sampling import Draws
 from distill.data.store import ClipFrames, EmbeddingStore, SetAside, StoreWriter, forecast_bytes
 from distill.frozen import Frozen
 from distill.precision import Arithmetic
-from distill.runs import load_student
 from distill.students import STUDENTS
+from distill.students.saved import load_student
 from distill.teachers import TEACHERS
 from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher

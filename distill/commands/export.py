@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
 from distill.data.files import write_atomically
-from distill.runs import load_student
+from distill.students.saved import load_student
 from distill.students.student import Student
 
 _SECONDS = 20

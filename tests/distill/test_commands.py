@@ -307,7 +307,9 @@ def test_the_fingerprint_of_an_encoder_is_of_its_class_options_and_weights() -> 
     assert encoder_fingerprint(trained(0.5)) == known
     retrained = encoder_fingerprint(trained(0.25))
     assert {name for name in known if known[name] != retrained[name]} == {"weights"}
-    assert encoder_fingerprint(distill.create_teacher(Loudness, bands=4)) != encoder_fingerprint(distill.create_teacher(Loudness, bands=5))
+    assert encoder_fingerprint(distill.create_teacher(Loudness, bands=4)) != encoder_fingerprint(
+        distill.create_teacher(Loudness, bands=5)
+    )
     student = distill.create_student(TinyConvolution)
     before = encoder_fingerprint(student)
     with torch.no_grad():

@@ -28,7 +28,7 @@ from distill.evaluation.protocols import STRENGTHS, Clips, knn, linear
 from distill.evaluation.scoring import Labels, labels_of, score_embeddings
 from distill.evaluation.splits import splits_of
 from distill.objectives.classification import Classification
-from distill.runs import save_student
+from distill.students.saved import save_student
 from tests.conftest import GOLDEN, tone
 from tests.distill.test_fit import fit
 

@@ -10,7 +10,7 @@ import torch
 
 import distill
 from distill.cli import main
-from distill.runs import save_student
+from distill.students.saved import save_student
 from tests.students.test_students import OPTIONS
 
 

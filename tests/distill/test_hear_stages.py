@@ -23,9 +23,9 @@ from distill.masking import draw_mask, official_mask
 from distill.objectives.masked import MaskedTokenPrediction
 from distill.objectives.tokenizer import TokenizerDistillation
 from distill.quantizer import CodeUse, GumbelQuantizer
-from distill.runs import save_student
 from distill.students.hear.official import from_official_blocks, to_official_acoustic, to_official_blocks
 from distill.students.hear.students import Hear, HearTokenizer
+from distill.students.saved import save_student
 from distill.teachers.teacher import Teacher
 from tests.conftest import GOLDEN, tone
 from tests.students.hear_golden import OVERLAP, TINY, inputs, outputs, waveform

@@ -34,7 +34,12 @@ def table(folder: Path, parts: Sequence[str]) -> Path:
 def clips_of(data: Path, **changes: Any) -> tuple[set[str], set[str]]:
     """Ids of the clips that a run trains on, and of those that it watches."""
     usual = {name: parameter.default for name, parameter in inspect.signature(distill.fit).parameters.items()}
-    parts = {"teacher": distill.create_teacher(Loudness), "student": distill.create_student(TinyConvolution), "data": str(data), "engine": ENGINE}
+    parts = {
+        "teacher": distill.create_teacher(Loudness),
+        "student": distill.create_student(TinyConvolution),
+        "data": str(data),
+        "engine": ENGINE,
+    }
     job = Job(Run(data.parent / "run"), usual | parts | changes)
     made = job.data(job.manifest, 16_000)
     assert len(made.order.indices(0, 0, len(made.train_clips))) == len(made.train_clips)

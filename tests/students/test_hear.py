@@ -254,7 +254,7 @@ def test_lengths_given_are_left_alone(tokenizer: HearTokenizer) -> None:
 
 def test_a_classifier_begins_from_an_acoustic_model(tmp_path: Path) -> None:
     hear = Hear(hidden=16, intermediate=32, heads=2, layers=1, window=40, overlap=10)
-    from distill.runs import load_student, save_student
+    from distill.students.saved import load_student, save_student
 
     save_student(hear, tmp_path / "run" / "student", "card")
     classifier = HearClassifier(classes=3, acoustic=str(tmp_path / "run"), task_hidden=16, overlap=10)

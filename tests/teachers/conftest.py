@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import distill
-from distill.runs import save_student
+from distill.students.saved import save_student
 from tests.conftest import GOLDEN
 
 Options = dict[str, dict[str, Any]]
