@@ -30,7 +30,7 @@ _HOMES = {
     "register_loss": "distill.api",
     "AudioBatch": "distill.data.batch",
     "Embeddings": "distill.data.batch",
-    "Arithmetic": "distill.precision",
+    "Arithmetic": "distill.run.precision",
     "Windows": "distill.data.windows",
     "Crop": "distill.data.dataset",
     "Sampling": "distill.settings",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from distill.data.errors import UserError
 from distill.data.registry import Registry, suggest
-from distill.memory import keep_freed_memory
 from distill.objectives import OBJECTIVES
+from distill.run.memory import keep_freed_memory
 from distill.students import STUDENTS
 from distill.teachers import TEACHERS
 

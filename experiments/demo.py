@@ -13,14 +13,14 @@ from demo_sounds import render
 from torch import Tensor
 
 import distill
-from distill.commands.embed import fill_store
 from distill.commands.probe import labelled_manifest
 from distill.data.dataset import Crop
 from distill.data.files import lock, write_text
 from distill.data.frontend import LogMel
 from distill.evaluation.scoring import score_store
-from distill.memory import keep_freed_memory
-from distill.pictures import draw_scores
+from distill.run.embeddings import fill_store
+from distill.run.memory import keep_freed_memory
+from distill.run.pictures import draw_scores
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.data.clusters import Clustering, cluster_store, load, save
+from distill.data.clusters import Clustering
 from distill.data.errors import UserError
 from distill.data.files import lock
-from distill.data.fingerprint import digest
 from distill.data.hierarchy import effective_number, hierarchical_weights
 from distill.data.manifest import read_manifest
 from distill.data.sampling import cluster_weights
 from distill.data.store import EmbeddingStore
+from distill.run.clusters import clustering_of
 
 _NEIGHBOURHOOD = 20_000  # clips among which neighbours are looked for, so that millions can be
 
@@ -51,7 +50,7 @@ def cluster(
     Raises:
         UserError: no store there, more clusters than clips, or data without labels.
     """
-    from distill.pictures import policies_figure, save_figure
+    from distill.run.pictures import policies_figure, save_figure
 
     folder, embeddings = Path(out or Path(store) / "clusters"), EmbeddingStore(store)
     head, name = _head(embeddings, data)
@@ -91,28 +90,3 @@ def _head(store: EmbeddingStore, data: str) -> tuple[NDArray[np.bool_], str]:
     distances = index.search(points, min(11, len(beside)))[0]
     reach = np.where(np.isin(clips, beside), distances[:, -1], distances[:, max(-2, -len(beside))])  # first is itself
     return reach <= np.quantile(reach, 0.1), "the tenth of the clips with the nearest neighbours"
-
-
-def clustering_of(
-    store: EmbeddingStore,
-    folder: Path,
-    clusters: int,
-    normalise: bool,
-    seed: int,
-    learned: Collection[str] | None = None,
-) -> Clustering:
-    """Read the clustering in `folder` where it was made from this store in this way; else make it and its picture.
-
-    Centroids are made of the clips named in `learned`; None is all.
-    """
-    origin: dict[str, Any] = {"store": store.digest, "clusters": clusters, "normalise": normalise, "seed": seed}
-    if learned is not None:
-        origin["learned"] = digest(sorted(learned))
-    if (known := load(folder, origin)) is not None:
-        return known
-    from distill.pictures import draw_clusters
-
-    clustering = cluster_store(store, clusters, normalise=normalise, seed=seed, learned=learned)
-    save(clustering, folder, origin)
-    draw_clusters(clustering, folder / "clusters.png")
-    return clustering

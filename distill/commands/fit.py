@@ -10,9 +10,9 @@ from distill.data.dataset import Crop
 from distill.data.errors import UserError
 from distill.data.files import lock
 from distill.data.registry import Written
-from distill.dry_run import dry_run as try_one_batch
-from distill.job import Job
-from distill.runs import Run
+from distill.run.dry_run import dry_run as try_one_batch
+from distill.run.folder import Run
+from distill.run.job import Job
 from distill.settings import Engine, Optimizer, Sampling
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from distill.commands.embed import choose_device, encoder_of, fill_store, identity, introduction, report_set_aside
 from distill.data.dataset import ClipDataset, Crop
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
@@ -25,6 +24,7 @@ from distill.evaluation.cost import cost_of, memory_of
 from distill.evaluation.protocols import PROTOCOLS
 from distill.evaluation.scoring import Named, ProbeResult, Scored, choose_metric, labels_of, score_store
 from distill.evaluation.splits import splits_of
+from distill.run.embeddings import choose_device, encoder_of, fill_store, identity, introduction, report_set_aside
 from distill.settings import Engine, FineTuning
 from distill.students.student import Student
 from distill.teachers import TEACHERS
@@ -151,7 +151,7 @@ def _write(scored: Scored, folder: Path) -> None:
     write_text(folder / "by_class.csv", text.getvalue())
     if scored.confusion is not None:
         from distill.evaluation.pictures import confusion_figure
-        from distill.pictures import save_figure
+        from distill.run.pictures import save_figure
 
         title = f"{scored.result.model}, {scored.result.protocol}: {scored.result.metric} {scored.result.score:.3f}"
         save_figure(confusion_figure(scored.confusion, names, title), folder / "confusion.png")
@@ -206,7 +206,7 @@ def _study(
         )
     write_json(folder / "support.json", {f"{seconds:g}": asdict(result) for seconds, result in results.items()})
     from distill.evaluation.pictures import support_figure
-    from distill.pictures import save_figure
+    from distill.run.pictures import save_figure
 
     title = f"{named.model}, {options['protocol']} probe"
     save_figure(support_figure(results, title), folder / "support.png")

@@ -13,9 +13,9 @@ from distill.data.errors import UserError
 from distill.data.files import write_text
 from distill.evaluation.pictures import comparison_figure
 from distill.evaluation.scoring import ProbeResult
-from distill.job import Job
-from distill.pictures import save_figure
-from distill.runs import Run
+from distill.run.folder import Run
+from distill.run.job import Job
+from distill.run.pictures import save_figure
 
 
 def report(run: str = "", compare: Sequence[str] = (), out: str = "comparison") -> None:

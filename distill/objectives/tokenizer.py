@@ -117,7 +117,7 @@ class TokenizerDistillation(Objective):
 
     def pictures(self, batch: AudioBatch) -> dict[str, Figure]:
         """How often each code is chosen, and mel spectrograms beside what their tokens make of them."""
-        from distill.pictures import codes_figure, spectrograms_figure
+        from distill.objectives.parts.figures import codes_figure, spectrograms_figure
 
         use = self.use(torch.zeros(0, dtype=torch.int64, device=self.use.counts.device))
         title = f"{use['used_codes']:.0f} of {self.student.codes} codes in use, perplexity {use['perplexity']:.0f}"

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from distill.data.batch import AudioBatch
 from distill.data.frontend import ClapMel, KaldiFbank
-from distill.precision import Arithmetic
+from distill.run.precision import Arithmetic
 from distill.teachers import beats
 from distill.teachers.ast import AST
 from distill.teachers.clap import CLAP

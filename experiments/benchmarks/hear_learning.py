@@ -22,12 +22,12 @@ import torch
 from measure import write_section
 
 import distill
-from distill.commands.embed import fill_store
 from distill.commands.probe import labelled_manifest
 from distill.data.dataset import Crop
 from distill.data.encoder import Encoder
 from distill.data.files import lock, write_text
 from distill.evaluation.scoring import score_store
+from distill.run.embeddings import fill_store
 
 TEACHER = {"hidden": 96, "intermediate": 384, "heads": 4, "layers": 3, "task_hidden": 96, "task_intermediate": 384}
 TOKENIZER = {"hidden": 64, "intermediate": 256, "heads": 4, "layers": 3, "codes": 256}

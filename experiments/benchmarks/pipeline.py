@@ -14,7 +14,6 @@ import soundfile
 import torch
 from measure import Row, compare, median, table, write_section
 
-from distill.commands.embed import fill_store
 from distill.data.batch import AudioBatch
 from distill.data.clusters import cluster
 from distill.data.dataset import Crop
@@ -22,6 +21,7 @@ from distill.data.files import lock
 from distill.data.manifest import read_manifest
 from distill.data.sampling import BatchSampler, ClusterOrder, cluster_weights
 from distill.data.store import EmbeddingStore, StoreWriter
+from distill.run.embeddings import fill_store
 from distill.teachers.ast import AST
 
 

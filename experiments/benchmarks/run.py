@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from distill.memory import keep_freed_memory
+from distill.run.memory import keep_freed_memory
 
 NAMES = ("start", "pipeline", "encoders", "hear", "learning_data", "masked_training")
 

@@ -29,7 +29,6 @@ import numpy as np
 import torch
 
 import distill
-from distill.commands.embed import fill_store
 from distill.data.batch import AudioBatch
 from distill.data.dataset import ClipDataset, Crop
 from distill.data.encoder import Encoder
@@ -39,7 +38,8 @@ from distill.data.manifest import Manifest, read_manifest
 from distill.data.sampling import Draws
 from distill.data.store import EmbeddingStore, StoreWriter
 from distill.evaluation.scoring import labels_of, score_embeddings
-from distill.memory import keep_freed_memory
+from distill.run.embeddings import fill_store
+from distill.run.memory import keep_freed_memory
 from experiments.benchmarks.measure import write_section
 from experiments.pocket.networks import MelStatistics, PocketNetwork
 from experiments.pocket.render import check_tools, render

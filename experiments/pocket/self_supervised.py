@@ -23,7 +23,7 @@ import distill
 from distill.data.encoder import Encoder
 from distill.data.files import write_json
 from distill.evaluation.scoring import labels_of, score_embeddings
-from distill.pictures import save_figure
+from distill.run.pictures import save_figure
 from distill.students.patch_transformer.student import PatchTransformer
 from experiments.benchmarks.measure import write_section
 from experiments.pocket import benchmark

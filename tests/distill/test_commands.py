@@ -17,14 +17,14 @@ import yaml
 import distill
 from distill.cli import main
 from distill.commands.cluster import _head
-from distill.commands.embed import _batches, encoder_fingerprint, identity
 from distill.commands.listing import teacher_table
 from distill.data import dataset
 from distill.data.dataset import ClipDataset, Crop
 from distill.data.errors import StoreError, UserError
 from distill.data.manifest import read_manifest
 from distill.data.store import EmbeddingStore, StoreWriter
-from distill.runs import Run
+from distill.run.embeddings import _batches, encoder_fingerprint, identity
+from distill.run.folder import Run
 from tests.conftest import GOLDEN, tone
 from tests.own_parts import Loudness, TinyConvolution
 from tests.teachers.conftest import Options
@@ -227,7 +227,7 @@ def test_whole_clips_of_unequal_length_are_not_all_padded_to_the_longest(
     (tmp_path / "5.wav").write_bytes(b"no sound")
     clips = ClipDataset(read_manifest(tmp_path), 16_000, Crop(0))
     together = distill.embed(str(tmp_path), str(tmp_path / "a"), teacher="spectral", crop=Crop(0), workers=0)
-    monkeypatch.setattr("distill.commands.embed._BATCH_SECONDS", 2.0)
+    monkeypatch.setattr("distill.run.embeddings._BATCH_SECONDS", 2.0)
     assert list(_batches(clips, range(7), 3)) == [range(2), range(2, 3), range(3, 6), range(6, 7)]
     apart = distill.embed(str(tmp_path), str(tmp_path / "b"), teacher="spectral", crop=Crop(0), workers=0)
     assert apart.ids == together.ids

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 import distill
 from distill.cli import _gather, main
-from distill.commands.embed import identity
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.layouts import LAYOUTS
@@ -28,6 +27,7 @@ from distill.evaluation.protocols import STRENGTHS, Clips, knn, linear
 from distill.evaluation.scoring import Labels, labels_of, score_embeddings
 from distill.evaluation.splits import splits_of
 from distill.objectives.classification import Classification
+from distill.run.embeddings import identity
 from distill.students.saved import save_student
 from tests.conftest import GOLDEN, tone
 from tests.distill.test_fit import fit

@@ -19,8 +19,8 @@ import distill
 from distill.data.errors import UserError
 from distill.data.sampling import ClusterOrder
 from distill.data.store import EmbeddingStore
-from distill.job import Job, Stopped
-from distill.runs import Run
+from distill.run.folder import Run
+from distill.run.job import Job, Stopped
 from distill.settings import Optimizer
 from distill.students import STUDENTS
 from distill.training import KeepAlive

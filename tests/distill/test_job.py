@@ -13,8 +13,8 @@ import soundfile
 
 import distill
 from distill.data.store import EmbeddingStore
-from distill.job import Job
-from distill.runs import Run
+from distill.run.folder import Run
+from distill.run.job import Job
 from tests.conftest import tone
 from tests.distill.test_fit import ENGINE, fit
 from tests.own_parts import Loudness, TinyConvolution

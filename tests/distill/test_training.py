@@ -45,7 +45,7 @@ def test_every_schedule_rises_to_one_and_never_rises_again(schedule: str) -> Non
 def test_freed_memory_is_used_again() -> None:
     script = """
 import resource, torch
-from distill.memory import keep_freed_memory
+from distill.run.memory import keep_freed_memory
 
 keep_freed_memory()
 faults = []

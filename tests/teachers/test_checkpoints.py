@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import distill
-from distill.commands.embed import encoder_fingerprint
 from distill.data import audioset
 from distill.data.errors import UserError
+from distill.run.embeddings import encoder_fingerprint
 from distill.teachers.ast import AST, _labels
 from distill.teachers.beats import BEATs
 from distill.teachers.matpac import MATPAC

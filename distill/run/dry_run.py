@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 
-from distill.commands.embed import Rate, forecast
 from distill.data.batch import AudioBatch
 from distill.data.dataset import ClipDataset
 from distill.data.errors import UserError
 from distill.data.sampling import Draws
-from distill.job import Job
-from distill.memory import peak_bytes
 from distill.objectives.objective import Objective
+from distill.run.embeddings import Rate, forecast
+from distill.run.job import Job
+from distill.run.memory import peak_bytes
 
 
 def dry_run(job: Job) -> None:

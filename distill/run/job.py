@@ -12,9 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.card import inherited_licence, model_card
-from distill.commands.cluster import clustering_of
-from distill.commands.embed import describe, fill_store, identity, report_set_aside
 from distill.data.dataset import ClipDataset, Crop
 from distill.data.errors import UserError
 from distill.data.files import as_settings, lock, plain
@@ -41,7 +38,10 @@ from distill.data.store import EmbeddingStore
 from distill.objectives import OBJECTIVES
 from distill.objectives.classification import Classification, loss_for
 from distill.objectives.objective import Objective
-from distill.runs import Run
+from distill.run.card import inherited_licence, model_card
+from distill.run.clusters import clustering_of
+from distill.run.embeddings import describe, fill_store, identity, report_set_aside
+from distill.run.folder import Run
 from distill.settings import Engine, Optimizer, Sampling
 from distill.students import STUDENTS
 from distill.students.saved import load_student, save_student
@@ -334,7 +334,7 @@ class Job:
 
     def draw(self, objective: Objective) -> None:
         """Pictures of the run into its report: losses, what was observed, and the objective's own."""
-        from distill.pictures import draw_losses, draw_observed, save_figure
+        from distill.run.pictures import draw_losses, draw_observed, save_figure
 
         names = list(objective.weights)
         of = f" of {' and '.join(self.teachers)}" if self.teachers else ""
