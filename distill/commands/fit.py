@@ -13,9 +13,11 @@ from distill.data.registry import Written
 from distill.run.dry_run import dry_run as try_one_batch
 from distill.run.folder import Run
 from distill.run.job import Job
-from distill.settings import Engine, Optimizer, Sampling
+from distill.settings import Sampling
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
+from distill.training.engine import Engine
+from distill.training.optimizer import Optimizer
 
 
 def fit(

@@ -21,14 +21,14 @@ from distill.data.manifest import Manifest, read_manifest
 from distill.data.registry import Written
 from distill.data.windows import Windows
 from distill.evaluation.cost import cost_of, memory_of
-from distill.evaluation.protocols import PROTOCOLS
+from distill.evaluation.protocols import PROTOCOLS, FineTuning
 from distill.evaluation.scoring import Named, ProbeResult, Scored, choose_metric, labels_of, score_store
 from distill.evaluation.splits import splits_of
 from distill.run.embeddings import choose_device, encoder_of, fill_store, identity, introduction, report_set_aside
-from distill.settings import Engine, FineTuning
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
+from distill.training.engine import Engine
 
 TASKS = ("auto", *LAYOUTS)
 _COSTED = 10.0  # seconds of the clip whose cost stands beside a score

@@ -18,12 +18,15 @@ from distill.data.manifest import Manifest
 from distill.data.module import AudioData
 from distill.data.sampling import UniformOrder
 from distill.data.store import SetAside
+from distill.evaluation.protocols import FineTuning
 from distill.evaluation.scoring import Scored, choose_metric, collect, labels_of, usable_splits
 from distill.evaluation.splits import Split
 from distill.objectives.classification import Classification, loss_for
-from distill.settings import Engine, FineTuning, Optimizer
 from distill.students.student import Student
-from distill.training import Distiller, quiet, trainer
+from distill.training.distiller import Distiller
+from distill.training.engine import Engine
+from distill.training.optimizer import Optimizer
+from distill.training.trainer import quiet, trainer
 
 
 class Classifier(Student):

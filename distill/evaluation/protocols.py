@@ -221,3 +221,18 @@ def _solve(
         return loss / cells + strength / 2 * weight.square().sum()
 
     optimizer.step(closure)
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How an encoder is fine-tuned. All of it is fixed beforehand; the last state is scored, not the best.
+
+    Args:
+        epochs: Passes over the training clips.
+        learning_rate: At its highest; it rises in a tenth of the steps and falls as a cosine.
+        batch_size: Clips in a batch.
+    """
+
+    epochs: int = 20
+    learning_rate: float = 3e-4
+    batch_size: int = 32

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill.alignment import Alignment
-from distill.augmentation import Augmentation
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, require_one_of
 from distill.data.files import as_settings
 from distill.losses import Loss, build_loss
 from distill.objectives.objective import Objective
-from distill.statistics import Standardise, Whiten
+from distill.objectives.parts.alignment import Alignment
+from distill.objectives.parts.augmentation import Augmentation
+from distill.objectives.parts.statistics import Standardise, Whiten
 from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
@@ -38,7 +38,7 @@ class EmbeddingDistillation(Objective):
         teachers: Encoders to imitate by name, live or `Precomputed`.
         loss: Registered name of a loss, or {class_path: NAME, init_args: {...}} for one with options.
         level: "clip" embeddings or "frame" embeddings, paired by time.
-        alignment: How frames are paired; see `distill.alignment.Alignment`.
+        alignment: How frames are paired; see `distill.objectives.parts.alignment.Alignment`.
         targets: "raw" embeddings; "standardised" to mean 0 and variance 1 in each column, by the statistics of what
             is drawn from the store or, live, of all that was seen; or "whitened", by those of the store. "auto" is raw
             with one teacher and standardised with several.

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
 from distill.data.files import as_settings
-from distill.health import Health
-from distill.masking import GridMask
-from distill.moving_average import MovingAverage
 from distill.objectives.objective import Objective
+from distill.objectives.parts.health import Health
+from distill.objectives.parts.masking import GridMask
+from distill.objectives.parts.moving_average import MovingAverage
 from distill.objectives.utterance_frame import visible_patches
 from distill.students.patch_transformer.blocks import EPSILON, PreNormBlock, positions
 from distill.students.patch_transformer.student import PatchTransformer

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError, require_one_of
 from distill.frozen import Frozen
-from distill.masking import KINDS, draw_mask, official_mask
 from distill.objectives.objective import Objective
+from distill.objectives.parts.masking import KINDS, draw_mask, official_mask
 from distill.students.hear.students import Hear, HearTokenizer, Tokens
 from distill.students.student import Student
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from distill.alignment import Alignment
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
 from distill.data.frontend import frame_mask
 from distill.losses import build_loss
 from distill.objectives.objective import Objective
-from distill.quantizer import CodeUse, GumbelQuantizer
+from distill.objectives.parts.alignment import Alignment
+from distill.objectives.parts.quantizer import CodeUse, GumbelQuantizer
 from distill.students.hear.frontend import BANDS
 from distill.students.hear.students import TOKEN_HOP, HearTokenizer
 from distill.students.hear.transformer import Block
@@ -36,7 +36,7 @@ class TokenizerDistillation(Objective):
     Args:
         student: A `hear_tokenizer`.
         teachers: Encoders to imitate by name; none trains by reconstruction alone.
-        alignment: How frames are paired; see `distill.alignment.Alignment`.
+        alignment: How frames are paired; see `distill.objectives.parts.alignment.Alignment`.
         loss: Between frames: a registered name, or {class_path: NAME, init_args: {...}} for one with options.
         code_dim: Numbers in a code.
         hidden: Width of the decoder.

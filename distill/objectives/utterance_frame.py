@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError, require_one_of
 from distill.data.files import as_settings
-from distill.health import Health
-from distill.masking import GridMask
-from distill.moving_average import MovingAverage
 from distill.objectives.objective import Objective
-from distill.statistics import Standardise
+from distill.objectives.parts.health import Health
+from distill.objectives.parts.masking import GridMask
+from distill.objectives.parts.moving_average import MovingAverage
+from distill.objectives.parts.statistics import Standardise
 from distill.students.patch_transformer.student import Encoded, PatchTransformer
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher

@@ -42,13 +42,15 @@ from distill.run.card import inherited_licence, model_card
 from distill.run.clusters import clustering_of
 from distill.run.embeddings import describe, fill_store, identity, report_set_aside
 from distill.run.folder import Run
-from distill.settings import Engine, Optimizer, Sampling
+from distill.settings import Sampling
 from distill.students import STUDENTS
 from distill.students.saved import load_student, save_student
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
+from distill.training.engine import Engine
+from distill.training.optimizer import Optimizer
 
 if TYPE_CHECKING:  # lightning is slow to import: what only looks at a run does without
     from distill.data.lightly import L
@@ -169,7 +171,10 @@ class Job:
 
     def train(self, resume: bool) -> Student:
         """Embed, cluster, train, and save the student. The caller holds the lock on the run."""
-        from distill.training import Distiller, KeepAlive, Progress, quiet, trainer
+        from distill.training.distiller import Distiller
+        from distill.training.keep_alive import KeepAlive
+        from distill.training.progress import Progress
+        from distill.training.trainer import quiet, trainer
 
         if resume and (self.run.student / "config.json").exists() and self.run.config["epochs"] == self.epochs:
             print(f"{self.run.path} has ended already; its student is in {self.run.student}")

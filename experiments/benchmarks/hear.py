@@ -23,8 +23,8 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.frontend import mel_filters
 from distill.objectives.masked import MaskedTokenPrediction
 from distill.objectives.objective import Objective
+from distill.objectives.parts.quantizer import GumbelQuantizer, Quantized
 from distill.objectives.tokenizer import TokenizerDistillation
-from distill.quantizer import GumbelQuantizer, Quantized
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.classifier import HearClassifier, TaskModel
 from distill.students.hear.dropout import Dropout

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distill.data.batch import AudioBatch
-from distill.masking import GridMask
+from distill.objectives.parts.masking import GridMask
 from distill.objectives.utterance_frame import UtteranceFrame
 from distill.students.patch_transformer.student import PatchTransformer
 

@@ -40,7 +40,7 @@ if bar and "--help" not in sys.argv:
 if sys.argv[1:] == ["-"]:
     import torch
 else:
-    from distill.cli import main
+    from distill.cli.shell import main
     try:
         main()
     except SystemExit as ended:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import distill
-from distill.alignment import ALIGNMENTS, Alignment
 from distill.data.batch import Embeddings
 from distill.data.encoder import Encoder
 from distill.data.errors import UserError
+from distill.objectives.parts.alignment import ALIGNMENTS, Alignment
 from tests.students.test_students import OPTIONS as STUDENTS
 from tests.teachers.conftest import Options
 

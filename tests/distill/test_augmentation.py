@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from distill.augmentation import Augmentation, draw_mixup
 from distill.data.batch import AudioBatch, Embeddings
+from distill.objectives.parts.augmentation import Augmentation, draw_mixup
 
 
 def labelled(clips: int = 6, samples: int = 400) -> AudioBatch:

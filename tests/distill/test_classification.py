@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.augmentation import draw_mixup
 from distill.data.batch import AudioBatch, Embeddings
 from distill.objectives.classification import Classification
+from distill.objectives.parts.augmentation import draw_mixup
 from distill.students.student import Student
 
 UNKNOWN = float("nan")

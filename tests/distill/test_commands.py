@@ -15,7 +15,7 @@ import torch
 import yaml
 
 import distill
-from distill.cli import main
+from distill.cli.shell import main
 from distill.commands.cluster import _head
 from distill.commands.listing import teacher_table
 from distill.data import dataset
@@ -181,7 +181,7 @@ def test_a_yaml_bomb_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["fit", "--teacher", "baets"]])
 def test_a_quick_answer_imports_nothing_heavy(words: list[str]) -> None:
     script = (
-        "import sys\nfrom distill.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "import sys\nfrom distill.cli.shell import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
         "print({'torch', 'numpy', 'lightning', 'jsonargparse', 'transformers', 'faiss'} & sys.modules.keys())"
     )
     ended = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)

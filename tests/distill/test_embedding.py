@@ -13,13 +13,13 @@ import torch
 import yaml
 
 import distill
-from distill.augmentation import Augmentation, draw_mixup
-from distill.cli import main
+from distill.cli.shell import main
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
 from distill.losses import LOSSES, build_loss
 from distill.objectives.embedding import EmbeddingDistillation
-from distill.statistics import Standardise, Whiten
+from distill.objectives.parts.augmentation import Augmentation, draw_mixup
+from distill.objectives.parts.statistics import Standardise, Whiten
 from tests.conftest import GOLDEN
 from tests.distill.test_fit import fit
 from tests.own_parts import Loudness, TinyConvolution

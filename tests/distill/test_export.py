@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import distill
-from distill.cli import main
+from distill.cli.shell import main
 from distill.students.saved import save_student
 from tests.students.test_students import OPTIONS
 

@@ -21,9 +21,9 @@ from distill.data.sampling import ClusterOrder
 from distill.data.store import EmbeddingStore
 from distill.run.folder import Run
 from distill.run.job import Job, Stopped
-from distill.settings import Optimizer
 from distill.students import STUDENTS
-from distill.training import KeepAlive
+from distill.training.keep_alive import KeepAlive
+from distill.training.optimizer import Optimizer
 from tests.conftest import GOLDEN
 from tests.own_parts import Loudness, TinyConvolution
 

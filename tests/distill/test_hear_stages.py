@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import distill
-from distill.cli import main
+from distill.cli.shell import main
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
-from distill.masking import draw_mask, official_mask
 from distill.objectives.masked import MaskedTokenPrediction
+from distill.objectives.parts.masking import draw_mask, official_mask
+from distill.objectives.parts.quantizer import CodeUse, GumbelQuantizer
 from distill.objectives.tokenizer import TokenizerDistillation
-from distill.quantizer import CodeUse, GumbelQuantizer
 from distill.students.hear.official import from_official_blocks, to_official_acoustic, to_official_blocks
 from distill.students.hear.students import Hear, HearTokenizer
 from distill.students.saved import save_student

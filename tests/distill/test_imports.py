@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from distill.commands.facts import imported, read
 from distill.commands.listing import KINDS
-from distill.facts import imported, read
 
 HEAVY = (
     "torch", "torch._dynamo", "lightning", "torchmetrics", "torchmetrics.functional", "transformers", "torchaudio",
@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
 PROCESSES = (("list",), ("fit --help", "embed --help", "probe --help", "embed", "probe"), ("fit",))
 SCRIPT = """
 import contextlib, io, json, sys
-from distill.cli import main
+from distill.cli.shell import main
 
 heavy, commands = json.loads(sys.argv[1])
 for command, words in commands:

@@ -18,8 +18,10 @@ from distill.data.manifest import read_manifest
 from distill.data.module import AudioData
 from distill.data.sampling import UniformOrder
 from distill.objectives.objective import Objective
-from distill.settings import Engine, Optimizer
-from distill.training import Distiller, quiet, trainer
+from distill.training.distiller import Distiller
+from distill.training.engine import Engine
+from distill.training.optimizer import Optimizer
+from distill.training.trainer import quiet, trainer
 from tests.conftest import GOLDEN
 from tests.distill.test_fit import fit
 from tests.own_parts import TinyConvolution

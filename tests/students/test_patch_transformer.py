@@ -19,16 +19,15 @@ from torch.nn import functional as F
 import distill
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
-from distill.masking import GridMask, covered
 from distill.objectives.classification import Classification
+from distill.objectives.parts.masking import GridMask, covered
 from distill.objectives.utterance_frame import Seen, UtteranceFrame, visible_patches
-from distill.settings import Optimizer
 from distill.students.patch_transformer.blocks import positions
 from distill.students.patch_transformer.student import PatchTransformer, blanked
 from distill.students.saved import save_student
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
-from distill.training import parameter_groups
+from distill.training.optimizer import Optimizer, parameter_groups
 from tests.conftest import GOLDEN
 
 

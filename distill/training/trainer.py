@@ -1,0 +1,80 @@
+"""Lightning's trainer, as a run needs it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill.data.files import file_digest, write_atomically, write_text
+from distill.data.lightly import L, TorchCheckpointIO
+from distill.data.module import AudioData
+from distill.training.engine import Engine
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or absent, with their sha256 beside them.
+
+    Lightning's own save passes through the system's temporary folder; where that is another file system, a kill
+    leaves an empty file in the place of the good one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write beside, flush to disk, rename."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, lambda file: torch.save(checkpoint, file))
+        write_text(target.with_suffix(".sha256"), file_digest(target) + "\n")
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Tensors and plain values only."""
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def trainer(engine: Engine, data: AudioData, callbacks: list[L.Callback], folder: Path) -> L.Trainer:
+    """Lightning's trainer as every run here wants it: one pass over all epochs, nothing written but by callbacks."""
+    return L.Trainer(
+        accelerator=engine.accelerator,
+        devices=engine.devices,
+        strategy=engine.strategy,
+        precision=engine.precision,  # type: ignore[arg-type]
+        max_epochs=1,  # of Lightning: all of our epochs are one pass, so that a position is one number
+        val_check_interval=data.sampler().batches_per_epoch,
+        check_val_every_n_epoch=None,
+        limit_val_batches=1.0 if len(data.validation_clips) else 0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # ours gives every rank its slice
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's notes on what is meant so."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for message in (
+            "does not have many workers",
+            "You're resuming from a checkpoint",
+            "mid-epoch",
+            "LeafSpec",
+            "in eval mode",
+        ):
+            warnings.filterwarnings("ignore", message=f".*{message}.*")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
