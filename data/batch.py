@@ -9,7 +9,7 @@ from typing import NamedTuple, SupportsIndex
 import torch
 from torch import Tensor
 
-from distill.data.resample import resample, resampled_length
+from distill.data.audio.resample import resample, resampled_length
 
 _CHANNELS = 8  # at the most, of what looks like (samples, channels)
 

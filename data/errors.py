@@ -18,7 +18,7 @@ class AudioError(UserError):
     """A clip that cannot be used. It never stops a run: it is counted and listed with `reason`.
 
     Args:
-        reason: One of a closed set of codes, such as "missing" or "malformed"; see `distill.data.audio`.
+        reason: One of a closed set of codes, such as "missing" or "malformed"; see `distill.data.audio.read`.
         detail: What was seen, for the person who reads the list.
     """
 

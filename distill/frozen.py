@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.windows import Windows
+from distill.data.encoders.windows import Windows
 from distill.students.saved import load_student
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher

@@ -14,9 +14,9 @@ from torch import Tensor
 
 import distill
 from distill.commands.probe import labelled_manifest
-from distill.data.dataset import Crop
+from distill.data.audio.mel import LogMel
+from distill.data.clips.dataset import Crop
 from distill.data.files import lock, write_text
-from distill.data.frontend import LogMel
 from distill.evaluation.scoring import score_store
 from distill.run.embeddings import fill_store
 from distill.run.memory import keep_freed_memory

@@ -11,10 +11,11 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from distill.data.audio.frames import frame_mask
+from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import provenance, read_state_dict
+from distill.data.encoders.checkpoint import provenance, read_state_dict
 from distill.data.errors import UserError
-from distill.data.frontend import LogMel, frame_mask
 from distill.students.student import Student
 
 

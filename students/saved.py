@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from distill.data.checkpoint import read_state_dict
+from distill.data.encoders.checkpoint import read_state_dict
 from distill.data.errors import UserError
 from distill.data.files import file_digest, write_atomically, write_json, write_text
 from distill.students import STUDENTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from distill.data.encoder import Encoder
+from distill.data.encoders.encoder import Encoder
 
 
 class Student(Encoder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distill.data.registry import Registry
+from distill.data.encoders.registry import Registry
 
 if TYPE_CHECKING:
     from distill.teachers.teacher import Teacher

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distill.data import audioset
+from distill.data.audio.frames import frame_mask
+from distill.data.audio.kaldi import KaldiFbank
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.encoders import audioset
+from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
-from distill.data.frontend import KaldiFbank, frame_mask
-from distill.data.windows import Windows
 from distill.teachers.pretrained import import_transformers, load_pretrained
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
@@ -96,7 +97,7 @@ class AST(Teacher):
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
         """Normalised fbank of the fixed length that the network wants. Shape (batch, max_length, bands)."""
-        return self.fbank.of_length(batch, self._config.max_length)
+        return self.fbank.of_length(batch.waveform, batch.lengths, self._config.max_length)
 
 
 def _labels(names: dict[int, str]) -> list[str]:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.audioset import in_mid_order
+from distill.data.audio.frames import frame_mask
+from distill.data.audio.kaldi import KaldiFbank
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import all_keys, load_weights, provenance, read_checkpoint, without_prefix
+from distill.data.encoders.audioset import in_mid_order
+from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_checkpoint, without_prefix
+from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
-from distill.data.frontend import KaldiFbank, frame_mask
-from distill.data.windows import Windows
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import flatten, frames_of

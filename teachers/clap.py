@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distill.data.audio.mel import ClapMel
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
-from distill.data.frontend import ClapMel
-from distill.data.windows import Windows
 from distill.teachers.pretrained import import_transformers, load_pretrained
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError
-from distill.data.frontend import frame_mask
-from distill.data.windows import Windows, by_length
 from distill.teachers.pretrained import import_transformers, load_pretrained
 from distill.teachers.teacher import Teacher
 

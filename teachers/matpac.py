@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data import audioset
+from distill.data.audio.frames import frame_mask
+from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
+from distill.data.encoders import audioset
+from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
+from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError, require_one_of
-from distill.data.frontend import LogMel, frame_mask
-from distill.data.windows import Windows, by_length
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import PatchEmbedding, Transformer, flatten

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import Provenance
+from distill.data.encoders.checkpoint import Provenance
 from distill.data.errors import UserError
-from distill.data.store import EmbeddingStore
+from distill.data.store.reader import EmbeddingStore
 from distill.teachers.teacher import Teacher
 
 

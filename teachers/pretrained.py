@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill.data.checkpoint import Provenance, provenance
+from distill.data.encoders.checkpoint import Provenance, provenance
 from distill.data.errors import UserError
 from distill.data.files import file_digest
 from distill.data.fingerprint import digest

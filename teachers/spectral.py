@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distill.data.audio.frames import frame_mask
+from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.frontend import LogMel, frame_mask
-from distill.data.windows import Windows
+from distill.data.encoders.windows import Windows
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 

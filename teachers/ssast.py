@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data import audioset
+from distill.data.audio.frames import frame_mask
+from distill.data.audio.kaldi import KaldiFbank
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
+from distill.data.encoders import audioset
+from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
+from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
-from distill.data.frontend import KaldiFbank, frame_mask
-from distill.data.windows import Windows
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import PatchEmbedding, Transformer, flatten, frames_of
@@ -106,7 +107,9 @@ class SSAST(Teacher):
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
         """Normalised fbank of the length that the network sees. Shape (batch, frames, 128)."""
-        return self.fbank.of_length(batch, self.frames, normalised_zeros=self.padding == "before")
+        return self.fbank.of_length(
+            batch.waveform, batch.lengths, self.frames, normalised_zeros=self.padding == "before"
+        )
 
 
 class Network(nn.Module):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.encoder import Encoder
+from distill.data.encoders.encoder import Encoder
+from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
-from distill.data.windows import Windows
 from distill.teachers.published import Published
 
 

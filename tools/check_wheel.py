@@ -49,7 +49,7 @@ for number in range(8):
     soundfile.write(f"sounds/{number}.wav", 0.1 * noise.standard_normal(16_000), 16_000)
 """
 COUNT = """
-from distill.data.store import EmbeddingStore
+from distill.data.store.reader import EmbeddingStore
 
 for name in ("ast", "clap"):
     assert len(EmbeddingStore(name)) == 8, f"the store of {name} holds {len(EmbeddingStore(name))} clips, not 8"

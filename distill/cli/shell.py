@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from distill.data.encoders.registry import Registry, suggest
 from distill.data.errors import UserError
-from distill.data.registry import Registry, suggest
 from distill.objectives import OBJECTIVES
 from distill.run.memory import keep_freed_memory
 from distill.students import STUDENTS

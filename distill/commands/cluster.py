@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.data.clusters import Clustering
+from distill.data.clips.sources import read_manifest
 from distill.data.errors import UserError
 from distill.data.files import lock
-from distill.data.hierarchy import effective_number, hierarchical_weights
-from distill.data.manifest import read_manifest
-from distill.data.sampling import cluster_weights
-from distill.data.store import EmbeddingStore
+from distill.data.sampling.clusters import Clustering
+from distill.data.sampling.hierarchy import hierarchical_weights
+from distill.data.sampling.orders import cluster_weights
+from distill.data.sampling.weights import effective_number
+from distill.data.store.reader import EmbeddingStore
 from distill.run.clusters import clustering_of
 
 _NEIGHBOURHOOD = 20_000  # clips among which neighbours are looked for, so that millions can be

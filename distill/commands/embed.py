@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distill.data.dataset import Crop
+from distill.data.clips.dataset import Crop
+from distill.data.clips.sources import read_manifest
+from distill.data.encoders.registry import Written
 from distill.data.files import lock
-from distill.data.manifest import read_manifest
-from distill.data.registry import Written
-from distill.data.store import EmbeddingStore
+from distill.data.store.reader import EmbeddingStore
 from distill.run.embeddings import encoder_of, fill_store, introduction, report_set_aside
 from distill.run.precision import Arithmetic
 from distill.teachers.teacher import Teacher

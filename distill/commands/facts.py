@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill.data.registry import Registry
+from distill.data.encoders.registry import Registry
 from distill.teachers.published import Published
 
-_ENCODER = "distill.data.encoder:Encoder"
+_ENCODER = "distill.data.encoders.encoder:Encoder"
 
 
 class Facts(NamedTuple):

@@ -6,14 +6,14 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.data.dataset import Crop
+from distill.data.clips.dataset import Crop
+from distill.data.encoders.registry import Written
 from distill.data.errors import UserError
 from distill.data.files import lock
-from distill.data.registry import Written
+from distill.data.sampling.weights import Sampling
 from distill.run.dry_run import dry_run as try_one_batch
 from distill.run.folder import Run
 from distill.run.job import Job
-from distill.settings import Sampling
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 from distill.training.engine import Engine

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from distill.commands.facts import Facts, facts_of
+from distill.data.clips.layouts import LAYOUTS
+from distill.data.encoders.registry import Registry, suggest
 from distill.data.errors import UserError
-from distill.data.layouts import LAYOUTS
-from distill.data.registry import Registry, suggest
 from distill.losses import LOSSES
 from distill.objectives import OBJECTIVES
 from distill.students import STUDENTS

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from distill.data.dataset import ClipDataset, Crop
-from distill.data.encoder import Encoder
+from distill.data.clips.dataset import ClipDataset, Crop
+from distill.data.clips.layouts import LAYOUTS, find_layout
+from distill.data.clips.manifest import Manifest
+from distill.data.clips.sources import read_manifest
+from distill.data.encoders.encoder import Encoder
+from distill.data.encoders.registry import Written
+from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
 from distill.data.files import lock, write_json, write_text
-from distill.data.layouts import LAYOUTS, find_layout
-from distill.data.manifest import Manifest, read_manifest
-from distill.data.registry import Written
-from distill.data.windows import Windows
 from distill.evaluation.cost import cost_of, memory_of
 from distill.evaluation.protocols import PROTOCOLS, FineTuning
 from distill.evaluation.scoring import Named, ProbeResult, Scored, choose_metric, labels_of, score_store

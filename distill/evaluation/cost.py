@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from distill.data.encoder import Encoder
+from distill.data.encoders.encoder import Encoder
 
 _REPEATS = 5
 

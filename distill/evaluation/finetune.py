@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.dataset import ClipDataset, Crop
+from distill.data.clips.dataset import ClipDataset, Crop
+from distill.data.clips.loading import InOrder, loader
+from distill.data.clips.manifest import Manifest
+from distill.data.clips.module import AudioData
 from distill.data.errors import UserError
-from distill.data.loading import InOrder, loader
-from distill.data.manifest import Manifest
-from distill.data.module import AudioData
-from distill.data.sampling import UniformOrder
-from distill.data.store import SetAside
+from distill.data.sampling.orders import UniformOrder
+from distill.data.store.format import SetAside
 from distill.evaluation.protocols import FineTuning
 from distill.evaluation.scoring import Scored, choose_metric, collect, labels_of, usable_splits
 from distill.evaluation.splits import Split

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.data.clips.layouts import LAYOUTS
+from distill.data.clips.manifest import Manifest, Row
 from distill.data.errors import UserError
-from distill.data.layouts import LAYOUTS
-from distill.data.manifest import Manifest, Row
-from distill.data.store import EmbeddingStore
+from distill.data.store.reader import EmbeddingStore
 from distill.evaluation.cost import Cost
 from distill.evaluation.metrics import METRICS, ClassScores, class_scores, coarse_accuracy, confusion, overall
 from distill.evaluation.protocols import PROTOCOLS, Clips, Predict, Protocol

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from distill.data.encoders.registry import Registry
 from distill.data.errors import UserError
-from distill.data.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor

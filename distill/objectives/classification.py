@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distill.data.batch import AudioBatch
+from distill.data.clips.manifest import Manifest
 from distill.data.errors import UserError, require_one_of
 from distill.data.files import as_settings
-from distill.data.manifest import Manifest
 from distill.objectives.objective import Objective
 from distill.objectives.parts.augmentation import Augmentation
 from distill.students.student import Student

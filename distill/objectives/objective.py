@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch
+from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError
-from distill.data.registry import suggest
 from distill.students.student import Student
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
-from distill.data.frontend import frame_mask
 from distill.losses import build_loss
 from distill.objectives.objective import Objective
 from distill.objectives.parts.alignment import Alignment

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from distill.data.clusters import Clustering, cluster_store, load, save
 from distill.data.fingerprint import digest
-from distill.data.store import EmbeddingStore
+from distill.data.sampling.clusters import Clustering, cluster_store, load, save
+from distill.data.store.reader import EmbeddingStore
 
 
 def clustering_of(

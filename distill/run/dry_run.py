@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from distill.data.batch import AudioBatch
-from distill.data.dataset import ClipDataset
+from distill.data.clips.dataset import ClipDataset
 from distill.data.errors import UserError
-from distill.data.sampling import Draws
+from distill.data.sampling.orders import Draws
 from distill.objectives.objective import Objective
 from distill.run.embeddings import Rate, forecast
 from distill.run.job import Job

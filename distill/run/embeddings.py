@@ -16,18 +16,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from distill.data.audio import as_text, duration
+from distill.data.audio.read import as_text, duration
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.dataset import ClipDataset, Crop, input_fingerprint
-from distill.data.encoder import Encoder
+from distill.data.clips.dataset import ClipDataset, Crop, input_fingerprint
+from distill.data.clips.loading import loader
+from distill.data.clips.manifest import Manifest, Row
+from distill.data.encoders.encoder import Encoder
+from distill.data.encoders.registry import Written
 from distill.data.errors import AudioError, UserError
 from distill.data.files import plain, write_text
 from distill.data.fingerprint import digest, weights_digest
-from distill.data.loading import loader
-from distill.data.manifest import Manifest, Row
-from distill.data.registry import Written
-from distill.data.sampling import Draws
-from distill.data.store import ClipFrames, EmbeddingStore, SetAside, StoreWriter, forecast_bytes
+from distill.data.sampling.orders import Draws
+from distill.data.store.format import ClipFrames, SetAside, forecast_bytes
+from distill.data.store.reader import EmbeddingStore
+from distill.data.store.writer import StoreWriter
 from distill.frozen import Frozen
 from distill.run.precision import Arithmetic
 from distill.students import STUDENTS

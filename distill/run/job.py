@@ -12,20 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.data.dataset import ClipDataset, Crop
+from distill.data.clips.dataset import ClipDataset, Crop
+from distill.data.clips.manifest import Manifest
+from distill.data.clips.sources import read_manifest
+from distill.data.clips.tables import part_of
+from distill.data.encoders.registry import Spec, Written
 from distill.data.errors import UserError
 from distill.data.files import as_settings, lock, plain
-from distill.data.hierarchy import (
-    cap,
-    collapse_duplicates,
-    effective_number,
-    hierarchical_weights,
-    label_weights,
-    temper,
-)
-from distill.data.manifest import Manifest, part_of, read_manifest
-from distill.data.registry import Spec, Written
-from distill.data.sampling import (
+from distill.data.sampling.hierarchy import hierarchical_weights
+from distill.data.sampling.orders import (
     ClusterOrder,
     Draws,
     Order,
@@ -34,7 +29,8 @@ from distill.data.sampling import (
     WeightedOrder,
     cluster_weights,
 )
-from distill.data.store import EmbeddingStore
+from distill.data.sampling.weights import Sampling, cap, collapse_duplicates, effective_number, label_weights, temper
+from distill.data.store.reader import EmbeddingStore
 from distill.objectives import OBJECTIVES
 from distill.objectives.classification import Classification, loss_for
 from distill.objectives.objective import Objective
@@ -42,7 +38,6 @@ from distill.run.card import inherited_licence, model_card
 from distill.run.clusters import clustering_of
 from distill.run.embeddings import describe, fill_store, identity, report_set_aside
 from distill.run.folder import Run
-from distill.settings import Sampling
 from distill.students import STUDENTS
 from distill.students.saved import load_student, save_student
 from distill.students.student import Student
@@ -53,8 +48,8 @@ from distill.training.engine import Engine
 from distill.training.optimizer import Optimizer
 
 if TYPE_CHECKING:  # lightning is slow to import: what only looks at a run does without
-    from distill.data.lightly import L
-    from distill.data.module import AudioData
+    from distill.data.clips.lightning import L
+    from distill.data.clips.module import AudioData
 
 # What may differ when a run goes on: how long and where, not what is learned from what.
 _MAY_CHANGE = {"epochs", "engine", "out"}
@@ -240,7 +235,7 @@ class Job:
 
     def data(self, manifest: Manifest, sample_rate: int) -> AudioData:
         """Training and validation clips, and their order."""
-        from distill.data.module import AudioData
+        from distill.data.clips.module import AudioData
 
         held_out, left_alone = self._held_out(manifest)
         train = manifest.subset(row for row in manifest.rows if row.id not in held_out | left_alone)

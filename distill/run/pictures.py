@@ -10,8 +10,8 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.data.clusters import Clustering
 from distill.data.files import write_atomically
+from distill.data.sampling.clusters import Clustering
 
 matplotlib.use("agg")
 from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.encoder import Encoder
+from distill.data.encoders.encoder import Encoder
 from distill.data.errors import UserError
 from distill.teachers.teacher import Teacher
 

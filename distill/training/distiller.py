@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.data.dataset import Loaded
+from distill.data.clips.dataset import Loaded
+from distill.data.clips.lightning import L
 from distill.data.errors import UserError
-from distill.data.lightly import L
-from distill.data.store import SetAside
+from distill.data.store.format import SetAside
 from distill.objectives.objective import Objective
 from distill.training.optimizer import Optimizer, parameter_groups
 

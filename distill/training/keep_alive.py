@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.data.lightly import L
-from distill.data.module import AudioData
+from distill.data.clips.lightning import L
+from distill.data.clips.module import AudioData
 
 
 class KeepAlive(L.Callback):

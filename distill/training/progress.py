@@ -12,10 +12,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from distill.data.dataset import Loaded
+from distill.data.clips.dataset import Loaded
+from distill.data.clips.lightning import L
+from distill.data.clips.module import AudioData
 from distill.data.files import write_text
-from distill.data.lightly import L
-from distill.data.module import AudioData
 from distill.training.distiller import Distiller
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from distill.data.clips.lightning import L, TorchCheckpointIO
+from distill.data.clips.module import AudioData
 from distill.data.files import file_digest, write_atomically, write_text
-from distill.data.lightly import L, TorchCheckpointIO
-from distill.data.module import AudioData
 from distill.training.engine import Engine
 
 

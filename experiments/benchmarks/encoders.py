@@ -16,8 +16,9 @@ from measure import ROOT, Row, compare, paired, table, write_section
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.data.audio.kaldi import KaldiFbank
+from distill.data.audio.mel import ClapMel
 from distill.data.batch import AudioBatch
-from distill.data.frontend import ClapMel, KaldiFbank
 from distill.run.precision import Arithmetic
 from distill.teachers import beats
 from distill.teachers.ast import AST

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.commands.export import write_onnx
+from distill.data.audio.filters import mel_filters
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.frontend import mel_filters
 from distill.objectives.masked import MaskedTokenPrediction
 from distill.objectives.objective import Objective
 from distill.objectives.parts.quantizer import GumbelQuantizer, Quantized

@@ -23,8 +23,8 @@ from measure import write_section
 
 import distill
 from distill.commands.probe import labelled_manifest
-from distill.data.dataset import Crop
-from distill.data.encoder import Encoder
+from distill.data.clips.dataset import Crop
+from distill.data.encoders.encoder import Encoder
 from distill.data.files import lock, write_text
 from distill.evaluation.scoring import score_store
 from distill.run.embeddings import fill_store

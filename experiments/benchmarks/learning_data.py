@@ -17,12 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 import distill
-from distill.data.clusters import cluster
-from distill.data.dataset import ClipDataset, Crop
-from distill.data.manifest import read_manifest
-from distill.data.module import AudioData
-from distill.data.sampling import ClusterOrder, cluster_weights
-from distill.data.store import EmbeddingStore, StoreWriter
+from distill.data.clips.dataset import ClipDataset, Crop
+from distill.data.clips.module import AudioData
+from distill.data.clips.sources import read_manifest
+from distill.data.sampling.clusters import cluster
+from distill.data.sampling.orders import ClusterOrder, cluster_weights
+from distill.data.store.reader import EmbeddingStore
+from distill.data.store.writer import StoreWriter
 from distill.evaluation.metrics import overall
 from distill.evaluation.scoring import Labels, score_embeddings
 from distill.teachers.precomputed import Precomputed

@@ -15,12 +15,13 @@ import torch
 from measure import Row, compare, median, table, write_section
 
 from distill.data.batch import AudioBatch
-from distill.data.clusters import cluster
-from distill.data.dataset import Crop
+from distill.data.clips.dataset import Crop
+from distill.data.clips.sources import read_manifest
 from distill.data.files import lock
-from distill.data.manifest import read_manifest
-from distill.data.sampling import BatchSampler, ClusterOrder, cluster_weights
-from distill.data.store import EmbeddingStore, StoreWriter
+from distill.data.sampling.clusters import cluster
+from distill.data.sampling.orders import BatchSampler, ClusterOrder, cluster_weights
+from distill.data.store.reader import EmbeddingStore
+from distill.data.store.writer import StoreWriter
 from distill.run.embeddings import fill_store
 from distill.teachers.ast import AST
 
@@ -122,7 +123,7 @@ def large_sampler() -> str:
     """Build and draw from 100 million clips in a process of its own; its time and memory."""
     script = (
         "import time, resource, numpy as np\n"
-        "from distill.data.sampling import ClusterOrder\n"
+        "from distill.data.sampling.orders import ClusterOrder\n"
         "labels = np.random.default_rng(0).integers(0, 1000, 100_000_000, dtype=np.int16)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "begin = time.perf_counter(); order = ClusterOrder(labels); built = time.perf_counter() - begin\n"

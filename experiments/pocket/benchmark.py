@@ -30,13 +30,15 @@ import torch
 
 import distill
 from distill.data.batch import AudioBatch
-from distill.data.dataset import ClipDataset, Crop
-from distill.data.encoder import Encoder
+from distill.data.clips.dataset import ClipDataset, Crop
+from distill.data.clips.layouts import read_layout
+from distill.data.clips.manifest import Manifest
+from distill.data.clips.sources import read_manifest
+from distill.data.encoders.encoder import Encoder
 from distill.data.files import lock, write_json, write_text
-from distill.data.layouts import read_layout
-from distill.data.manifest import Manifest, read_manifest
-from distill.data.sampling import Draws
-from distill.data.store import EmbeddingStore, StoreWriter
+from distill.data.sampling.orders import Draws
+from distill.data.store.reader import EmbeddingStore
+from distill.data.store.writer import StoreWriter
 from distill.evaluation.scoring import labels_of, score_embeddings
 from distill.run.embeddings import fill_store
 from distill.run.memory import keep_freed_memory

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import distill
-from distill.data.frontend import LogMel, frame_mask
+from distill.data.audio.frames import frame_mask
+from distill.data.audio.mel import LogMel
 
 _STRIDES = ((2, 2), (2, 2), (2, 2), (2, 1))
 _ROWS = 4  # of frequency that are kept apart: their mean would not tell one pitch from another

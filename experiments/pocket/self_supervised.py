@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import distill
-from distill.data.encoder import Encoder
+from distill.data.encoders.encoder import Encoder
 from distill.data.files import write_json
 from distill.evaluation.scoring import labels_of, score_embeddings
 from distill.run.pictures import save_figure

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.data.audio.frames import frame_mask
 from distill.data.errors import UserError
-from distill.data.frontend import frame_mask
 from distill.students.hear.frontend import BANDS
 from distill.students.hear.transformer import Block
 

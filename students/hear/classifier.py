@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import load_weights, provenance, read_state_dict
+from distill.data.encoders.checkpoint import load_weights, provenance, read_state_dict
+from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
-from distill.data.frontend import frame_mask
-from distill.data.windows import Windows
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.frontend import MEL_RATE, HearFrontEnd
 from distill.students.hear.official import (

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.frontend import MelEnergies, PowerSpectrum, frame_mask, mel_filters
-from distill.data.resample import resample
+from distill.data.audio.filters import mel_filters
+from distill.data.audio.frames import frame_mask
+from distill.data.audio.mel import MelEnergies, PowerSpectrum
+from distill.data.audio.resample import resample
 
 MEL_RATE = 16_000
 BANDS = 128

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.data.checkpoint import Provenance, provenance, read_state_dict
+from distill.data.encoders.checkpoint import Provenance, provenance, read_state_dict
 from distill.data.errors import UserError
 
 # Official name of a block's part, and ours.

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import load_weights
-from distill.data.frontend import frame_mask
+from distill.data.encoders.checkpoint import load_weights
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.frontend import MEL_RATE, HearFrontEnd
 from distill.students.hear.official import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from distill.data.checkpoint import Provenance, load_weights, provenance, read_state_dict
+from distill.data.encoders.checkpoint import Provenance, load_weights, provenance, read_state_dict
 from distill.data.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.data.audio.frames import frame_mask
+from distill.data.audio.kaldi import KaldiFbank
+from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, require_one_of
-from distill.data.frontend import KaldiFbank, LogMel, frame_mask
 from distill.students.patch_transformer.blocks import EPSILON, PostNormBlock, PreNormBlock, positions
 from distill.students.patch_transformer.official import load_official, sizes_of
 from distill.students.patch_transformer.patches import PATCH, MultiResolution, PatchConvolution

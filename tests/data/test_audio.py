@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill.data.audio import FULL_SCALE, read
+from distill.data.audio.read import FULL_SCALE, read
 from distill.data.errors import AudioError
 from tests.conftest import tone
 

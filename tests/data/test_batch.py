@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from distill.data.audio.resample import resampled_length
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.resample import resampled_length
 
 
 def test_resampling_a_padded_batch_equals_each_clip_alone() -> None:

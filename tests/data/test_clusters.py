@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.data import clusters
 from distill.data.errors import UserError
 from distill.data.files import lock
-from distill.data.store import EmbeddingStore, StoreWriter
+from distill.data.sampling import clusters
+from distill.data.store.reader import EmbeddingStore
+from distill.data.store.writer import StoreWriter
 
 
 def blobs(count: int = 300) -> tuple[np.ndarray, np.ndarray]:

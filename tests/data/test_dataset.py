@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill.data.audio import CHANNEL_POLICY
-from distill.data.dataset import ClipDataset, Crop, input_fingerprint
-from distill.data.manifest import Manifest, Row
-from distill.data.resample import RESAMPLER
-from distill.data.sampling import BatchSampler, Draws, UniformOrder
+from distill.data.audio.read import CHANNEL_POLICY
+from distill.data.audio.resample import RESAMPLER
+from distill.data.clips.dataset import ClipDataset, Crop, input_fingerprint
+from distill.data.clips.manifest import Manifest, Row
+from distill.data.sampling.orders import BatchSampler, Draws, UniformOrder
 
 RATE = 8_000
 

@@ -9,8 +9,10 @@ import torch
 import torchaudio.compliance.kaldi
 from safetensors.torch import load_file
 
+from distill.data.audio.filters import mel_filters
+from distill.data.audio.kaldi import KaldiFbank
+from distill.data.audio.mel import ClapMel, LogMel, PasstMel
 from distill.data.batch import AudioBatch
-from distill.data.frontend import ClapMel, KaldiFbank, LogMel, PasstMel, mel_filters
 
 
 def test_log_mel_equals_ssondo(golden: Path) -> None:
@@ -53,7 +55,7 @@ def test_kaldi_fbank_of_a_length_is_that_of_each_clip_and_then_zeros(normalised_
     waveform = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
     batch = AudioBatch.of(waveform, 16_000, lengths=torch.tensor([len(clip) for clip in clips]))
     for frames in (100, 400):
-        result = fbank.of_length(batch, frames, normalised_zeros)
+        result = fbank.of_length(batch.waveform, batch.lengths, frames, normalised_zeros)
         for clip, found in zip(clips, result, strict=True):
             alone = fbank(clip[None])[0, :frames]
             expected = torch.cat([alone, torch.full((frames - len(alone), 32), zero)])

@@ -6,21 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from distill.data.clusters import cluster
 from distill.data.errors import UserError
-from distill.data.hierarchy import (
-    cap,
-    collapse_duplicates,
-    cover,
-    default_levels,
-    effective_number,
-    hierarchical_weights,
-    hierarchy,
-    hierarchy_weights,
-    label_weights,
-    temper,
-)
-from distill.data.sampling import StratifiedOrder, WeightedOrder, cluster_weights
+from distill.data.sampling.clusters import cluster
+from distill.data.sampling.hierarchy import cover, default_levels, hierarchical_weights, hierarchy, hierarchy_weights
+from distill.data.sampling.orders import StratifiedOrder, WeightedOrder, cluster_weights
+from distill.data.sampling.weights import cap, collapse_duplicates, effective_number, label_weights, temper
 from tests.conftest import GOLDEN
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from distill.data.clips.layouts import LAYOUTS, find_layout, read_layout
+from distill.data.clips.sources import read_manifest
 from distill.data.errors import UserError
-from distill.data.layouts import LAYOUTS, find_layout, read_layout
-from distill.data.manifest import read_manifest
 
 
 def sound(path: Path, seconds: float = 0.1, rate: int = 8_000) -> None:

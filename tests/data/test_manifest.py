@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from distill.data.clips.sources import read_manifest
 from distill.data.errors import UserError
-from distill.data.manifest import read_manifest
 
 
 def table(folder: Path, text: str, name: str = "clips.csv") -> Path:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill.data.dataset import ClipDataset, Crop
-from distill.data.loading import InOrder, loader
-from distill.data.manifest import read_manifest
+from distill.data.clips.dataset import ClipDataset, Crop
+from distill.data.clips.loading import InOrder, loader
+from distill.data.clips.sources import read_manifest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

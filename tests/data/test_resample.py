@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchaudio
 
-from distill.data.resample import resample, resampled_length
+from distill.data.audio.resample import resample, resampled_length
 
 RATES = [(16_000, 32_000), (32_000, 16_000), (44_100, 16_000), (44_100, 32_000), (11_025, 48_000), (16_000, 15_999)]
 

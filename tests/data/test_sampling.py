@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distill.data.sampling import BatchSampler, ClusterOrder, UniformOrder, cluster_weights
+from distill.data.sampling.orders import BatchSampler, ClusterOrder, UniformOrder, cluster_weights
 
 
 @pytest.fixture

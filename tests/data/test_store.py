@@ -13,7 +13,9 @@ import pytest
 
 from distill.data.errors import StoreError, UserError
 from distill.data.files import lock, write_atomically
-from distill.data.store import ClipFrames, EmbeddingStore, SetAside, StoreWriter
+from distill.data.store.format import ClipFrames, SetAside
+from distill.data.store.reader import EmbeddingStore
+from distill.data.store.writer import StoreWriter
 
 IDS = [f"clip{row:03d}" for row in range(25)]
 VECTORS = np.random.default_rng(0).standard_normal((25, 6)).astype(np.float32)

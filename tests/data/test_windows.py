@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.windows import Windows, by_length, encode_in_windows
+from distill.data.encoders.windows import Windows, by_length, encode_in_windows
 
 RATE, FRAME = 1000, 100
 seen: list[tuple[int, ...]] = []

@@ -7,7 +7,7 @@ import torch
 
 import distill
 from distill.data.batch import Embeddings
-from distill.data.encoder import Encoder
+from distill.data.encoders.encoder import Encoder
 from distill.data.errors import UserError
 from distill.objectives.parts.alignment import ALIGNMENTS, Alignment
 from tests.students.test_students import OPTIONS as STUDENTS

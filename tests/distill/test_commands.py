@@ -18,11 +18,12 @@ import distill
 from distill.cli.shell import main
 from distill.commands.cluster import _head
 from distill.commands.listing import teacher_table
-from distill.data import dataset
-from distill.data.dataset import ClipDataset, Crop
+from distill.data.clips import dataset
+from distill.data.clips.dataset import ClipDataset, Crop
+from distill.data.clips.sources import read_manifest
 from distill.data.errors import StoreError, UserError
-from distill.data.manifest import read_manifest
-from distill.data.store import EmbeddingStore, StoreWriter
+from distill.data.store.reader import EmbeddingStore
+from distill.data.store.writer import StoreWriter
 from distill.run.embeddings import _batches, encoder_fingerprint, identity
 from distill.run.folder import Run
 from tests.conftest import GOLDEN, tone

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 import distill
 from distill.cli.shell import _gather, main
-from distill.data.encoder import Encoder
+from distill.data.clips.layouts import LAYOUTS
+from distill.data.clips.manifest import Manifest, Row
+from distill.data.encoders.encoder import Encoder
+from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
-from distill.data.layouts import LAYOUTS
-from distill.data.manifest import Manifest, Row
-from distill.data.windows import Windows
 from distill.evaluation.cost import cost_of
 from distill.evaluation.metrics import accuracy, class_scores, coarse_accuracy, confusion, d_prime, f1, overall
 from distill.evaluation.protocols import STRENGTHS, Clips, knn, linear
@@ -460,8 +460,8 @@ def test_fine_tuning_learns_on_some_folds_and_is_scored_on_others(tmp_path: Path
 
 
 def test_fine_tuning_leaves_out_labels_that_nobody_asked_about(sounds: Callable[..., Path]) -> None:
-    from distill.data.dataset import ClipDataset, Crop
-    from distill.data.sampling import Draws
+    from distill.data.clips.dataset import ClipDataset, Crop
+    from distill.data.sampling.orders import Draws
 
     rows = tuple(
         Row(path.name, path, labels=("x",), asked=("x", "y") if number else ("x",))

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 import distill
 from distill.data.errors import UserError
-from distill.data.sampling import ClusterOrder
-from distill.data.store import EmbeddingStore
+from distill.data.sampling.orders import ClusterOrder
+from distill.data.store.reader import EmbeddingStore
 from distill.run.folder import Run
 from distill.run.job import Job, Stopped
 from distill.students import STUDENTS

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 import distill
-from distill.data.store import EmbeddingStore
+from distill.data.store.reader import EmbeddingStore
 from distill.run.folder import Run
 from distill.run.job import Job
 from tests.conftest import tone

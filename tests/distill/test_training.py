@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from distill.data.batch import AudioBatch
-from distill.data.dataset import ClipDataset, Crop
-from distill.data.manifest import read_manifest
-from distill.data.module import AudioData
-from distill.data.sampling import UniformOrder
+from distill.data.clips.dataset import ClipDataset, Crop
+from distill.data.clips.module import AudioData
+from distill.data.clips.sources import read_manifest
+from distill.data.sampling.orders import UniformOrder
 from distill.objectives.objective import Objective
 from distill.training.distiller import Distiller
 from distill.training.engine import Engine

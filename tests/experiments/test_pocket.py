@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from distill.data.batch import AudioBatch
-from distill.data.layouts import read_layout
+from distill.data.clips.layouts import read_layout
 from experiments.pocket.networks import MultiTask, PocketNetwork
 from experiments.pocket.render import SIZES, Renderer, run
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import distill
-from distill.data import audioset
+from distill.data.encoders import audioset
 from distill.data.errors import UserError
 from distill.run.embeddings import encoder_fingerprint
 from distill.teachers.ast import AST, _labels

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distill.data.batch import AudioBatch
-from distill.data.windows import Windows
+from distill.data.encoders.windows import Windows
 from distill.teachers.ast import AST
 from distill.teachers.beats import BEATs, Positions, official_token_mask, relative_bucket, wholly_padded
 from distill.teachers.clap import CLAP

@@ -21,7 +21,7 @@ if sys.argv[1] == "absent":
 import torch
 import distill
 from distill.teachers import TEACHERS
-from distill.data.layouts import LAYOUTS
+from distill.data.clips.layouts import LAYOUTS
 
 distill.list_teachers(), distill.list_students(), len(LAYOUTS)
 for name in distill.__all__:

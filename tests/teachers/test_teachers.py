@@ -13,9 +13,9 @@ from torch import nn
 
 import distill
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
-from distill.data.store import StoreWriter
-from distill.data.windows import Windows
+from distill.data.store.writer import StoreWriter
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 from tests.teachers.conftest import Options

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch.utils.data import DataLoader
 
-from distill.data.dataset import ClipDataset, Loaded
-from distill.data.lightly import L
-from distill.data.loading import InOrder, loader
-from distill.data.sampling import BatchSampler, Order
+from distill.data.clips.dataset import ClipDataset, Loaded
+from distill.data.clips.lightning import L
+from distill.data.clips.loading import InOrder, loader
+from distill.data.sampling.orders import BatchSampler, Order
 
 
 class AudioData(L.LightningDataModule):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.audio import FULL_SCALE
-from distill.data.memory import may_reuse_memory
+from distill.data.audio.memory import may_reuse_memory
+from distill.data.audio.read import FULL_SCALE
 
 RESAMPLER = "torchaudio sinc_interp_hann width 6 rolloff 0.99"  # part of every fingerprint
 _WIDTH, _ROLLOFF = 6, 0.99  # zero crossings on each side, and the cut-off as a share of the lower Nyquist frequency

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.checkpoint import Provenance
-from distill.data.registry import Rebuildable, Spec
-from distill.data.windows import Windows, encode_in_windows
+from distill.data.encoders.checkpoint import Provenance
+from distill.data.encoders.registry import Rebuildable, Spec
+from distill.data.encoders.windows import Windows, encode_in_windows
 
 
 class Encoder(nn.Module, Rebuildable, ABC):

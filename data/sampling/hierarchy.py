@@ -14,15 +14,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.data.clusters import check_points, cluster
 from distill.data.errors import UserError
+from distill.data.sampling.clusters import check_points, cluster
+from distill.data.sampling.weights import _different
 
 _CLIPS_PER_CLUSTER = 10  # of the finest level
 _COVERED = 20_000  # clips among which centres of cells are looked for, or more where there are more cells
 _NEAREST = 5  # points of a cluster that stand for it when it is resampled
-_PAIRS = 1 << 25  # of clips that are compared at a time
-_ROUNDING = 1e-6  # of a cosine of numbers in single precision
-_AT_ONCE = 4096  # rows whose products with 64-bit factors are held in memory
 _ITERATIONS = 10  # of k-means; it soon begins anew from resampled points, and more of them changed no share
 
 
@@ -176,26 +174,6 @@ def hierarchical_weights(
     return (weights / together)[which] * shares
 
 
-def _different(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of (clips, dim) in which an embedding comes for the first time, and for each clip which of them it has.
-
-    Told apart by a hash of 64 bits.
-    """
-    factors = np.random.default_rng(0).integers(1 << 63, size=embeddings.shape[1], dtype=np.uint64)
-    bits = np.ascontiguousarray(embeddings, dtype=np.float32).view(np.uint32)
-    parts = np.array_split(bits, 1 + len(bits) // _AT_ONCE)
-    keys = np.concatenate([(part * factors).sum(1, dtype=np.uint64) for part in parts])
-    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
-    order = first.argsort()
-    return first[order], order.argsort()[which]
-
-
-def effective_number(weights: NDArray[np.float64]) -> float:
-    """The exponent of the entropy of probabilities: how many equal ones would be as varied."""
-    shares = weights[weights > 0] / weights.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
 def hierarchy_weights(
     levels: Sequence[NDArray[np.int64]], shares: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
@@ -209,57 +187,3 @@ def hierarchy_weights(
         weights = (weights / np.bincount(labels, minlength=len(weights)))[labels]
     shares = np.ones(len(levels[0])) if shares is None else shares
     return (weights / np.bincount(levels[0], shares, minlength=len(weights)))[levels[0]] * shares
-
-
-def label_weights(labels: Sequence[Sequence[int]], offset: float = 100.0) -> NDArray[np.float64]:
-    """EfficientAT's and PaSST's: each clip weighs the sum over its labels of 1000 / (offset + clips of the label).
-
-    Args:
-        labels: Classes of each clip, as numbers from 0.
-        offset: Makes rare classes less heavy.
-
-    Returns:
-        Weights, not scaled; 0 for clips without labels. Shape (clips,).
-    """
-    counts = np.bincount(np.array([label for clip in labels for label in clip], dtype=np.int64))
-    return np.array([sum(1000.0 / (offset + counts[label]) for label in clip) for clip in labels], dtype=np.float64)
-
-
-def temper(weights: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
-    """Between uniform (0) and the weights as they are (1), on a logarithmic scale. Sums to 1."""
-    tempered = np.where(weights > 0, weights**strength, 0.0)
-    return tempered / tempered.sum()
-
-
-def cap(weights: NDArray[np.float64], most: float) -> NDArray[np.float64]:
-    """The same weights, none above `most`; what is taken from those is given to the others. Sums to 1.
-
-    Raises:
-        UserError: `most` is less than an equal share, so no weights can keep to it.
-    """
-    usable = np.count_nonzero(weights)
-    if most * usable < 1:
-        raise UserError(f"--sampling.max_repeats: {usable} clips drawn so seldom cannot fill an epoch")
-    weights = weights / weights.sum()
-    while (weights > most * (1 + 1e-9)).any():
-        full = weights >= most
-        rest = weights[~full].sum()
-        weights = np.where(full, most, weights * ((1 - most * full.sum()) / rest))
-    return weights
-
-
-def collapse_duplicates(embeddings: NDArray[np.float32], similarity: float) -> NDArray[np.float64]:
-    """One over the number of clips that are nearly the same as each, itself included. Shape (clips,).
-
-    Args:
-        embeddings: Shape (clips, dim).
-        similarity: Cosine from which two clips are nearly the same.
-    """
-    rows, which = _different(embeddings)
-    copies = np.bincount(which).astype(np.float32)
-    unit = embeddings[rows] / np.linalg.norm(embeddings[rows], axis=1, keepdims=True).clip(min=1e-12)
-    alike = [
-        np.float32(part @ unit.T >= similarity - _ROUNDING) @ copies  # a part at a time: pairs are as many as squared
-        for part in np.array_split(unit, 1 + len(unit) ** 2 // _PAIRS)
-    ]
-    return (1.0 / np.maximum(np.concatenate(alike), copies, dtype=np.float64))[which]

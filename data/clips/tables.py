@@ -1,4 +1,4 @@
-"""Which clips there are: folders, tables and data sets by their layout, as one list of rows."""
+"""Tables of clips: CSV, TSV, JSONL and Parquet."""
 
 from __future__ import annotations
 
@@ -7,120 +7,19 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from distill.data.clips.manifest import Manifest, Row
 from distill.data.errors import UserError
-from distill.data.fingerprint import digest
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"}
 TABLE_SUFFIXES = {".csv", ".tsv", ".jsonl", ".parquet"}
+
+
 _PATH_COLUMNS = ("path", "file_name", "filename", "file", "audio")
+
+
 _LABEL_COLUMNS = ("labels", "label", "category", "class")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One clip.
-
-    Args:
-        id: Stable and unique; the path below the root, with "@start" where the row is a window of a file.
-        path: Of the file.
-        start: Seconds into the file.
-        duration: Seconds; None is to the end of the file.
-        labels: Names of its classes; empty where none are known.
-        split: Name of its part ("train", "test", a fold's number); "" where none is given.
-        asked: Labels that are known to be there or not; empty where all are.
-    """
-
-    id: str
-    path: Path
-    start: float = 0.0
-    duration: float | None = None
-    labels: tuple[str, ...] = ()
-    split: str = ""
-    asked: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """An ordered list of clips.
-
-    Args:
-        source: Where it was read from, for messages.
-        rows: The clips.
-    """
-
-    source: Path
-    rows: tuple[Row, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @cached_property
-    def classes(self) -> tuple[str, ...]:
-        """Names of all labels, given or asked about, sorted; the order of `AudioBatch.labels`."""
-        return tuple(sorted({label for row in self.rows for label in (*row.labels, *row.asked)}))
-
-    @cached_property
-    def digest(self) -> str:
-        """Sha256 of the ordered ids and windows; independent of where the root lies."""
-        return digest([[row.id, row.start, row.duration] for row in self.rows])
-
-    def labelled(self) -> Manifest:
-        """Itself; without any labels, the name of a clip's folder is its label."""
-        if self.classes:
-            return self
-        return self.subset(replace(row, labels=(Path(row.id).parent.as_posix(),)) for row in self.rows)
-
-    def subset(self, rows: Iterable[Row]) -> Manifest:
-        """The same source with fewer rows."""
-        return Manifest(self.source, tuple(rows))
-
-
-def read_manifest(data: str | os.PathLike[str], task: str = "auto") -> Manifest:
-    """Read a folder of audio (recursively), a CSV, TSV, JSONL or Parquet table, or a real data set by its layout.
-
-    A folder that has the files of a known data set is read as it; `task` says which set it must be.
-
-    A table has a column `path` (or `file_name`, `filename`), relative to the table's folder, and optionally
-    `id`, `start` and `end` (or `duration`) in seconds, `label` or `labels` (several joined by ","), `split` or `fold`.
-
-    Raises:
-        UserError: nothing there, no audio in it, or a row that is wrong; the message names the line.
-    """
-    source = Path(data)
-    if not source.exists():
-        raise UserError(f"--data {source}: no such file or folder")
-    from distill.data.layouts import find_layout, read_layout
-
-    layout = find_layout(source) if task == "auto" and source.is_dir() else task
-    if layout not in (None, "auto"):
-        return read_layout(str(layout), source)
-    if source.is_dir():
-        manifest = _scan_folder(source)
-    elif source.suffix.lower() in TABLE_SUFFIXES:
-        manifest = _read_table(source, root=source.parent)
-    else:
-        known = ", ".join(sorted(TABLE_SUFFIXES))
-        raise UserError(f"--data {source}: a folder of audio or a table ({known}) is wanted")
-    if not manifest.rows:
-        raise UserError(f"--data {source}: no audio in it (looked for {', '.join(sorted(AUDIO_SUFFIXES))})")
-    return manifest
-
-
-def _scan_folder(root: Path) -> Manifest:
-    # os.walk does not follow links to folders, so a link to a parent is no endless folder.
-    rows = []
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("."):
-                path = Path(folder, name)
-                rows.append(Row(id=path.relative_to(root).as_posix(), path=path))
-    return Manifest(root, tuple(rows))
 
 
 _PARTS = {
@@ -149,7 +48,12 @@ class Inside:
         return real == self._root or real.startswith(self._root.rstrip(os.sep) + os.sep)
 
 
-def _read_table(table: Path, root: Path) -> Manifest:
+def read_table(table: Path, root: Path) -> Manifest:
+    """Read a CSV, TSV, JSONL or Parquet table; paths are relative to `root`.
+
+    Raises:
+        UserError: a row is wrong, or an id is there twice; the message names the line.
+    """
     rows: dict[str, Row] = {}
     inside = Inside(root)
     for line, record in _records(table):

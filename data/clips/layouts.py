@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from distill.data.clips.manifest import Manifest, Row
 from distill.data.errors import AudioError, UserError
-from distill.data.manifest import Manifest, Row
 
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 _NOISE = "_background_noise_"
@@ -109,7 +109,7 @@ def _speech_commands_v2(root: Path) -> Iterator[Row]:
 def _speech_commands_v1(root: Path) -> Iterator[Row]:
     for path, word, split in _spoken(root):
         yield _row(root, path, [word if word in KEYWORDS else "_unknown_"], split)
-    from distill.data.audio import duration  # here, since listing the data sets needs no decoder
+    from distill.data.audio.read import duration  # here, since listing the data sets needs no decoder
 
     for path in sorted((root / _NOISE).glob("*.wav")):
         try:

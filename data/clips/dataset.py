@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill.data.audio import CHANNEL_POLICY, read
+from distill.data.audio.read import CHANNEL_POLICY, read
+from distill.data.audio.resample import RESAMPLER
 from distill.data.batch import AudioBatch, Clip, collate
+from distill.data.clips.manifest import Manifest, Row
 from distill.data.errors import AudioError
-from distill.data.manifest import Manifest, Row
-from distill.data.resample import RESAMPLER
-from distill.data.sampling import Draws
-from distill.data.store import SetAside
+from distill.data.sampling.orders import Draws
+from distill.data.store.format import SetAside
 
 CROPS = ("start", "centre", "random")
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from distill.data.errors import StoreError, UserError
 from distill.data.files import write_atomically, write_json
-from distill.data.store import MAX_MAGNITUDE, EmbeddingStore, _read_json
+from distill.data.store.format import MAX_MAGNITUDE, read_json
+from distill.data.store.reader import EmbeddingStore
 
 _POINTS_PER_CENTROID = 256  # more do not move the centroids; FAISS would sample without saying so
 
@@ -153,7 +154,7 @@ def load(folder: Path, origin: dict[str, Any]) -> Clustering | None:
     """Read what `save` wrote; None where it is not there or was made from something else than `origin`."""
     if not (folder / "clusters.json").is_file():
         return None
-    description = _read_json(folder / "clusters.json")
+    description = read_json(folder / "clusters.json")
     if description["origin"] != origin:
         return None
     labels = np.load(folder / "labels.npy", allow_pickle=False)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from distill.data.dataset import ClipDataset, Loaded
-from distill.data.sampling import Draws
+from distill.data.clips.dataset import ClipDataset, Loaded
+from distill.data.sampling.orders import Draws
 
 
 class InOrder(torch.utils.data.Sampler[Draws]):
