@@ -16,12 +16,15 @@ class Student(Encoder):
 
     Attributes:
         teachers: Whom it learned from: by name a digest of class, options and weights.
+        takes_classes: Whether the constructor has the option `classes`, the number of classes of a head.
     """
 
     teachers: Mapping[str, str] = MappingProxyType({})
     licence = "that of the teacher and the data it was trained with"
     source = "trained with `distill fit`"
     begins_from = ("checkpoint", "acoustic")  # options that say where weights began; loading must not need those files
+
+    takes_classes = False
 
     def height(self, parameter: str) -> int:
         """How many blocks lie from a parameter's own to the last, for rates that decay with it; 0 outside of blocks."""

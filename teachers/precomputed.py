@@ -29,6 +29,7 @@ class Precomputed(Teacher):
         UserError: the folder holds no store.
     """
 
+    store: EmbeddingStore
     licence = "that of the teacher that wrote the store"
     source = "`distill embed`"
 

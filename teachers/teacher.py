@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
 from distill.teachers.published import Published
+
+if TYPE_CHECKING:
+    from distill.data.store.reader import EmbeddingStore
 
 
 class Teacher(Encoder):
@@ -32,6 +35,11 @@ class Teacher(Encoder):
     """
 
     published: Published | None = None
+    store: EmbeddingStore | None = None
+    drawn: Sequence[str] = ()
+
+    def check_crop(self, crop: Mapping[str, object]) -> None:
+        """Raise UserError if stored embeddings were computed with another crop. Computed ones pass."""
 
     def __init__(self, windows: Windows = Windows()) -> None:
         super().__init__()

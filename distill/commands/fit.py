@@ -3,117 +3,78 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
-from distill.data.clips.dataset import Crop
-from distill.data.encoders.registry import Written
-from distill.data.errors import UserError
 from distill.data.files import lock
-from distill.data.sampling.weights import Sampling
-from distill.run.dry_run import dry_run as try_one_batch
 from distill.run.folder import Run
 from distill.run.job import Job
+from distill.run.options import FitArguments, FitOptions
+from distill.run.resuming import check_same_run
 from distill.students.student import Student
-from distill.teachers.teacher import Teacher
-from distill.training.engine import Engine
-from distill.training.optimizer import Optimizer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-def fit(
-    teacher: Written | Teacher | Sequence[Written | Teacher] | None = None,
-    student: Written | Student | None = None,
-    data: str = "",
-    out: str = "",
-    objective: Written = "embedding",
-    epochs: int = 10,
-    batch_size: int = 32,
-    crop: Crop = Crop(),
-    sampling: Sampling = Sampling(),
-    optimizer: Optimizer = Optimizer(),
-    engine: Engine = Engine(),
-    live: bool = False,
-    store: str = "",
-    validation: float = 0.05,
-    fold: str = "",
-    task: str = "auto",
-    seed: int = 0,
-    init_from: str = "",
-    resume: bool = False,
-    overwrite: bool = False,
-    dry_run: bool = False,
-    allow_import: str | None = None,
-) -> Student | None:
+def called_with(arguments: Callable[P, T]) -> Callable[[Callable[[T, frozenset[str]], R]], Callable[P, R]]:
+    """Give a function the signature of a dataclass. The function gets its instance, and the names that were given.
+
+    So every argument is written down once, with its type, default and description, and what the caller gave is known.
+    """
+    signature = inspect.signature(arguments)
+
+    def decorate(function: Callable[[T, frozenset[str]], R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind_partial(*args, **kwargs).arguments
+            return function(arguments(*args, **kwargs), frozenset(given))
+
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        described = "".join(_described(kind) for kind in reversed(inspect.getmro(arguments)))  # type: ignore[arg-type]
+        call.__doc__ = (function.__doc__ or "").replace("    Returns:", f"    Args:{described}\n\n    Returns:")
+        return call
+
+    return decorate
+
+
+def _described(kind: type) -> str:
+    """Return the lines of a class's docstring that describe its arguments."""
+    return (kind.__doc__ or "").partition("Args:")[2].rstrip() if "__doc__" in vars(kind) else ""
+
+
+@called_with(FitArguments)
+def fit(arguments: FitArguments, given: frozenset[str]) -> Student:
     """Distil a teacher into a student.
 
-    The teacher's embeddings are computed once and kept, then the student learns from them; with `live` the teacher
-    runs on every batch instead.
-
-    Args:
-        teacher: Encoder to imitate, or several: a registered name, an import path, or an object.
-        student: Encoder to train: likewise.
-        data: Folder of audio, table of clips, or a data set in its published layout.
-        out: Run folder.
-        objective: What is learned.
-        epochs: Passes over the data.
-        batch_size: Clips in a batch, over all devices together.
-        crop: Part of each clip that is used.
-        sampling: How clips are drawn.
-        optimizer: AdamW and its schedule.
-        engine: Devices, precision, workers.
-        live: Run the teacher on every batch; needed for random crops.
-        store: Folder that keeps the teacher's embeddings between runs; by default `embeddings` in the run.
-        validation: Share of the clips that is not trained on but watched.
-        fold: Fold or split of the data that is not trained on but watched, in the place of a share.
-        task: Data set that the folder must be, such as "speech_commands_v1"; "auto" finds out.
-        seed: Of weights, order, crops and dropout.
-        init_from: Run whose student's weights a new run begins with.
-        resume: Go on with the run in `out`; its own arguments are used where none are given.
-        overwrite: Delete the run in `out` and begin again.
-        dry_run: Load everything, try one batch forward and backward, say what the run would take, write nothing.
-        allow_import: Package of own classes that a file may name.
+    The teacher's embeddings are computed once and kept; the student learns from them. With `live` the teacher runs on
+    every batch instead.
 
     Returns:
-        The trained student in evaluation mode; None after a dry run.
+        The trained student in evaluation mode. After a dry run: the student with its first weights.
 
     Raises:
-        UserError: a mistake in the arguments, before anything is written.
+        UserError: the arguments are wrong; nothing is written.
         Stopped: a signal ended the run; `--resume` goes on.
     """
-    settings: dict[str, Any] = dict(  # noqa: C408
-        teacher=teacher, student=student, data=data, out=out, objective=objective, epochs=epochs,
-        batch_size=batch_size, crop=crop, sampling=sampling, optimizer=optimizer, engine=engine, live=live,
-        store=store, validation=validation, fold=fold, task=task, seed=seed, init_from=init_from,
-    )  # fmt: skip
-    if not out:
-        raise UserError("--out RUN is wanted: the folder of the run")
-    run = Run(out)
-    if resume and student is None:
-        usual = inspect.signature(fit).parameters
-        settings = run.config | {name: value for name, value in settings.items() if value != usual[name].default}
-    _check(settings)
-    job = Job(run, settings)
-    if resume:
-        job.check_same_run()
+    run = Run(arguments.out)
+    stored = FitOptions.from_config(run.config) if arguments.out and arguments.resume else None
+    options = arguments.options(stored, given)
+    options.check()
+    job = Job(options)
+    if arguments.resume:
+        check_same_run(run.config, job.resolved.as_config())
     else:
-        run.check_free(overwrite)
-    if dry_run:
-        try_one_batch(job)
-        return None
+        run.check_free(arguments.overwrite)
+    if arguments.dry_run:
+        from distill.run.dry_run import dry_run
+
+        dry_run(job)
+        return job.parts.student.eval()
     with lock(run.path, "distill fit"):
-        if not resume:
+        if not arguments.resume:
             run.clear()
-            run.write_config(job.config)
-        return job.train(resume)
-
-
-def _check(settings: Mapping[str, Any]) -> None:
-    """Refuse what no run can be made of, before anything heavy is loaded."""
-    for name in ("student", "data"):
-        if not settings[name]:
-            raise UserError(f"--{name} is wanted; `distill fit --help` shows how")
-    for name in ("epochs", "batch_size"):
-        if settings[name] < 1:
-            raise UserError(f"--{name} {settings[name]}: at least 1 is wanted")
-    if not 0 <= settings["validation"] < 1:
-        raise UserError(f"--validation {settings['validation']}: a share from 0 to below 1 is wanted")
+            run.write_config(job.resolved.as_config())
+        return job.train(arguments.resume)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,8 @@ from distill.evaluation.pictures import comparison_figure
 from distill.evaluation.scoring import ProbeResult
 from distill.run.folder import Run
 from distill.run.job import Job
-from distill.run.pictures import save_figure
+from distill.run.options import FitOptions
+from distill.run.pictures import draw_run, save_figure
 
 
 def report(run: str = "", compare: Sequence[str] = (), out: str = "comparison") -> None:
@@ -36,21 +38,29 @@ def report(run: str = "", compare: Sequence[str] = (), out: str = "comparison") 
     if compare:
         compare_results(compare, Path(out))
     elif run:
-        draw_run(Run(run))
+        report_run(Run(run))
     else:
-        raise UserError("--run RUN is wanted, the folder of a run, or --compare RUN RUN ...")
+        raise UserError("--run RUN is required, the folder of a run, or --compare RUN RUN ...")
 
 
-def draw_run(folder: Run) -> None:
-    """Draw the newest checkpoint of a run."""
-    job = Job(folder, folder.config)
+def report_run(folder: Run) -> None:
+    """Draw a run: its losses from metrics.csv, and the objective's own pictures where its data and parts are there."""
+    options = FitOptions.from_config(folder.config)
+    if not folder.metrics.is_file():
+        raise UserError(f"{folder.path} has no metrics.csv yet")
+    draw_run(folder, options)
     checkpoint, _ = folder.newest_checkpoint()
-    if checkpoint is None:
-        raise UserError(f"{folder.path} has no checkpoint yet")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    objective = job.objective(job.teachers)
-    objective.load_state_dict({key.removeprefix("objective."): tensor for key, tensor in state.items()})
-    job.draw(objective.eval())
+    if checkpoint is not None:
+        try:
+            job = Job(replace(options, out=str(folder.path)))
+        except UserError as error:
+            print(f"only metrics.csv is drawn: the objective's own pictures need data and parts ({error})")
+        else:
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+            objective = job.parts.build_objective(job.parts.teachers, options.seed)
+            objective.load_state_dict({key.removeprefix("objective."): tensor for key, tensor in state.items()})
+            draw_run(folder, options, list(objective.weights))
+            job.draw_objective(objective.eval())
     print("\n".join(str(path) for path in sorted(folder.report.glob("*.png"))))
 
 

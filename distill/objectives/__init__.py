@@ -19,4 +19,5 @@ OBJECTIVES: Registry[Objective] = Registry(
         "utterance_frame": "distill.objectives.utterance_frame:UtteranceFrame",
         "tokenizer": "distill.objectives.tokenizer:TokenizerDistillation",
     },
+    base="distill.objectives.objective:Objective",
 )

@@ -55,6 +55,8 @@ class EmbeddingDistillation(Objective):
         UserError: an unknown loss, level or alignment; or an encoder without the frames that are asked for.
     """
 
+    takes_teachers = True
+
     def __init__(
         self,
         student: Student,

@@ -50,6 +50,8 @@ class TokenizerDistillation(Objective):
         UserError: the student is no `hear_tokenizer`, a teacher has no frames, or the loss needs clusters of clips.
     """
 
+    takes_teachers = True
+
     def __init__(
         self,
         student: Student,

@@ -62,6 +62,8 @@ class UtteranceFrame(Objective):
         UserError: another student, no clones, an even kernel, or options that are not known.
     """
 
+    takes_teachers = True
+
     def __init__(
         self,
         student: Student,

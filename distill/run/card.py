@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import yaml
 
+from distill.data.encoders.registry import Spec
+from distill.data.files import plain
+from distill.run.options import FitOptions
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
@@ -14,18 +16,27 @@ from distill.teachers.teacher import Teacher
 def model_card(
     student: Student,
     teachers: Mapping[str, Teacher],
-    config: Mapping[str, Any],
+    options: FitOptions,
     results: Mapping[str, float],
     clips: int,
 ) -> str:
-    """README.md of a student, with the front matter that model hubs read."""
+    """Return the README.md of a student, with the front matter that model hubs read.
+
+    Args:
+        student: The trained student.
+        teachers: Its teachers by name.
+        options: Options of the run, with every part's own options written out.
+        results: Measured values by name.
+        clips: Number of clips that could be used.
+    """
+    specs = options.specs()
     taught = student.licence != type(student).licence
     front = {
         "library_name": "audio-distill",
         "pipeline_tag": "feature-extraction",
         "license": "other",
         "license_name": f"that of the weights it learned from: {student.licence}" if taught else student.licence,
-        "tags": ["audio", "knowledge-distillation", *teachers, config["student"]["class_path"]],
+        "tags": ["audio", "knowledge-distillation", *teachers, specs.student.name],
     }
     rows = (
         "".join(f"| {name} | {value} |\n" for name, value in results.items()) or "| none | this run measured none |\n"
@@ -33,14 +44,14 @@ def model_card(
     return f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
 
-# {config["student"]["class_path"]}, {"distilled from " + " and ".join(teachers) if teachers else "trained"}
+# {specs.student.name}, {"distilled from " + " and ".join(teachers) if teachers else "trained"}
 
 | | |
 |---|---|
-| student | {_named(config["student"])}, {student.parameter_count():,} parameters |
-| objective | {_named(config["objective"])} |
-{_teachers(teachers, _several(config["teacher"] or []))}\
-| data | {config["data"]}, {clips:,} clips; its licence is that of whoever made it |
+| student | {_named(specs.student)}, {student.parameter_count():,} parameters |
+| objective | {_named(specs.objective)} |
+{_teachers(teachers, specs.teachers)}\
+| data | {options.data}, {clips:,} clips; its licence is that of whoever made it |
 | input | mono audio, resampled to {student.sample_rate} Hz |
 | output | a vector of {student.clip_dim} per clip; {student.frame_dim} per frame, every {student.frame_hop:.3f} s |
 {_classes(student)}\
@@ -65,7 +76,7 @@ embeddings.clip, embeddings.frames, embeddings.frame_times
 ## Recipe
 
 ```yaml
-{yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)}```
+{yaml.safe_dump(options.as_config(), sort_keys=False, allow_unicode=True)}```
 """
 
 
@@ -77,15 +88,10 @@ def inherited_licence(student: Student, teachers: Iterable[Teacher]) -> str:
     return "; ".join(dict.fromkeys(terms)) or student.licence
 
 
-def _several(written: Any) -> list[Any]:
-    """Return one component or a list of them as a list."""
-    return written if isinstance(written, list) else [written]
-
-
-def _teachers(teachers: Mapping[str, Teacher], configs: Sequence[Mapping[str, Any]]) -> str:
+def _teachers(teachers: Mapping[str, Teacher], specs: Sequence[Spec]) -> str:
     rows = []
-    for teacher, config in zip(teachers.values(), configs, strict=True):
-        rows.append(f"| teacher | {_named(config)}, {teacher.parameter_count():,} parameters |")
+    for teacher, spec in zip(teachers.values(), specs, strict=True):
+        rows.append(f"| teacher | {_named(spec)}, {teacher.parameter_count():,} parameters |")
         rows.append(f"| licence of the teacher's weights | {teacher.licence} |")
         rows.append(f"| where the teacher comes from | {teacher.source} |")
         if teacher.provenance is not None:
@@ -99,5 +105,5 @@ def _classes(student: Student) -> str:
     return f"| logits | of {len(student.labels)} classes, in the order of `student.labels` |\n"
 
 
-def _named(component: Mapping[str, Any]) -> str:
-    return f"{component['class_path']} {component['init_args'] or ''}".strip()
+def _named(spec: Spec) -> str:
+    return f"{spec.name} {plain(spec.options) or ''}".strip()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from distill.data.batch import AudioBatch
 from distill.data.clips.dataset import ClipDataset
+from distill.data.clips.manifest import Manifest
 from distill.data.errors import UserError
 from distill.data.sampling.orders import Draws
 from distill.objectives.objective import Objective
 from distill.run.embeddings import Rate, forecast
 from distill.run.job import Job
 from distill.run.memory import peak_bytes
+from distill.run.options import FitOptions
 
 
 def dry_run(job: Job) -> None:
@@ -20,38 +23,44 @@ def dry_run(job: Job) -> None:
     Raises:
         UserError: no clip of the first batch can be read.
     """
-    rates = [encoder.sample_rate for encoder in (job.student, *job.teachers.values())]
-    clips = ClipDataset(job.manifest, max(rates), job.crop, job.manifest.classes, job.seed)
-    first = range(min(job.batch_size, len(clips)))
+    options, parts = job.options, job.parts
+    rates = [encoder.sample_rate for encoder in (parts.student, *parts.teachers.values())]
+    clips = ClipDataset(parts.manifest, max(rates), options.crop, parts.manifest.classes, options.seed)
+    first = range(min(options.batch_size, len(clips)))
     begin = time.perf_counter()
     loaded = clips.__getitems__(Draws(first, first))
     decoding = time.perf_counter() - begin
-    if loaded.batch is None:
+    batch = loaded.batch
+    if batch is None:
         raise UserError(f"no clip of the first batch could be read; the first: {loaded.set_aside[0].reason}")
-    clips_in_all = len(job.manifest)
-    teachers = [forecast(teacher, loaded.batch, clips_in_all, job.reads_frames) for teacher in job.teachers.values()]
-    objective = job.objective(job.teachers)
+    teachers = {
+        name: forecast(teacher, batch, len(parts.manifest), job.reads_frames)
+        for name, teacher in parts.teachers.items()
+    }
+    objective = parts.build_objective(parts.teachers, options.seed)
     if objective.needs_clusters:
-        objective.clusters = dict.fromkeys(loaded.batch.ids, 0)  # which ones takes no other time
-    seconds = _step_seconds(objective, loaded.batch)
-    if not job.live:  # the run reads what the teachers have said
-        seconds = max(seconds - sum(len(loaded.batch) / rate.clips_per_second for rate in teachers), 1e-6)
-    print(job.introduction())
-    _print_forecast(job, teachers, decoding, seconds, len(loaded.batch))
+        objective.clusters = dict.fromkeys(batch.ids, 0)  # the time does not depend on the clusters
+    step = _step_seconds(objective, batch)
+    if not options.live:  # the run reads stored embeddings instead
+        step = max(step - sum(len(batch) / rate.clips_per_second for rate in teachers.values()), 1e-6)
+    print(parts.introduction())
+    _print_forecast(options, parts.manifest, teachers, decoding / len(batch), step / len(batch))
 
 
-def _print_forecast(job: Job, teachers: list[Rate], decoding: float, step: float, clips: int) -> None:
-    steps = job.epochs * max(1, (job.sampling.draws or len(job.manifest)) // job.batch_size)
-    total = steps * step + (0.0 if job.live else sum(rate.seconds for rate in teachers))
-    memory = peak_bytes() / 2**30
-    disk = 0.0 if job.live else sum(rate.bytes for rate in teachers) / 2**20
-    classes = len(job.manifest.classes)
-    print(f"data: {len(job.manifest):,} clips, {classes} classes; decoding {clips / decoding:.1f} clips/s")
-    for name, rate in zip(job.teachers, teachers, strict=True):
+def _print_forecast(
+    options: FitOptions, manifest: Manifest, teachers: Mapping[str, Rate], decoding: float, step: float
+) -> None:
+    """Print rates and totals; `decoding` and `step` are seconds a clip."""
+    steps = options.epochs * max(1, (options.sampling.draws or len(manifest)) // options.batch_size)
+    embedding = 0.0 if options.live else sum(rate.seconds for rate in teachers.values())
+    disk = 0.0 if options.live else sum(rate.bytes for rate in teachers.values()) / 2**20
+    total = steps * options.batch_size * step + embedding
+    print(f"data: {len(manifest):,} clips, {len(manifest.classes)} classes; decoding {1 / decoding:.1f} clips/s")
+    for name, rate in teachers.items():
         print(f"{name} forward {rate.clips_per_second:.1f} clips/s")
-    print(f"training step {clips / step:.1f} clips/s")
-    print(f"memory now {memory:.2f} GiB; embeddings {disk:.1f} MiB on disk")
-    print(f"about {total / 60:.1f} minutes for {steps:,} steps in {job.epochs} epochs here; nothing was written")
+    print(f"training step {1 / step:.1f} clips/s")
+    print(f"memory now {peak_bytes() / 2**30:.2f} GiB; embeddings {disk:.1f} MiB on disk")
+    print(f"about {total / 60:.1f} minutes for {steps:,} steps in {options.epochs} epochs here; nothing was written")
 
 
 def _step_seconds(objective: Objective, batch: AudioBatch) -> float:

@@ -35,7 +35,6 @@ from distill.run.precision import Arithmetic
 from distill.students import STUDENTS
 from distill.students.saved import load_student
 from distill.teachers import TEACHERS
-from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
 
 _BATCH_SECONDS = 600.0  # of whole clips, with their padding
@@ -93,7 +92,7 @@ def identity(encoder: Encoder) -> str:
 
     A store is the teacher that wrote it, or itself where a program of its own did; a frozen student is that student.
     """
-    if isinstance(encoder, Precomputed):
+    if isinstance(encoder, Teacher) and encoder.store is not None:
         fingerprint = encoder.store.fingerprint
         parts = {key: fingerprint[key] for key in ("encoder", "options", "weights", "shaped_by") if key in fingerprint}
         return digest(parts if "weights" in parts else encoder.store.digest)[:16]

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from distill.data.files import write_atomically
 from distill.data.sampling.clusters import Clustering
+from distill.run.folder import Run
+from distill.run.options import FitOptions
 
 matplotlib.use("agg")
 from matplotlib.figure import Figure
@@ -21,6 +23,20 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120, bbox_inches="tight"))
+
+
+def draw_run(run: Run, options: FitOptions, losses: Sequence[str] = ()) -> None:
+    """Draw metrics.csv into the report: the losses against epochs, and a panel for every other measurement.
+
+    Args:
+        run: The run folder.
+        options: Options of the run, for the title.
+        losses: Names of the objective's losses; they are drawn beside the total. The others get panels.
+    """
+    specs = options.specs()
+    teachers = f" of {' and '.join(spec.name for spec in specs.teachers)}" if specs.teachers else ""
+    draw_losses(run.metrics, run.report / "losses.png", specs.objective.name + teachers, losses)
+    draw_observed(run.metrics, run.report / "observed.png", losses)
 
 
 def draw_losses(metrics: Path, path: Path, title: str, losses: Sequence[str] = ()) -> None:

@@ -60,6 +60,8 @@ class HearClassifier(Student):
         UserError: a file that does not fit.
     """
 
+    takes_classes = True
+
     def __init__(
         self,
         classes: int = 0,

@@ -69,6 +69,8 @@ class PatchTransformer(Student):
 
     sample_rate = 16_000
 
+    takes_classes = True
+
     def __init__(
         self,
         hidden: int = 768,

@@ -20,7 +20,9 @@ from distill.data.errors import UserError
 from distill.data.sampling.orders import ClusterOrder
 from distill.data.store.reader import EmbeddingStore
 from distill.run.folder import Run
-from distill.run.job import Job, Stopped
+from distill.run.job import Job
+from distill.run.options import FitOptions
+from distill.run.resuming import Stopped
 from distill.students import STUDENTS
 from distill.training.keep_alive import KeepAlive
 from distill.training.optimizer import Optimizer
@@ -305,7 +307,7 @@ def test_a_student_folder_cannot_import_what_it_names(
 def test_a_job_writes_its_config_so_that_it_builds_the_same(sounds: Callable[..., Path], tmp_path: Path) -> None:
     fit(sounds(8), tmp_path / "run", epochs=1)
     run = Run(tmp_path / "run")
-    assert Job(run, run.config).config == run.config
+    assert Job(FitOptions.from_config(run.config)).resolved.as_config() == run.config
 
 
 @pytest.mark.parametrize(
@@ -328,7 +330,7 @@ def test_other_ways_of_drawing(
     fit(data, tmp_path / "run", sampling=sampling)
     assert "drawn equally often" in capsys.readouterr().out
     run = Run(tmp_path / "run")
-    assert Job(run, run.config).config == run.config
+    assert Job(FitOptions.from_config(run.config)).resolved.as_config() == run.config
 
 
 def test_targets_are_standardised_by_what_is_drawn(sounds: Callable[..., Path], tmp_path: Path) -> None:

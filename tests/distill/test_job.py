@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import distill
 from distill.data.store.reader import EmbeddingStore
 from distill.run.folder import Run
 from distill.run.job import Job
+from distill.run.options import FitOptions
 from tests.conftest import tone
 from tests.distill.test_fit import ENGINE, fit
 from tests.own_parts import Loudness, TinyConvolution
@@ -33,15 +33,10 @@ def table(folder: Path, parts: Sequence[str]) -> Path:
 
 def clips_of(data: Path, **changes: Any) -> tuple[set[str], set[str]]:
     """Ids of the clips that a run trains on, and of those that it watches."""
-    usual = {name: parameter.default for name, parameter in inspect.signature(distill.fit).parameters.items()}
-    parts = {
-        "teacher": distill.create_teacher(Loudness),
-        "student": distill.create_student(TinyConvolution),
-        "data": str(data),
-        "engine": ENGINE,
-    }
-    job = Job(Run(data.parent / "run"), usual | parts | changes)
-    made = job.data(job.manifest, 16_000)
+    teacher, student = distill.create_teacher(Loudness), distill.create_student(TinyConvolution)
+    out = str(data.parent / "run")
+    job = Job(FitOptions(teacher, student, str(data), out, **{"engine": ENGINE, **changes}))  # type: ignore[arg-type]
+    made = job.data(job.parts.manifest, 16_000)
     assert len(made.order.indices(0, 0, len(made.train_clips))) == len(made.train_clips)
     trained, watched = ([row.id for row in clips.manifest.rows] for clips in (made.train_clips, made.validation_clips))
     assert (len(trained), len(watched)) == (len(set(trained)), len(set(watched)))

@@ -1,0 +1,176 @@
+"""The options of `fit`, as one frozen, typed value that is passed whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+from distill.data.clips.dataset import Crop
+from distill.data.encoders.registry import Rebuildable, Registry, Spec, Written
+from distill.data.errors import UserError
+from distill.data.files import as_settings, plain
+from distill.data.sampling.weights import Sampling
+from distill.objectives import OBJECTIVES
+from distill.students import STUDENTS
+from distill.students.student import Student
+from distill.teachers import TEACHERS
+from distill.teachers.teacher import Teacher
+from distill.training.engine import Engine
+from distill.training.optimizer import Optimizer
+
+_SETTINGS: dict[str, type[Any]] = {"crop": Crop, "sampling": Sampling, "optimizer": Optimizer, "engine": Engine}
+
+
+class Specs(NamedTuple):
+    """Names and options of the parts of a run.
+
+    Args:
+        teachers: The teachers, in the order of the command.
+        student: The student.
+        objective: The objective.
+    """
+
+    teachers: tuple[Spec, ...]
+    student: Spec
+    objective: Spec
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a run learns, from what, and how. config.yaml holds it.
+
+    Args:
+        teacher: Encoder to imitate, or several: a registered name, an import path, or an object.
+        student: Encoder to train: a registered name, an import path, or an object.
+        data: Folder of audio, table of clips, or data set in its published layout.
+        out: Run folder.
+        objective: Objective to minimise, by name.
+        epochs: Passes over the data.
+        batch_size: Clips in a batch, over all devices together.
+        crop: Part of each clip that is used.
+        sampling: How often each clip is drawn.
+        optimizer: AdamW and its schedule.
+        engine: Devices, precision, workers.
+        live: Run the teacher on every batch. Random crops need it.
+        store: Folder that keeps the teacher's embeddings between runs. Empty: `embeddings` in the run folder.
+        validation: Share of the clips that is held out for validation, from 0 to below 1.
+        fold: Fold or split of the data that is held out, instead of a share. Empty: a share.
+        task: Data set that the folder must be, such as "speech_commands_v1". "auto": found by its files.
+        seed: Seed of weights, order, crops and dropout.
+        init_from: Run whose student's weights a new run begins with. Empty: random weights.
+    """
+
+    teacher: Written | Teacher | Sequence[Written | Teacher] | None = None
+    student: Written | Student | None = None
+    data: str = ""
+    out: str = ""
+    objective: Written = "embedding"
+    epochs: int = 10
+    batch_size: int = 32
+    crop: Crop = Crop()
+    sampling: Sampling = Sampling()
+    optimizer: Optimizer = Optimizer()
+    engine: Engine = Engine()
+    live: bool = False
+    store: str = ""
+    validation: float = 0.05
+    fold: str = ""
+    task: str = "auto"
+    seed: int = 0
+    init_from: str = ""
+
+    def __post_init__(self) -> None:
+        # Python accepts mappings too, and config.yaml holds nothing else.
+        for name, kind in _SETTINGS.items():
+            object.__setattr__(self, name, as_settings(kind, getattr(self, name)))
+        object.__setattr__(self, "fold", str(self.fold))  # YAML reads fold 1 as a number
+        object.__setattr__(self, "data", str(self.data))
+        object.__setattr__(self, "out", str(self.out))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> FitOptions:
+        """Return the options that a config.yaml holds.
+
+        Raises:
+            UserError: an option is unknown, or its value is not valid.
+        """
+        known = {field.name for field in fields(FitOptions)}
+        if unknown := sorted(config.keys() - known):
+            raise UserError(f"config.yaml: the option {unknown[0]!r} is unknown")
+        return cls(**config)
+
+    def as_config(self) -> dict[str, Any]:
+        """Return the options as config.yaml holds them.
+
+        Raises:
+            UserError: a part is an object that no file can describe.
+        """
+        specs = self.specs()
+        teachers = [spec.as_config() for spec in specs.teachers]
+        config = {field.name: getattr(self, field.name) for field in fields(FitOptions)}
+        config["teacher"] = teachers[0] if len(teachers) == 1 else teachers or None
+        config["student"], config["objective"] = specs.student.as_config(), specs.objective.as_config()
+        return {name: plain(value) for name, value in config.items()}
+
+    def specs(self) -> Specs:
+        """Return names and options of all parts. Raises UserError for an object that no file can describe."""
+        return Specs(
+            teachers=tuple(_spec(part, TEACHERS) for part in self.teachers),
+            student=_spec(self.student, STUDENTS),
+            objective=_spec(self.objective, OBJECTIVES),
+        )
+
+    @property
+    def teachers(self) -> list[Written | Teacher]:
+        """The teachers as a list, empty if there is none."""
+        if self.teacher is None:
+            return []
+        return [self.teacher] if isinstance(self.teacher, str | Mapping | Teacher) else list(self.teacher)
+
+    def check(self) -> None:
+        """Raise UserError where no run can be made of the options, before anything heavy is loaded."""
+        if not self.out:
+            raise UserError("--out is required: the folder of the run")
+        for name in ("student", "data"):
+            if not getattr(self, name):
+                raise UserError(f"--{name} is required; see `distill fit --help`")
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} {getattr(self, name)}: must be at least 1")
+        if not 0 <= self.validation < 1:
+            raise UserError(f"--validation {self.validation}: must be a share from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class FitArguments(FitOptions):
+    """The options of a run, and how it begins.
+
+    Args:
+        resume: Go on with the run in `out`, with its own options where none are given.
+        overwrite: Delete the run in `out` and begin again.
+        dry_run: Load everything, try one batch forward and backward, print the cost of the run, write nothing.
+        allow_import: Package of own classes that a file may name.
+    """
+
+    resume: bool = False
+    overwrite: bool = False
+    dry_run: bool = False
+    allow_import: str | None = None
+
+    def options(self, stored: FitOptions | None, given: frozenset[str]) -> FitOptions:
+        """Return the options of the run alone.
+
+        Args:
+            stored: Options of the run that goes on. None: a new run.
+            given: Names of the arguments that the caller gave. The others are those of the stored run.
+        """
+        names = [field.name for field in fields(FitOptions)]
+        if stored is None:
+            return FitOptions(**{name: getattr(self, name) for name in names})
+        return replace(stored, **{name: getattr(self, name) for name in names if name in given})
+
+
+def _spec(part: Any, registry: Registry[Any]) -> Spec:
+    """Return name and options of a part that is written or built."""
+    return registry.spec_of(part) if isinstance(part, Rebuildable) else registry.parse(part)

@@ -1,0 +1,83 @@
+"""From a sampling policy to the order in which training clips are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.data.clips.manifest import Manifest
+from distill.data.errors import UserError
+from distill.data.sampling.hierarchy import hierarchical_weights
+from distill.data.sampling.orders import (
+    ClusterOrder,
+    Order,
+    StratifiedOrder,
+    UniformOrder,
+    WeightedOrder,
+    cluster_weights,
+)
+from distill.data.sampling.weights import Sampling, cap, collapse_duplicates, effective_number, label_weights, temper
+from distill.data.store.reader import EmbeddingStore
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What a policy may ask about the clips; each is computed when a policy needs it.
+
+    Args:
+        store: Returns the store of the first teacher's embeddings.
+        clusters: Returns the cluster of each clip by its id, learned from the clips of a manifest.
+    """
+
+    store: Callable[[], EmbeddingStore]
+    clusters: Callable[[Manifest], Mapping[str, int]]
+
+
+def draw_order(train: Manifest, sampling: Sampling, seed: int, knowledge: Knowledge) -> Order:
+    """Return the order of the training clips. Raises UserError where the policy needs labels and there are none."""
+    draws = sampling.draws or len(train)
+    exact = sampling.temper == 1 and not sampling.max_repeats and not sampling.duplicates
+    if exact and sampling.policy == "uniform":
+        return UniformOrder(len(train), seed, draws)
+    if exact and sampling.policy == "cluster":
+        return ClusterOrder(_labels(train, knowledge), seed, draws)
+    weights = clip_weights(train, sampling, seed, knowledge)
+    if sampling.max_repeats:
+        weights = cap(weights, sampling.max_repeats / draws)
+    print(f"sampling: as varied as {effective_number(weights):.0f} clips drawn equally often")
+    return (StratifiedOrder if sampling.max_repeats else WeightedOrder)(weights, seed, draws)
+
+
+def clip_weights(train: Manifest, sampling: Sampling, seed: int, knowledge: Knowledge) -> NDArray[np.float64]:
+    """Return the weight of each training clip, before a limit on repeats. Shape (clips,)."""
+    embeddings, shares = np.empty((0, 0), np.float32), None
+    if sampling.policy == "hierarchical" or sampling.duplicates:
+        embeddings = knowledge.store()[[row.id for row in train.rows]]
+    if sampling.duplicates:
+        shares = collapse_duplicates(embeddings, sampling.duplicates)
+    weights = np.ones(len(train)) if shares is None else shares
+    if sampling.policy == "label":
+        weights = weights * _rarity(train)
+    if sampling.policy == "cluster":
+        weights = cluster_weights(_labels(train, knowledge), shares)
+    if sampling.policy == "hierarchical":
+        weights = hierarchical_weights(embeddings, sampling.levels, seed, shares=shares)
+    return temper(weights, sampling.temper)
+
+
+def _labels(train: Manifest, knowledge: Knowledge) -> NDArray[np.int64]:
+    """Return the cluster of each training clip. Shape (clips,)."""
+    label = knowledge.clusters(train)
+    return np.array([label[row.id] for row in train.rows])
+
+
+def _rarity(train: Manifest) -> NDArray[np.float64]:
+    """Return a weight of each clip that is higher for rare labels. Shape (clips,)."""
+    index = {name: number for number, name in enumerate(train.classes)}
+    weights = label_weights([[index[label] for label in row.labels] for row in train.rows])
+    if not weights.any():
+        raise UserError("--sampling.policy label: no clip that is trained on has a label")
+    return weights

@@ -1,0 +1,158 @@
+"""The parts of a run, loaded from its options; and the rules that they must meet together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from distill.data.clips.manifest import Manifest
+from distill.data.clips.sources import read_manifest
+from distill.data.encoders.registry import Spec, Written
+from distill.data.errors import UserError
+from distill.data.files import plain
+from distill.objectives import OBJECTIVES
+from distill.objectives.objective import Objective
+from distill.run.embeddings import describe
+from distill.run.options import FitOptions
+from distill.students import STUDENTS
+from distill.students.saved import load_student
+from distill.students.student import Student
+from distill.teachers import TEACHERS
+from distill.teachers.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of.
+
+    Args:
+        manifest: The clips, labelled if the objective reads labels.
+        teachers: The teachers by name, as the user named them.
+        student: The student, with its first weights.
+        objective: Name and all options of the objective.
+    """
+
+    manifest: Manifest
+    teachers: Mapping[str, Teacher]
+    student: Student
+    objective: Spec
+
+    def build_objective(self, teachers: Mapping[str, Teacher], seed: int) -> Objective:
+        """Return the objective with these teachers, its heads initialised from the seed."""
+        torch.manual_seed(seed + 1)
+        given = {"teachers": teachers} if _kind(self.objective).takes_teachers else {}
+        return OBJECTIVES.create(self.objective.name, student=self.student, **given, **plain(self.objective.options))
+
+    def introduction(self) -> str:
+        """Return what the teachers and the student are, and where their weights came from, in lines."""
+        lines = [describe("teacher", name, teacher) for name, teacher in self.teachers.items()]
+        return "\n".join([*lines, describe("student", STUDENTS.name_of(type(self.student)), self.student)])
+
+
+def prepare(options: FitOptions) -> Parts:
+    """Load the parts of a run. Nothing is written.
+
+    Raises:
+        UserError: a part cannot be loaded, or the parts do not fit each other.
+    """
+    spec = OBJECTIVES.parse(options.objective)
+    kind = _kind(spec)
+    manifest = read_manifest(options.data, options.task)
+    if kind.reads_labels:
+        manifest = manifest.labelled()
+    spec = Spec(spec.name, kind.options_for(spec.options, manifest))
+    teachers = TEACHERS.build_several(options.teachers)
+    if teachers and not kind.takes_teachers:
+        raise UserError(f"--objective {spec.name} takes no teacher; leave --teacher out")
+    torch.manual_seed(options.seed)
+    student = _student(options.student, len(manifest.classes) if kind.reads_labels else 0)
+    if kind.reads_labels:
+        student.labels = manifest.classes
+    if options.init_from:
+        take_weights(student, options.init_from, new_head=kind.reads_labels)
+    complete = OBJECTIVES.complete(spec, given={"student", "teachers"})
+    return Parts(manifest, teachers, student, complete)
+
+
+def check(options: FitOptions, parts: Parts) -> Objective:
+    """Check the rules that hold between options and parts, before anything is embedded.
+
+    Returns:
+        The objective with the teachers as the user named them; a mistake in its options shows here.
+
+    Raises:
+        UserError: a rule is broken.
+    """
+    if parts.teachers and options.crop.position == "random" and not options.live:
+        raise UserError("--crop.position random needs --live: a stored embedding belongs to one crop")
+    for teacher in parts.teachers.values():
+        teacher.check_crop({"crop_seconds": options.crop.seconds, "crop_position": options.crop.position})
+    objective, sampling, clips = (
+        parts.build_objective(parts.teachers, options.seed),
+        options.sampling,
+        len(parts.manifest),
+    )
+    stored = sampling.needs_store or objective.needs_store
+    if stored and not parts.teachers:
+        raise UserError(f"{stored} are made from a teacher's embeddings: --teacher is required")
+    if stored and options.live:
+        raise UserError(f"{stored} are made from the teacher's stored embeddings; leave --live out")
+    if (sampling.policy == "cluster" or objective.needs_clusters) and sampling.clusters > clips:
+        raise UserError(f"--sampling.clusters {sampling.clusters}: must be from 1 to {clips}, the number of clips")
+    if sampling.policy == "label" and not parts.manifest.classes:
+        raise UserError("--sampling.policy label: the data has no labels")
+    return objective
+
+
+def resolve(options: FitOptions, parts: Parts) -> FitOptions:
+    """Return the options with every part's own options written out, as config.yaml holds them."""
+    teachers = [TEACHERS.spec_of(teacher).as_config() for teacher in parts.teachers.values()]
+    return replace(
+        options,
+        teacher=teachers or None,
+        student=STUDENTS.spec_of(parts.student).as_config(),
+        objective=parts.objective.as_config(),
+    )
+
+
+def take_weights(student: Student, source: str, new_head: bool) -> None:
+    """Copy the weights of a trained student.
+
+    Args:
+        student: Student that takes them.
+        source: Run folder, student folder or hub id.
+        new_head: Whether a head that the source lacks may keep its random weights.
+
+    Raises:
+        UserError: no student is there, or its weights do not fit.
+    """
+    first = load_student(source)
+    student.licence, weights = first.licence, first.state_dict()
+    head = {key for key in student.state_dict() if key not in weights and key.startswith("head.")}
+    if head and new_head:
+        print(f"--init_from {source}: its student has no head; the new head has random weights")
+        weights |= {key: tensor for key, tensor in student.state_dict().items() if key in head}
+    try:
+        student.load_state_dict(weights)
+    except RuntimeError as error:
+        line = str(error).splitlines()[1].strip()
+        raise UserError(f"--init_from {source}: its student does not fit this one ({line})") from error
+
+
+def _kind(spec: Spec) -> type[Objective]:
+    """Return the class of an objective."""
+    kind: type[Objective] = OBJECTIVES.find(spec.name)  # type: ignore[assignment]
+    return kind
+
+
+def _student(part: Written | Student | None, classes: int) -> Student:
+    """Return the student, with a head of the data's classes if it takes one and none was given."""
+    if not isinstance(part, str | Mapping):
+        return STUDENTS.build(part)  # type: ignore[arg-type]
+    spec = STUDENTS.parse(part)
+    kind: type[Student] = STUDENTS.find(spec.name)  # type: ignore[assignment]
+    if kind.takes_classes and classes and not spec.options.get("classes"):
+        spec = Spec(spec.name, {**spec.options, "classes": classes})
+    return STUDENTS.build(spec)
