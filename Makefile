@@ -1,12 +1,12 @@
-# `make` needs Python 3.11, 3.12, 3.13 or 3.14, and nothing else. PYTHON says which: make PYTHON=python3.11
+# `make` needs Python 3.11, 3.12, 3.13 or 3.14, and nothing else. PYTHON chooses one: make PYTHON=python3.11
 BIN := .venv/bin
 
-.PHONY: all ready demo test check lint types format benchmarks lock fresh release clean
+.PHONY: all ready demo test check lint structure types format benchmarks lock fresh release clean
 
 all: ready
 	@echo 'make test runs the tests, make demo the demo.'
 
-# Makes .venv from requirements.lock, or repairs it.
+# Make .venv from requirements.lock, or repair it.
 ready:
 	@sh tools/environment.sh ready $(PYTHON)
 
@@ -16,12 +16,16 @@ demo: ready
 test: ready
 	$(BIN)/python -m pytest
 
-check: lint types
+check: lint structure types
 
 lint: ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+# Compare the rooms, the imports between them and the lengths of functions with their goals.
+structure: ready
+	$(BIN)/python tools/structure.py
 
 types: ready
 	$(BIN)/mypy
@@ -33,15 +37,15 @@ format: ready
 benchmarks: ready
 	$(BIN)/python experiments/benchmarks/run.py
 
-# Writes requirements.lock anew, from the newest versions in the ranges of pyproject.toml.
+# Write requirements.lock again, with the newest versions in the ranges of pyproject.toml.
 lock:
 	@sh tools/environment.sh lock $(PYTHON)
 
-# The tests with the newest versions in the ranges of pyproject.toml, in an environment of their own.
+# Run the tests in a temporary environment, with the newest versions in the ranges of pyproject.toml.
 fresh:
 	@sh tools/environment.sh fresh $(PYTHON)
 
-# Builds what is published, tries it, and says how to publish it.
+# Build the wheel and the sdist, try them, and print how to publish them.
 release: ready
 	@sh tools/release.sh
 

@@ -1,4 +1,4 @@
-"""The main job from end to end, without a download: render sounds, distil, probe, and print one honest table."""
+"""Render sounds, distil, probe and print one table of scores: the main task from end to end, without a download."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from distill.teachers.teacher import Teacher
 
 
 class MelStatistics(Teacher):
-    """Mean and standard deviation of 64 log-mel bands over time: what any encoder should beat."""
+    """Mean and standard deviation of 64 log-mel bands over time: the baseline."""
 
     sample_rate = 16_000
 
@@ -41,11 +41,11 @@ class MelStatistics(Teacher):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of sounds, runs and picture")
-    parser.add_argument("--clips", type=int, default=90, help="clips of each of the 12 classes")
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the sounds, the runs and the picture")
+    parser.add_argument("--clips", type=int, default=90, help="number of clips of each of the 12 classes")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--width", type=float, default=0.3, help="of the student, mobilenet_v3")
+    parser.add_argument("--width", type=float, default=0.3, help="width of the student, mobilenet_v3")
     options = parser.parse_args()
 
     begin = time.perf_counter()
@@ -94,16 +94,16 @@ def main() -> None:
     tests = sum(row.split == "test" for row in manifest.rows)
     text = as_table(scores, costs)
     text += f"\nLinear probe on {tests} test clips of {classes} classes (chance {1 / classes:.3f}); one second each,\n"
-    text += f"rendered with numpy. The student saw no label. {options.seeds} seeds; +- is their standard deviation.\n"
-    text += f"Speed: batches of 16 on this machine's CPU, median of 5. {time.perf_counter() - begin:.0f} s in all.\n"
+    text += f"rendered with numpy. The student used no labels. {options.seeds} seeds; +- is their standard deviation.\n"
+    text += f"Speed: batches of 16 on this machine's CPU, median of 5. Total: {time.perf_counter() - begin:.0f} s.\n"
     print("\n" + text)
     write_text(options.out / "table.txt", text)
-    draw_scores(scores, "What a linear probe reads", "accuracy on clips never seen", options.out / "scores.png")
+    draw_scores(scores, "Linear-probe scores", "accuracy on test clips", options.out / "scores.png")
     print(f"picture: {options.out / 'scores.png'}")
 
 
 def cost(encoder: Teacher | Student) -> tuple[int, float]:
-    """Parameters, and clips of one second per second."""
+    """Return the number of parameters, and clips of one second per second."""
     waveform = torch.randn(16, 16_000) * 0.1
 
     def run() -> Tensor:

@@ -1,4 +1,4 @@
-"""Twelve kinds of sound made with numpy alone: labelled, varied, noisy, and the same for the same seed."""
+"""Render twelve kinds of sound with numpy alone: labelled, varied, noisy, and equal for equal seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIME = np.arange(SAMPLES) / SAMPLE_RATE
 
 
 def render(folder: Path, clips_per_class: int = 90, seed: int = 0) -> Path:
-    """Write `clips_per_class` WAV files of each class and clips.csv (path, label, split); a fifth is for testing.
+    """Write `clips_per_class` WAV files of each class and clips.csv (path, label, split); a fifth is the test part.
 
     Returns:
         The path of clips.csv.
@@ -30,16 +30,16 @@ def render(folder: Path, clips_per_class: int = 90, seed: int = 0) -> Path:
             name = f"audio/{label}_{take:03d}.wav"
             soundfile.write(folder / name, _recorded(make(random), random), SAMPLE_RATE, subtype="PCM_16")
             rows.append((name, label, "test" if take % 5 == 0 else "train"))
-    for file_name, wanted in (("clips.csv", {"train", "test"}), ("train.csv", {"train"})):
+    for file_name, splits in (("clips.csv", {"train", "test"}), ("train.csv", {"train"})):
         with open(folder / file_name, "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(("path", "label", "split"))
-            writer.writerows(row for row in rows if row[2] in wanted)
+            writer.writerows(row for row in rows if row[2] in splits)
     return folder / "clips.csv"
 
 
 def _recorded(sound: Sound, random: np.random.Generator) -> Sound:
-    """As if recorded: a random place in the clip, room, microphone, background noise and level."""
+    """Add a random start, room, microphone, background noise and level."""
     sound = np.roll(sound, int(random.integers(SAMPLES // 4)))
     echo = np.zeros_like(sound)
     delay = int(random.uniform(0.005, 0.05) * SAMPLE_RATE)
@@ -57,7 +57,7 @@ def _unit(sound: Sound) -> Sound:
 
 
 def _noise(random: np.random.Generator, slope: float, low: float = 30.0, high: float = 8000.0) -> Sound:
-    """Noise whose amplitude falls with frequency to the power of `slope`, between two frequencies in Hz."""
+    """Return noise between two frequencies in Hz; its amplitude is the frequency to the power of `slope`."""
     frequencies = np.fft.rfftfreq(SAMPLES, 1 / SAMPLE_RATE)
     gains = np.where((frequencies >= low) & (frequencies <= high), np.maximum(frequencies, 1.0) ** slope, 0.0)
     phases = random.standard_normal(len(gains)) + 1j * random.standard_normal(len(gains))
@@ -65,7 +65,7 @@ def _noise(random: np.random.Generator, slope: float, low: float = 30.0, high: f
 
 
 def _tone(frequency: float | Sound, partials: Sound) -> Sound:
-    """Harmonics of a frequency in Hz (constant or one for each sample), with the given amplitudes."""
+    """Return harmonics of a frequency in Hz (constant, or one for each sample), with the given amplitudes."""
     phase = 2 * np.pi * np.cumsum(np.broadcast_to(frequency, SAMPLES)) / SAMPLE_RATE
     below_nyquist = np.max(frequency) * np.arange(1, len(partials) + 1) < SAMPLE_RATE / 2
     waves = [a * np.sin((k + 1) * phase) for k, a in enumerate(partials) if below_nyquist[k]]
@@ -73,7 +73,7 @@ def _tone(frequency: float | Sound, partials: Sound) -> Sound:
 
 
 def _decay(start: float, seconds: float) -> Sound:
-    """A sudden beginning that dies away."""
+    """Return an envelope that starts suddenly at `start` and decays over `seconds`."""
     after = TIME - start
     return np.where(after >= 0, np.exp(-np.maximum(after, 0) / seconds), 0.0)
 

@@ -1,8 +1,8 @@
-"""Try what is published: install a wheel with its ranges into an empty environment, and use it there.
+"""Try the published packages: install the wheel and its dependencies into an empty environment, and use it there.
 
     .venv/bin/python tools/check_wheel.py [FOLDER]
 
-FOLDER holds the wheel and the sdist; without it both are built first, the wheel from the sdist.
+FOLDER holds the wheel and the sdist. Without it, both are built first, the wheel from the sdist.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ for name in names:
         importlib.import_module(name)
 print(f"{len(names)} modules in {distill.__path__[0]}, all can be imported")
 """
-SAY_VERSIONS = """
+PRINT_VERSIONS = """
 import platform
 from importlib.metadata import version
 
@@ -57,7 +57,7 @@ for name in ("ast", "clap"):
 
 
 def main() -> None:
-    """Build, compare, install, use."""
+    """Build, compare, install and use the wheel."""
     with tempfile.TemporaryDirectory(prefix="distill_wheel_") as name:
         work = Path(name)
         folder = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else work / "dist"
@@ -70,7 +70,7 @@ def main() -> None:
         python = programs / "python"
         run(python, "-I", "-m", "pip", "install", "--quiet", wheel, folder=work)
         run(python, "-I", "-m", "pip", "check", folder=work)
-        for code in (SAY_VERSIONS, IMPORT_ALL, RENDER):
+        for code in (PRINT_VERSIONS, IMPORT_ALL, RENDER):
             run(python, "-I", "-c", code, folder=work)
         run(programs / "distill", "--version", folder=work)
         for teacher, checkpoint in TEACHERS.items():
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def run(*command: str | Path, folder: Path = ROOT, quiet: bool = False) -> None:
-    """Run a command, or stop with its words and its code."""
+    """Run a command. Exit with its output and status if it fails."""
     words = [str(word) for word in command]
     print("+", *(word if "\n" not in word else "..." for word in words), flush=True)
     done = subprocess.run(words, cwd=folder, check=False, capture_output=quiet, text=True)
@@ -92,15 +92,15 @@ def run(*command: str | Path, folder: Path = ROOT, quiet: bool = False) -> None:
 
 
 def only(folder: Path, pattern: str) -> Path:
-    """The one file of a pattern."""
+    """Return the only file that matches a pattern. Exit if there is not exactly one."""
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
-        sys.exit(f"check_wheel: {folder} must hold one {pattern}, and holds {len(found)}: empty it and build again")
+        sys.exit(f"check_wheel: {folder} must hold one {pattern} but holds {len(found)}: empty it and build again")
     return found[0]
 
 
 def compare(wheel: Path, sdist: Path) -> None:
-    """Stop where the wheel does not hold exactly the tree's modules and data, or the sdist holds a link."""
+    """Exit if the wheel does not hold exactly the modules and data of the tree, or if the sdist holds a link."""
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     tree = set()
     for package in tools["packages"]:
@@ -110,15 +110,17 @@ def compare(wheel: Path, sdist: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name for name in archive.namelist() if not name.split("/")[0].endswith(".dist-info")}
     if tree != shipped:
-        sys.exit(f"check_wheel: not in {wheel.name}: {sorted(tree - shipped)}; only there: {sorted(shipped - tree)}")
+        sys.exit(
+            f"check_wheel: not in {wheel.name}: {sorted(tree - shipped)}; not in the tree: {sorted(shipped - tree)}"
+        )
     with tarfile.open(sdist) as archive:
         links = [member.name for member in archive if member.issym() or member.islnk()]
     if links:
-        sys.exit(f"check_wheel: {sdist.name} holds links, which not every system can unpack: {links}")
+        sys.exit(f"check_wheel: {sdist.name} holds links, which some systems cannot unpack: {links}")
 
 
 def package_folder(package: str, homes: dict[str, str]) -> Path:
-    """Where a package lies in the tree, by the nearest parent that package-dir names."""
+    """Return the folder of a package in the tree, by the nearest parent that package-dir names."""
     parent = package
     while parent and parent not in homes:
         parent = parent.rpartition(".")[0]

@@ -1,15 +1,15 @@
 #!/bin/sh
-# What `make` does with environments. PYTHON is a command or a path; without it the newest supported Python is taken.
-#   tools/environment.sh ready [PYTHON]   makes .venv from requirements.lock, or repairs it; says nothing where it is ready
-#   tools/environment.sh fresh [PYTHON]   runs the tests in a new environment, from the ranges in pyproject.toml
-#   tools/environment.sh lock [PYTHON]    writes requirements.lock anew
+# Make and repair the environments of `make`. PYTHON is a command or a path; default: the newest supported Python.
+#   tools/environment.sh ready [PYTHON]   make .venv from requirements.lock, or repair it; print nothing if it is ready
+#   tools/environment.sh fresh [PYTHON]   run the tests in a new environment, from the ranges in pyproject.toml
+#   tools/environment.sh lock [PYTHON]    write requirements.lock again
 set -eu
 unset PYTHONHOME PYTHONPATH
 cd "$(dirname "$0")/.."
 
-supported="3.14 3.13 3.12 3.11" # what requires-python in pyproject.toml says, the newest first
-uv=0.13.9                       # writes the lock
-stamp=.venv/ready               # is written last: what .venv was made from, and what lies in it
+supported="3.14 3.13 3.12 3.11" # as requires-python in pyproject.toml, the newest first
+uv=0.13.9                       # version of the program that writes the lock
+stamp=.venv/ready               # written last: the origin of .venv and its content
 log=.venv/install.log
 
 fail() {
@@ -25,9 +25,9 @@ is_supported() {
     case " $supported " in *" $1 "*) ;; *) false ;; esac
 }
 
-# Sets python and version.
+# Set python and version.
 find_python() {
-    needed="Python 3.11, 3.12, 3.13 or 3.14 is needed; say which with: make PYTHON=python3.11"
+    needed="Python 3.11, 3.12, 3.13 or 3.14 is needed; choose one with: make PYTHON=python3.11"
     if [ -n "$asked" ]; then
         python=$asked version=$(version_of "$asked")
         [ -n "$version" ] || fail "PYTHON=$asked does not run. $needed"
@@ -37,12 +37,12 @@ find_python() {
             python=python${name:-3} version=$(version_of "python${name:-3}")
             if is_supported "$version"; then break; fi
         done
-        [ -n "$version" ] || fail "no python3 was found. $needed"
+        [ -n "$version" ] || fail "python3 was not found. $needed"
         is_supported "$version" || fail "python3 is Python $version. $needed"
     fi
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
-        fail "Python $version ($python) lacks the modules venv and ensurepip, which make environments." \
-            "Install them (Debian, Ubuntu: apt install python$version-venv), or say another Python with: make PYTHON=..."
+        fail "Python $version ($python) lacks the modules venv and ensurepip, which create environments." \
+            "Install them (Debian, Ubuntu: apt install python$version-venv), or choose another Python with: make PYTHON=..."
 }
 
 # make_environment FOLDER
@@ -51,19 +51,19 @@ make_environment() {
         fail "Python $version cannot make the environment $1: $(echo "$output" | tail -n 1)"
 }
 
-# install ARGUMENT...: into .venv; a failure becomes one line.
+# install ARGUMENT...: install into .venv; a failure becomes one line.
 install() {
     .venv/bin/python -I -m pip install "$@" >>"$log" 2>&1 && return
     reason=$(grep -i '^ *error' "$log" | grep -v 'Exception:$' | head -n 1)
     reason=${reason:-$(tail -n 1 "$log")}
     if grep -q 'after connection broken' "$log" && echo "$reason" | grep -Eiq 'could not find|no matching|connection|timed out'; then
         fail "the packages could not be fetched: the package index does not answer." \
-            "Check the network and pip's settings (pip config list), then run make again. pip's words are in $log"
+            "Check the network and pip's settings (pip config list), then run make again. The output of pip is in $log"
     fi
-    fail "pip failed: ${reason%.}. pip's words are in $log"
+    fail "pip failed: ${reason%.}. The output of pip is in $log"
 }
 
-# The first lines of the stamp.
+# Print the first lines of the stamp.
 origin() {
     echo "folder $(pwd -P)"
     echo "python $1"
@@ -78,15 +78,15 @@ contents() {
     (cd .venv && for entry in bin/* lib/python*/site-packages/*; do echo "holds $entry"; done | grep -v '__pycache__$')
 }
 
-# Prints why .venv must be made anew; prints nothing where it need not.
+# Print why .venv must be made again; print nothing if it is valid.
 fault() {
-    [ -e .venv ] || [ -L .venv ] || { echo "there is none" && return; }
+    [ -e .venv ] || [ -L .venv ] || { echo "it does not exist" && return; }
     [ -f "$stamp" ] || { echo "it is not complete" && return; }
     has=$(version_of .venv/bin/python)
     [ -n "$has" ] || { echo "its Python does not run" && return; }
     [ -z "$asked" ] || [ "$has" = "$version" ] || { echo "it has Python $has, not $version" && return; }
     is_supported "$has" || { echo "it has Python $has, which is not supported" && return; }
-    [ -s "$stamp" ] || { echo "an older version of this repository made it" && return; }
+    [ -s "$stamp" ] || { echo "it was made by an older version of this repository" && return; }
     grep -qxF "folder $(pwd -P)" "$stamp" || { echo "it was made in another folder" && return; }
     origin "$has" | while read -r line; do
         grep -qxF "$line" "$stamp" || { echo "${line%% *} has changed" && return; }
@@ -102,7 +102,7 @@ ready() {
     if [ -z "$reason" ] && grep -qxF "$(project)" "$stamp"; then return; fi
     if [ -n "$reason" ]; then
         find_python
-        echo "Making .venv with Python $version from requirements.lock, because $reason. It takes some minutes and 6 GB." >&2
+        echo "Making .venv with Python $version from requirements.lock, because $reason. This takes some minutes and 6 GB." >&2
         rm -f "$stamp"
         make_environment .venv
         install --require-hashes --requirement requirements.lock
@@ -113,7 +113,7 @@ ready() {
     fi
     install --no-deps --no-build-isolation --editable .
     output=$(.venv/bin/python -I -m pip check 2>&1) ||
-        fail "requirements.lock does not fit pyproject.toml; make lock writes it anew. pip check: $(echo "$output" | head -n 1)"
+        fail "requirements.lock does not match pyproject.toml; run make lock. pip check: $(echo "$output" | head -n 1)"
     output=$(.venv/bin/python -I -c 'import distill; [getattr(distill, name) for name in distill.__all__]' 2>&1) ||
         fail "distill cannot be imported from .venv: $(echo "$output" | tail -n 1)"
     { origin "$version" && project && contents; } >"$stamp.new"
@@ -121,7 +121,7 @@ ready() {
     echo ".venv is ready." >&2
 }
 
-# Sets temporary, a folder that is removed at the end.
+# Set temporary, a folder that is removed at the end.
 make_temporary() {
     temporary=$(mktemp -d)
     trap 'rm -rf "$temporary"' EXIT
@@ -158,5 +158,5 @@ lock() {
 asked=${2:-}
 case ${1:-} in
 ready | fresh | lock) "$1" ;;
-*) fail "tools/environment.sh ready|fresh|lock [PYTHON]" ;;
+*) fail "usage: tools/environment.sh ready|fresh|lock [PYTHON]" ;;
 esac

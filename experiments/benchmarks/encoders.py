@@ -1,4 +1,4 @@
-"""Teachers: front-ends against the loops they replace, BEATs' attention, cheaper arithmetic, memory of long clips."""
+"""Measure teachers: front-ends against loops, BEATs' attention, cheaper arithmetic, memory of long clips."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def front_ends() -> list[Row]:
 
 
 class LiteralAttention(beats.GatedAttention):
-    """The published formula, step by step: three projections, scores, row maximum, gate, softmax, product."""
+    """Compute the published formula step by step: three projections, scores, row maximum, gate, softmax, product."""
 
     def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
         clips, length, dim = tokens.shape
@@ -101,7 +101,7 @@ class LiteralAttention(beats.GatedAttention):
 
 
 class LiteralBlock(beats.Block):
-    """The published block, step by step."""
+    """Compute the published block step by step."""
 
     def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
         tokens = self.self_attn_layer_norm(tokens * self.alpha + self.self_attn(tokens, bias, unheard, gated))
@@ -109,14 +109,14 @@ class LiteralBlock(beats.Block):
 
 
 class LiteralPositions(beats.Positions):
-    """The published convolution, summed tap by tap."""
+    """Compute the published convolution, summed tap by tap."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         return nn.Conv1d.forward(self, tokens.transpose(1, 2))[..., : tokens.shape[1]].transpose(1, 2)
 
 
 def random_beats(depth: int = 12) -> Teacher:
-    """BEATs of the published width, with random weights, in the official format."""
+    """Return BEATs of the published width with random weights, loaded from the official format."""
     from tests.teachers.test_published import build_beats
 
     torch.manual_seed(0)
@@ -143,12 +143,12 @@ def attention() -> list[Row]:
     batch = AudioBatch.of(torch.randn(4, SECONDS * 16_000) * 0.1, 16_000)
     difference = float((teacher(batch).frames - literal(batch).frames).abs().max())
     ours, theirs, ratio = paired(lambda: teacher(batch), lambda: literal(batch), pairs=9)
-    what = f"BEATs, 12 layers, 4 clips of 10 s (equal to {difference:.0e})"
-    return [compare(what, ours, theirs, 1.2, "literal transcription of its formulas", ratio)]
+    case = f"BEATs, 12 layers, 4 clips of 10 s (equal to {difference:.0e})"
+    return [compare(case, ours, theirs, 1.2, "literal transcription of its formulas", ratio)]
 
 
 def random_teachers(folder: Path) -> dict[str, Teacher]:
-    """Networks of the published width and 6 layers (CLAP whole), so that this ends in minutes; random weights."""
+    """Return teachers of the published width with random weights. 6 layers (CLAP: all) keep the run to minutes."""
     from transformers import ASTConfig, ASTForAudioClassification, ClapFeatureExtractor
 
     from tests.teachers.test_published import build_clap
@@ -174,8 +174,8 @@ def arithmetic() -> list[str]:
         for name, teacher in random_teachers(Path(folder)).items():
             batch = AudioBatch.of(torch.randn(4, SECONDS * teacher.sample_rate) * 0.1, teacher.sample_rate)
             full = teacher(batch).clip
-            for choice, how in choices.items():
-                encode = how.apply(teacher)
+            for choice, setting in choices.items():
+                encode = setting.apply(teacher)
                 cosine = F.cosine_similarity(encode(batch).clip.float(), full).min()
                 ours, _, ratio = paired(partial(encode, batch), partial(teacher, batch), pairs=3)
                 lines.append(f"| `{name}` | {choice} | {4 / ours:.2f} | {ratio:.2f} | {float(cosine):.5f} |")
@@ -184,7 +184,7 @@ def arithmetic() -> list[str]:
 
 
 def memory() -> str:
-    """Peak memory of clips of 80 s and 300 s, each in a process of its own."""
+    """Measure the peak memory of clips of 80 s, 300 s and 1200 s, each in a process of its own."""
     script = (
         "import sys; sys.path[:0] = ['.', 'experiments/benchmarks']\n"
         "import torch; from encoders import random_beats; from measure import peak_kib\n"
@@ -207,7 +207,7 @@ def main() -> None:
         *table(rows),
         "",
         "Cheaper arithmetic (`distill embed --arithmetic.precision ...`), batch of 4 clips of 10 s. The weights are",
-        "random, so the cosines say what the arithmetic alone does; AST and BEATs have 6 layers.",
+        "random, so the cosines show the effect of the arithmetic alone. AST and BEATs have 6 layers.",
         "",
         *arithmetic(),
         "",

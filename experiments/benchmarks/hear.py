@@ -1,4 +1,4 @@
-"""HEAR: inference and training against a literal transcription of the published formulas, cost against length."""
+"""Time HEAR: inference and training against a literal transcription of the published formulas, cost against length."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from distill.students.hear.students import Hear, HearTokenizer, Tokens
 from distill.students.hear.transformer import Block, RelativeAttention
 from distill.teachers.teacher import Teacher
 
-GFLOP_10_S = 18.2  # that the forward pass of a clip of 10 s needs, windows cropped
+GFLOP_10_S = 18.2  # of the forward pass of a clip of 10 s, with cropped windows
 
 
 M = TypeVar("M", bound=nn.Module)
 
 
 class LiteralAttention(RelativeAttention):
-    """A table of positions (time, time, dim) is gathered for each product, as the formulas are published."""
+    """Gather a table of positions (time, time, dim) for each product, as published."""
 
     def forward(self, tokens: Tensor, outside: Tensor | None = None) -> Tensor:
         clips, length, dim = tokens.shape
@@ -82,7 +82,7 @@ class LiteralBlock(Block):
 
 
 class LiteralAcousticModel(AcousticModel):
-    """All windows whole, with a mask."""
+    """Encode all windows whole, with a mask."""
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         clips, length, _ = features.shape
@@ -120,13 +120,13 @@ _FILTERS = mel_filters(128, 1024, 16_000, 0.0, 8_000.0, slaney=False)
 
 
 class LiteralFrontEnd(HearFrontEnd):
-    """One STFT for mel, and the same one again for power."""
+    """Compute one STFT for mel, and the same STFT again for power."""
 
     def forward(self, waveform: Tensor, lengths: Tensor, power: bool = False) -> Spectra:
         waveform = waveform - waveform.mean(1, keepdim=True)
         spectra = []
-        for wanted in (True, power):
-            if wanted:
+        for needed in (True, power):
+            if needed:
                 stft = torch.stft(
                     waveform, 1024, 160, 400, self.mel.window_function, center=True, pad_mode="reflect",
                     return_complex=True,
@@ -144,7 +144,7 @@ class LiteralFrontEnd(HearFrontEnd):
 
 
 def literal(model: M) -> M:
-    """A copy that computes as the formulas are published."""
+    """Return a copy that computes the formulas as published."""
     model = copy.deepcopy(model)
     kinds: dict[type, type] = {
         RelativeAttention: LiteralAttention, Block: LiteralBlock, AcousticModel: LiteralAcousticModel,
@@ -153,7 +153,7 @@ def literal(model: M) -> M:
     }  # fmt: skip
     parts = [*model.modules()]
     if isinstance(model, MaskedTokenPrediction):
-        parts += [*model.tokenizer.modules()]  # it is held where modules() does not look
+        parts += [*model.tokenizer.modules()]  # modules() does not include it
     for module in parts:
         module.__class__ = kinds.get(type(module), type(module))
     return model
@@ -166,7 +166,7 @@ def cpu_seconds(function: Callable[[], object]) -> float:
 
 
 def paired_cpu(ours: Callable[[], object], rival: Callable[[], object], pairs: int) -> tuple[float, float, float]:
-    """Medians of CPU seconds in turns after a round unmeasured, and the median ratio."""
+    """Return the median CPU seconds of both, in turns after one unmeasured round, and the median ratio."""
     ours(), rival()
     taken = [(cpu_seconds(ours), cpu_seconds(rival)) for _ in range(pairs)]
     medians = [statistics.median(values) for values in zip(*taken, strict=True)]
@@ -174,7 +174,7 @@ def paired_cpu(ours: Callable[[], object], rival: Callable[[], object], pairs: i
 
 
 def sgemm_rate() -> float:
-    """GFLOP/s of this machine in matrices of 500 x 384 x 1536, the largest kind in HEAR."""
+    """Measure GFLOP/s of this machine on products of 500 x 384 x 1536, the largest in HEAR."""
     a, b = torch.randn(500, 384), torch.randn(384, 1536)
     a @ b
     seconds = statistics.median(cpu_seconds(lambda: [a @ b for _ in range(20)]) for _ in range(9)) / 20
@@ -195,17 +195,17 @@ def inference() -> tuple[list[Row], list[str]]:
         ours, theirs, ratio = paired_cpu(lambda: model(batch), lambda: rival(batch), 11)
         rate = sgemm_rate()
     torch.set_num_threads(2)
-    what = f"`hear_classifier`, 10 s, batch 1, one thread, CPU time (acoustic features equal to {difference:.0e})"
+    case = f"`hear_classifier`, 10 s, batch 1, one thread, CPU time (acoustic features equal to {difference:.0e})"
     share = GFLOP_10_S / ours / rate
     note = (
         f"- The forward pass needs {GFLOP_10_S} GFLOP and ran at {GFLOP_10_S / ours:.0f} GFLOP/s, {share:.0%} of this "
         f"machine's sgemm at these sizes ({rate:.0f}); real-time factor {ours / 10:.4f}."
     )
-    return [compare(what, ours, theirs, 2.3, "literal transcription", ratio)], [note]
+    return [compare(case, ours, theirs, 2.3, "literal transcription", ratio)], [note]
 
 
 class LiteralMaskedTokenPrediction(MaskedTokenPrediction):
-    """Logits of all tokens are made, and those that were hidden are picked from them."""
+    """Compute logits of all tokens, then select those of masked tokens."""
 
     def score(self, batch: AudioBatch, tokens: Tokens, hidden: Tensor) -> dict[str, Tensor]:
         encoded = self.student.contextual(tokens.features * ~hidden.unsqueeze(2), tokens.lengths)
@@ -214,7 +214,7 @@ class LiteralMaskedTokenPrediction(MaskedTokenPrediction):
 
 
 class LiteralQuantizer(GumbelQuantizer):
-    """Every code of every token is multiplied by whether it was chosen, as published."""
+    """Multiply every code of every token by its one-hot choice, as published."""
 
     def forward(self, logits: Tensor, inside: Tensor, noise: Tensor | None = None) -> Quantized:
         chosen = F.gumbel_softmax(logits, tau=float(self.temperature), hard=True)
@@ -224,8 +224,8 @@ class LiteralQuantizer(GumbelQuantizer):
         return Quantized(vectors, chosen.argmax(-1), (mean - 1 / len(self.codebook)).square().sum())
 
 
-class Told(Teacher):
-    """Frames of 768 numbers every 20 ms, at no cost."""
+class ConstantTeacher(Teacher):
+    """Returns constant frames of 768 numbers every 20 ms, at no cost."""
 
     sample_rate = 16_000
 
@@ -260,13 +260,13 @@ def training() -> tuple[list[Row], list[str]]:
         f"{event.key.removeprefix('aten::')} {event.self_cpu_time_total / total:.0%}" for event in events[:6]
     )
     row = compare("stage 2, step of 16 x 6 s, two threads", seconds, theirs, 1.3, "literal transcription", ratio)
-    return [row], [f"- Where the time of that step goes: {shares}."]
+    return [row], [f"- Share of that step's time: {shares}."]
 
 
 def stage_one_memory(kind: str) -> None:
-    """Prints the memory that a step of stage 1 at batch 32 x 6 s adds at its peak, in GiB."""
+    """Print the memory that a step of stage 1 at batch 32 x 6 s adds at its peak, in GiB."""
     torch.manual_seed(0)
-    objective = TokenizerDistillation(HearTokenizer(), {"told": Told()}, alignment="index").train()
+    objective = TokenizerDistillation(HearTokenizer(), {"constant": ConstantTeacher()}, alignment="index").train()
     if kind == "literal":
         objective = literal(objective)
     batch = AudioBatch.of(torch.randn(32, 96_000) * 0.1, 16_000)
@@ -276,7 +276,7 @@ def stage_one_memory(kind: str) -> None:
 
 
 def length(seconds: str) -> None:
-    """Prints CPU seconds and GiB at the peak of embedding one clip."""
+    """Print CPU seconds and peak GiB of embedding one clip."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     student = Hear().eval()
@@ -287,15 +287,15 @@ def length(seconds: str) -> None:
 
 
 def alone(*words: str) -> list[float]:
-    """Numbers that this file prints in a process of its own."""
+    """Return the numbers that this file prints in a process of its own."""
     ended = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, cwd=ROOT)
     return [float(word) for word in ended.stdout.split()]
 
 
 def memory() -> Row:
     ours, theirs = alone("memory", "ours")[0], alone("memory", "literal")[0]
-    what = "stage 1, peak memory of a step of 32 x 6 s"
-    return what, f"{ours:.2f} GiB", f"{theirs:.2f} GiB (literal transcription)", theirs / ours, 2.0
+    case = "stage 1, peak memory of a step of 32 x 6 s"
+    return case, f"{ours:.2f} GiB", f"{theirs:.2f} GiB (literal transcription)", theirs / ours, 2.0
 
 
 def lengths() -> list[str]:
@@ -304,7 +304,7 @@ def lengths() -> list[str]:
     costs = ", ".join(f"{seconds} s: {spent:.2f}" for seconds, (spent, _) in measured.items())
     peaks = ", ".join(f"{seconds} s: {measured[seconds][1]:.2f}" for seconds in (1, 60, 120, 300, 600))
     return [
-        f"- `hear`, CPU seconds against length, one thread: {costs}. Exponent {slope:.3f} (wanted: at most 1.05).",
+        f"- `hear`, CPU seconds against length, one thread: {costs}. Exponent {slope:.3f} (goal: at most 1.05).",
         f"- Peak memory of the process, GiB: {peaks}.",
     ]
 

@@ -1,9 +1,10 @@
-"""Does HEAR learn? Reduced sizes on rendered speech, music and environment sounds; probes of every stage, three seeds.
+"""Measure what each stage of HEAR learns: reduced sizes on rendered sound, linear probes, three seeds.
 
     python experiments/benchmarks/hear_learning.py SOUNDS [--out FOLDER]
 
-SOUNDS holds `audioset` (the pool, unlabelled for the students), `speech_commands_v0.02`, `nsynth-train`, `nsynth-test`
-and `ESC-50` in their published layouts. All sound is synthetic: the scores say nothing of the real sets.
+SOUNDS holds `audioset` (the pool; students do not use its labels), `speech_commands_v0.02`, `nsynth-train`,
+`nsynth-test` and `ESC-50` in their published layouts. All sound is synthetic: the scores are not comparable with those
+of the real sets.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def write_table(path: Path, rows: list[tuple[Path, str, str]]) -> Path:
 
 
 def tables(sounds: Path) -> dict[str, Path]:
-    """A table of the pool with its finest labels, and one of each task."""
+    """Return a table of the pool with its finest labels, and one of each task."""
     with open(sounds / "audioset" / "class_labels_indices.csv", newline="") as file:
         names = {row["mid"]: row["display_name"] for row in csv.DictReader(file)}
     pool = []
@@ -137,7 +138,7 @@ def main() -> None:
         bench.probe("stage 2, tokens of the distilled tokenizer", distill.load(str(masked)), seed)
         for name, path, column in (
             ("codes in use, without a teacher", alone, "used_codes"), ("codes in use", run, "used_codes"),
-            ("perplexity", run, "perplexity"), ("masked tokens named", masked, "masked_token_accuracy"),
+            ("perplexity", run, "perplexity"), ("accuracy on masked tokens", masked, "masked_token_accuracy"),
         ):  # fmt: skip
             health[name].append(bench.last(path, column))
     report(bench, health, options.epochs, time.perf_counter() - begin)
@@ -149,8 +150,9 @@ def spread(values: list[float]) -> str:
 
 def report(bench: Benchmark, health: dict[str, list[float]], epochs: int, seconds: float) -> None:
     lines = [
-        "Linear probes on rendered sound (20 keywords by unheard speakers, 11 families of unheard instruments,",
-        "20 environment classes in 5 folds), mean and standard deviation over 3 seeds; the teacher is one seed.",
+        "Linear probes on rendered sound (20 keywords by unseen speakers, 11 instrument families by unseen",
+        "instruments, 20 environment classes in 5 folds). Mean and standard deviation over 3 seeds; the teacher has",
+        "one seed.",
         f"`experiments/benchmarks/hear_learning.py SOUNDS --epochs {epochs}`: 3,850 clips, {seconds / 60:.0f} min",
         "",
         "| encoder | keywords | families | esc | mean |",

@@ -1,4 +1,4 @@
-"""The input path of training, exact metrics and probes, each against the way it is commonly done."""
+"""Compare the input path of training with the common way; time exact metrics and probes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CLIPS, DIM, BATCH = 400, 3840, 32
 
 
 class PerClip(Dataset[tuple[Tensor, Tensor]]):
-    """S-SONDO's way (commit f89abf2, transcribed): load, resample, pad, mel and npz of one clip in `__getitem__`."""
+    """Load, resample, pad, mel and npz of one clip in `__getitem__`, as S-SONDO does (commit f89abf2, transcribed)."""
 
     def __init__(self, paths: list[Path], embeddings: Path) -> None:
         self.paths, self.embeddings = paths, embeddings
@@ -55,9 +55,9 @@ class PerClip(Dataset[tuple[Tensor, Tensor]]):
 
 
 def input_path(folder: Path) -> list[Row]:
-    """Clips of 10 s at 16 kHz: decode, crop, resample to 32 kHz, log-mel, stored embedding; on two cores.
+    """Time clips of 10 s at 16 kHz: decode, crop, resample to 32 kHz, log-mel, stored embedding; on two cores.
 
-    The rival has two processes. Ours has one, since it is handed whole clips, and the front-end uses both cores.
+    The rival has two processes. Ours has one, because it decodes whole batches and the front-end uses both cores.
     """
     random = np.random.default_rng(0)
     (folder / "audio").mkdir()
@@ -94,12 +94,12 @@ def input_path(folder: Path) -> list[Row]:
 
     taken, theirs, ratio = paired(ours, rival, 5)
     assert len(EmbeddingStore(folder / "store")) == CLIPS
-    what = f"input path, {CLIPS // BATCH * BATCH} clips of 10 s"
-    return [compare(what, taken, theirs, 3.0, "per clip, as S-SONDO", ratio)]
+    case = f"input path, {CLIPS // BATCH * BATCH} clips of 10 s"
+    return [compare(case, taken, theirs, 3.0, "per clip, as S-SONDO", ratio)]
 
 
 def waiting(folder: Path) -> list[str]:
-    """Share of a training step of `mobilenet_v3` at width 1 that waits for data from files."""
+    """Measure the share of a training step of `mobilenet_v3` at width 1 that waits for data from files."""
     with_teacher = {"class_path": "precomputed", "init_args": {"store": str(folder / "store")}}
     distill.fit(
         teacher=with_teacher, student="mobilenet_v3", data=str(folder / "audio"), out=str(folder / "run"), epochs=2,
@@ -109,7 +109,7 @@ def waiting(folder: Path) -> list[str]:
         waits = [float(row["data_wait"]) for row in csv.DictReader(file) if row["data_wait"]]
     return [
         f"- `fit` of `mobilenet_v3` (width 1) from wav files of 10 s waits for data {statistics.median(waits):.1%} of "
-        "a step (median over the run; 10 % allowed)"
+        "a step (median over the run; goal: at most 10 %)"
     ]
 
 
@@ -118,7 +118,7 @@ def metrics() -> list[str]:
     scores = random.standard_normal((20_000, 527)).astype(np.float32)
     truth = (random.random((20_000, 527)) < 0.01).astype(np.float32)
     seconds = median(lambda: overall(scores, truth))
-    return [f"- exact mAP and AUC of 20,000 clips and 527 classes: {seconds:.2g} s (6 s allowed)"]
+    return [f"- exact mAP and AUC of 20,000 clips and 527 classes: {seconds:.2g} s (goal: at most 6 s)"]
 
 
 def probe() -> list[str]:
@@ -134,7 +134,7 @@ def probe() -> list[str]:
     seconds = time.perf_counter() - begin
     return [
         f"- linear probe of 2,000 embeddings of 768 numbers, 50 classes, 5 folds, hyper-parameters by inner folds: "
-        f"{seconds:.2g} s (10 s allowed; accuracy {result.score:.3f} on made-up data)"
+        f"{seconds:.2g} s (goal: at most 10 s; accuracy {result.score:.3f} on synthetic data)"
     ]
 
 

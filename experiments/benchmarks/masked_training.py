@@ -1,4 +1,4 @@
-"""Training EAT: only visible patches against all of them, and a step against the official order of work."""
+"""Time EAT: encoding visible patches against all patches, and a step against the official order of operations."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def masked_against_all() -> Row:
         student.contextual(tokens).tokens.square().mean().backward()
 
     taken, theirs, ratio = paired(ours, rival, 3)
-    what = f"student step, {CLIPS} clips of 10 s, {CLONES} clones, 80 % hidden"
-    return compare(what, taken, theirs, 3.0, "all patches encoded", ratio)
+    case = f"student step, {CLIPS} clips of 10 s, {CLONES} clones, 80 % masked"
+    return compare(case, taken, theirs, 3.0, "all patches encoded", ratio)
 
 
 def official_masks(clips: int, clones: int, columns: int, rows: int) -> Tensor:
-    """EAT's generator in its order: mask by mask, block by block, cell by cell, in NumPy on the CPU."""
+    """Draw masks in the order of EAT's generator: mask by mask, block by block, cell by cell, in NumPy on the CPU."""
     patches, masks = columns * rows, []
     target, count = int(patches * 0.2 + 1e-9), int(patches * 0.27 / 25)
     for _ in range(clips * clones):
@@ -61,7 +61,7 @@ def official_masks(clips: int, clones: int, columns: int, rows: int) -> Tensor:
 
 
 def literal_blocks(student: PatchTransformer, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Attention as it is written: scores, softmax in float32, product."""
+    """Compute attention as published: scores, softmax in float32, product."""
     x = student.norm(torch.cat([student.first.expand(len(tokens), -1, -1), tokens], 1))
     made = []
     for block in student.blocks:
@@ -77,7 +77,7 @@ def literal_blocks(student: PatchTransformer, tokens: Tensor) -> tuple[Tensor, l
 
 
 def literal_step(objective: UtteranceFrame, spectrogram: Tensor, hidden: Tensor) -> Tensor:
-    """Repeat for all clones, sort the mask, gather, encode, restore the order; losses for each element, then summed."""
+    """Repeat for all clones, sort the mask, gather, encode, restore the order; sum the losses of all elements."""
     student, slow = objective.student, objective.slow.network
     tokens = student.embed_patches(spectrogram).repeat_interleave(objective.clones, 0)
     order = hidden.float().argsort(1)
@@ -92,9 +92,9 @@ def literal_step(objective: UtteranceFrame, spectrogram: Tensor, hidden: Tensor)
         _, branches = literal_blocks(slow, slow.embed_patches(spectrogram))
         normed = [F.instance_norm(b[:, 1:].float().transpose(1, 2)).transpose(1, 2) for b in branches]
         target = F.layer_norm(sum(normed) / len(normed), (wide,))
-    wanted = target.repeat_interleave(objective.clones, 0)
-    frame = ((predicted - wanted) ** 2 * wide**-0.5)[hidden]
-    utterance = (x[:, 0] - wanted.mean(1)) ** 2 * wide**-0.5
+    targets = target.repeat_interleave(objective.clones, 0)
+    frame = ((predicted - targets) ** 2 * wide**-0.5)[hidden]
+    utterance = (x[:, 0] - targets.mean(1)) ** 2 * wide**-0.5
     return frame.sum() / len(frame) + utterance.sum(1).mean()
 
 
@@ -138,12 +138,14 @@ def step_against_official() -> tuple[Row, list[str]]:
             spent.setdefault(name, []).append(seconds)
     total = sum(statistics.median(values) for values in spent.values())
     shares = ", ".join(f"{name} {statistics.median(values) / total:.0%}" for name, values in spent.items())
-    row = compare(f"training step of EAT tiny, {CLIPS} clips", taken, theirs, 1.0, "official order of work", ratio)
-    return row, [f"- where a step's time goes: {shares}", "- losses of both equal to 1e-4 on the same masks"]
+    row = compare(
+        f"training step of EAT tiny, {CLIPS} clips", taken, theirs, 1.0, "official order of operations", ratio
+    )
+    return row, [f"- share of a step's time: {shares}", "- losses of both are equal to 1e-4 on the same masks"]
 
 
 def profile(objective: UtteranceFrame, batch: AudioBatch) -> dict[str, float]:
-    """Seconds of each part of a step."""
+    """Return the seconds of each part of a step."""
     times: dict[str, float] = {}
     last = time.perf_counter()
 
@@ -173,5 +175,5 @@ def profile(objective: UtteranceFrame, batch: AudioBatch) -> dict[str, float]:
 def main() -> None:
     first = masked_against_all()
     second, notes = step_against_official()
-    command = "`python experiments/benchmarks/run.py masked_training`, CPU; no GPU was at hand."
+    command = "`python experiments/benchmarks/run.py masked_training`, on the CPU; no GPU was available."
     write_section("Masked training", [command, "", *table([first, second]), "", *notes])

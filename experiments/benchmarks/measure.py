@@ -1,4 +1,4 @@
-"""What all benchmarks share: medians, ratios, and the sections of BENCHMARKS.md."""
+"""Medians, ratios and the sections of BENCHMARKS.md, shared by all benchmarks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).parents[2]
-Row = tuple[str, str, str, float, float]  # what, ours, rival, ratio, wanted ratio
+Row = tuple[str, str, str, float, float]  # case, ours, rival, ratio, goal of the ratio
 
 
 def seconds_of(function: Callable[[], object]) -> float:
@@ -23,21 +23,21 @@ def seconds_of(function: Callable[[], object]) -> float:
 
 
 def median(function: Callable[[], object], repeats: int = 3) -> float:
-    """Median of the seconds that `function` takes."""
+    """Return the median of the seconds that `function` takes."""
     return statistics.median(seconds_of(function) for _ in range(repeats))
 
 
 def settled(function: Callable[[], object]) -> float:
-    """Seconds of the second of two calls."""
+    """Return the seconds of the second of two calls."""
     function()
     return seconds_of(function)
 
 
 def paired(ours: Callable[[], object], rival: Callable[[], object], pairs: int = 5) -> tuple[float, float, float]:
-    """Medians of both, and the median ratio of the pairs.
+    """Return the median seconds of both, and the median ratio of the pairs.
 
-    They are taken in turns, each after a call of its own that is not measured: threads of the other's libraries go on
-    spinning for a while (numpy's made CLAP's front-end take 90 ms instead of 14), and nobody runs the two in turns.
+    The two run in turns, each after a call of its own that is not measured. Threads of the other's libraries keep
+    spinning for a while: numpy's made CLAP's front-end take 90 ms instead of 14. Users do not run the two in turns.
     """
     taken = [(settled(ours), settled(rival)) for _ in range(pairs)]
     medians = [statistics.median(values) for values in zip(*taken, strict=True)]
@@ -45,19 +45,19 @@ def paired(ours: Callable[[], object], rival: Callable[[], object], pairs: int =
 
 
 def peak_kib() -> int:
-    """Most memory that this process has held, in KiB; `ru_maxrss` would begin with what its parent held."""
+    """Return the peak memory of this process in KiB. `ru_maxrss` would include that of its parent."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
-def compare(what: str, ours: float, rival: float, wanted: float, rival_name: str, ratio: float | None = None) -> Row:
-    return what, f"{ours:.3g} s", f"{rival:.3g} s ({rival_name})", ratio or rival / ours, wanted
+def compare(case: str, ours: float, rival: float, goal: float, rival_name: str, ratio: float | None = None) -> Row:
+    return case, f"{ours:.3g} s", f"{rival:.3g} s ({rival_name})", ratio or rival / ours, goal
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    lines = ["| what | ours | rival | ratio | wanted |", "|---|---|---|---|---|"]
+    lines = ["| case | ours | rival | ratio | goal |", "|---|---|---|---|---|"]
     return lines + [
-        f"| {what} | {ours} | {rival} | {ratio:.2f} | {wanted:g} |" for what, ours, rival, ratio, wanted in rows
+        f"| {case} | {ours} | {rival} | {ratio:.2f} | {goal:g} |" for case, ours, rival, ratio, goal in rows
     ]
 
 

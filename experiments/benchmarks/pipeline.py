@@ -1,4 +1,4 @@
-"""Store, clustering, sampling and extraction."""
+"""Compare the store, clustering, sampling and extraction with common alternatives."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def clustering(folder: Path) -> list[Row]:
         inertia["ours"] = cluster(points, 50)[2]
 
     def rival() -> None:
-        # S-SONDO's settings.
+        # The settings of S-SONDO.
         kmeans = MiniBatchKMeans(
             50, max_iter=100, batch_size=10_000, tol=0.0, max_no_improvement=100, n_init=10, reassignment_ratio=0.0,
             random_state=42,
@@ -120,7 +120,7 @@ def sampler(folder: Path) -> list[Row]:
 
 
 def large_sampler() -> str:
-    """Build and draw from 100 million clips in a process of its own; its time and memory."""
+    """Measure building and drawing for 100 million clips in a process of its own: time and memory."""
     script = (
         "import time, resource, numpy as np\n"
         "from distill.data.sampling.orders import ClusterOrder\n"
@@ -130,7 +130,7 @@ def large_sampler() -> str:
         "begin = time.perf_counter(); order.indices(0, 0, 1_000_000); drawn = time.perf_counter() - begin\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "print(f'{built:.1f} s to build, {drawn * 1e3:.0f} ms for a million draws, "
-        "{order._by_cluster.nbytes / 2**20:.0f} MiB held, {peak / 2**20:.2f} GiB at the peak')"
+        "{order._by_cluster.nbytes / 2**20:.0f} MiB in memory, {peak / 2**20:.2f} GiB at the peak')"
     )
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 
@@ -138,7 +138,7 @@ def large_sampler() -> str:
 def extraction(folder: Path) -> list[Row]:
     from transformers import ASTConfig, ASTForAudioClassification
 
-    config = ASTConfig(num_hidden_layers=6)  # half the depth of the published AST, to be done in minutes
+    config = ASTConfig(num_hidden_layers=6)  # half the depth of the published AST, to keep the run to minutes
     ASTForAudioClassification(config).save_pretrained(folder / "ast")
     sounds, random = folder / "sounds", np.random.default_rng(0)
     sounds.mkdir()
@@ -167,7 +167,7 @@ def extraction(folder: Path) -> list[Row]:
             seconds,
             theirs,
             0.95,
-            "the forward alone, batches prepared",
+            "the forward pass alone, batches prepared",
         )
     ]
 

@@ -1,4 +1,4 @@
-"""Runs the benchmarks named on the command line, or all; each writes its section of BENCHMARKS.md."""
+"""Run the benchmarks named on the command line, or all. Each writes its section of BENCHMARKS.md."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from distill.run.memory import keep_freed_memory
 NAMES = ("start", "pipeline", "encoders", "hear", "learning_data", "masked_training")
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as `distill` does; for the rivals too
+    keep_freed_memory()  # as `distill` does; it applies to the rivals too
     for name in sys.argv[1:] or NAMES:
         if name not in NAMES:
-            sys.exit(f"no benchmark {name!r}; there are: {', '.join(NAMES)}")
+            sys.exit(f"unknown benchmark {name!r}; known: {', '.join(NAMES)}")
         import_module(name).main()

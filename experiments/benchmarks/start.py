@@ -1,4 +1,4 @@
-"""How soon the first answer comes: CPU seconds of fresh processes."""
+"""CPU seconds of new processes, up to the first answer of each command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from measure import ROOT, write_section
 
 REPEATS = 5
 CLIPS = 10
-COMMANDS: dict[str, tuple[str, str]] = {  # a command, up to which answer it is measured, and the seconds wanted
+COMMANDS: dict[str, tuple[str, str]] = {  # command: end of the measurement, goal in seconds
     "--help": ("the end", "0.5"),
     "list": ("the end", "0.7"),
     "fit --help": ("the end", "none"),
@@ -23,8 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {  # a command, up to which answer it is 
     "probe --teacher spectral": ("the first batch of ten clips", "5"),
     "fit --teacher spectral --student mobilenet_v3 --student.width 0.1": ("the first batch of ten clips", "7"),
 }
-# Ends at the first step of the bar that bears the command's name, or at the end of the command: prints the CPU seconds
-# of the process. `probe` has the bar of `embed`; `fit` has that bar first, and is not done with it.
+# Print the CPU seconds of the process at the first step of the progress bar with the command's name, or at the end of
+# the command. `probe` shows the bar of `embed`. `fit` shows that bar first, so its own bar is the one that counts.
 SCRIPT = """
 import os, sys
 
@@ -51,7 +51,7 @@ end()
 
 
 def seconds_of(words: list[str]) -> float:
-    """CPU seconds, user and system, of one process."""
+    """Return the CPU seconds, user and system, of one process."""
     ended = subprocess.run([sys.executable, "-c", SCRIPT, *words], check=True, capture_output=True, text=True, cwd=ROOT)
     return float(ended.stdout.rpartition("CPU")[2])
 
@@ -68,7 +68,7 @@ def main() -> None:
     taken: dict[str, list[float]] = {"import torch": []}
     with tempfile.TemporaryDirectory() as folder:
         labelled_clips(Path(folder) / "clips")
-        for repeat in range(REPEATS + 1):  # in turns, and the first fills the disk's cache
+        for repeat in range(REPEATS + 1):  # in turns; the first round fills the disk cache
             for command in ("import torch", *COMMANDS):
                 words = ["-"] if command == "import torch" else command.split()
                 if command.startswith(("embed", "probe", "fit")) and "--help" not in words:
@@ -79,12 +79,12 @@ def main() -> None:
                     taken.setdefault(command, []).append(seconds)
     medians = {command: statistics.median(seconds) for command, seconds in taken.items()}
     yardstick = medians.pop("import torch")
-    lines = ["| what | until | CPU seconds | times `import torch` | wanted |", "|---|---|---|---|---|"]
+    lines = ["| case | until | CPU seconds | times `import torch` | goal |", "|---|---|---|---|---|"]
     for command, seconds in medians.items():
-        until, wanted = COMMANDS[command]
-        lines.append(f"| `distill {command}` | {until} | {seconds:.2f} | {seconds / yardstick:.2f} | {wanted} |")
+        until, goal = COMMANDS[command]
+        lines.append(f"| `distill {command}` | {until} | {seconds:.2f} | {seconds / yardstick:.2f} | {goal} |")
     note = (
-        f"User and system time of fresh processes, from the shell on, the median of {REPEATS}. There is no rival; "
+        f"User and system time of new processes, from the shell on; the median of {REPEATS}. There is no rival. "
         f"`import torch` alone took {yardstick:.2f} s in the same run."
     )
     write_section("Start", [*lines, "", note])

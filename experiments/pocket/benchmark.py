@@ -1,12 +1,12 @@
-"""Does distillation work? A teacher, students of a tenth of its size, and what they must beat, on rendered sound.
+"""Compare distilled, supervised and untrained students of a tenth of the teacher's size, on rendered sound.
 
     python -m experiments.pocket.benchmark [--sounds FOLDER] [--out FOLDER] [--held_out] [--only GROUP ...]
 
-Renders the sounds where they are not there (see render.py). A teacher has heard three times the pool and learned what
-is said, by whom, on what, and which notes: as teachers have, it comes from elsewhere. Students hear the pool and learn
-from the teacher's stored embeddings; from the pool's labels (one a clip: a word, an instrument, a kind of sound); from
-all the kinds of labels that the teacher had; or nothing. Every encoder is then read by a linear probe on five tasks.
-Each row is the mean of three seeds. The scores say nothing of the real data sets whose layouts the sounds have.
+Sounds are rendered if they are missing (see render.py). The teacher is trained elsewhere, as teachers usually are: on
+three times the pool, with labels of words, speakers, kinds of sound and notes. Students train on the pool: on the
+teacher's stored embeddings; on the pool's labels (one for each clip: a word, an instrument or a kind of sound); on all
+kinds of labels of the teacher; or not at all. A linear probe scores every encoder on five tasks. Each row is the mean
+of three seeds. The scores are not comparable with those of the real data sets whose layouts the sounds have.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from experiments.pocket.render import check_tools, render
 
 SEEDS = (0, 1, 2)
 RATE, BATCH = 16_000, 32
-EPOCH = 60  # steps, whatever list is drawn from
+EPOCH = 60  # steps, for every list of clips
 TEACHER, STUDENT = 40, 12  # channels
 TASKS = {
     "keywords": ("speech_commands_v0.02", "speech_commands_v2"),
@@ -57,22 +57,22 @@ TASKS = {
     "pitches": (".", "nsynth_pitch"),
     "surroundings": ("ESC-50", "esc50"),
 }
-LISTS = ("balanced", "unbalanced", "long_tailed")  # what students draw from
+LISTS = ("balanced", "unbalanced", "long_tailed")  # of clips, for students
 LABELLED = ("described", "teacher")  # with all kinds of labels
 STEPS = {"teacher": 1800, "student": 1800, "comparison": 600}
-LEARNING_RATE = {"teacher": 3e-3, "labels": 6e-3, "embeddings": 6e-3}  # of students, each the best of three
+LEARNING_RATE = {"teacher": 3e-3, "labels": 6e-3, "embeddings": 6e-3}  # those of students are the best of three
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the table: what is trained, and on what.
+    """A row of the table: a network and its training.
 
     Args:
-        group: Rows that are compared.
-        name: Of the row.
-        steps: Of training; 0 trains nothing.
-        clips: Which list of sounds.
-        settings: Of `fit`; a teacher's store stands in them as its name.
+        group: Name of the rows that are compared with each other.
+        name: Name of the row.
+        steps: Training steps; 0 trains nothing.
+        clips: Name of the list of sounds.
+        settings: Arguments of `fit`; `teacher` holds the name of a store.
     """
 
     group: str
@@ -90,7 +90,7 @@ def network(channels: int, classes: int = 0) -> dict[str, Any]:
 
 
 def labelled(channels: int, groups: list[int]) -> dict[str, Any]:
-    """Learning from several kinds of labels."""
+    """Return the settings of training on several kinds of labels."""
     objective = {"class_path": "experiments.pocket.networks.MultiTask", "init_args": {"groups": groups}}
     return {"student": network(channels, sum(groups)), "objective": objective}
 
@@ -132,7 +132,7 @@ def entries(sounds: Sounds) -> list[Entry]:
 
 
 class Sounds:
-    """Rendered sounds, decoded once: the tasks as batches, the lists of the pool as tables."""
+    """Rendered sounds: tasks as decoded batches, lists of the pool as tables."""
 
     def __init__(self, folder: Path, out: Path) -> None:
         self.folder, self.out = folder, out
@@ -140,18 +140,18 @@ class Sounds:
         self.groups = {name: self._groups(table) for name, table in self.tables.items()}
 
     def _groups(self, table: Path) -> list[int]:
-        """How many labels of each kind there are, in the order of their names."""
+        """Return the number of labels of each kind, in the order of their names."""
         kinds = groupby(read_manifest(table).classes, key=lambda label: label.partition(":")[0])
         return [len(list(labels)) for _, labels in kinds]
 
     def _table(self, name: str) -> Path:
-        """A list of AudioSet's layout as a table with the fine labels of each clip."""
+        """Write a list of AudioSet's layout as a table with the fine labels of each clip. Return its path."""
         root, text = self.folder / "audioset", io.StringIO()
         with open(root / "class_labels_indices.csv", newline="") as file:
             labels = {row["mid"]: row["display_name"] for row in csv.DictReader(file)}
         rows = csv.writer(text)
         rows.writerow(["id", "path", "label"])
-        seen: Counter[str] = Counter()  # the long-tailed list names clips of its head again and again
+        seen: Counter[str] = Counter()  # the long-tailed list repeats the clips of its head
         with open(root / f"{name}_train_segments.csv", newline="") as file:
             for row in csv.reader((line for line in file if not line.startswith("#")), skipinitialspace=True):
                 fine = ",".join(labels[mid] for mid in row[3].split(",")[1:])
@@ -161,7 +161,7 @@ class Sounds:
         return root / f"{name}.csv"
 
     def tasks(self) -> dict[str, tuple[Manifest, list[AudioBatch]]]:
-        """Clips of each task at 16 kHz; the two tasks of the notes share theirs."""
+        """Return the clips of each task at 16 kHz. The two tasks of notes share their clips."""
         found: dict[str, tuple[Manifest, list[AudioBatch]]] = {}
         decoded: dict[str, list[AudioBatch]] = {}
         for task, (folder, layout) in TASKS.items():
@@ -189,7 +189,7 @@ def _begin(folder: Path, out: Path) -> None:
 
 
 def probe(encoder: Encoder) -> dict[str, float]:
-    """Linear probe on every task: settings chosen on validation or inner folds, scored on clips never seen."""
+    """Score linear probes on test clips of every task; settings are chosen on validation or inner folds."""
     scores, known = {}, {}
     with torch.inference_mode():
         for task, (manifest, batches) in _tasks.items():
@@ -204,7 +204,7 @@ Measured = tuple[Entry, int, dict[str, float], float]  # entry, seed, score of e
 
 
 def measure(entry: Entry, seed: int) -> Measured:
-    """Train one row with one seed, where it is not there, and probe it."""
+    """Train one row with one seed and probe it, unless its scores exist."""
     out = _sounds.out / entry.group / f"{entry.name}_{seed}".replace(" ", "_").replace(",", "")
     settings = dict(entry.settings)
     taught = "embeddings" if "teacher" in settings else "labels"
@@ -238,23 +238,23 @@ def measure(entry: Entry, seed: int) -> Measured:
 
 
 def stores(sounds: Sounds, teacher: Encoder) -> None:
-    """The teacher's embeddings of every list, and those of the whole pool in a wrong order."""
+    """Store the teacher's embeddings of every list, and those of the whole pool in a shuffled order."""
     folder = sounds.out / "teacher" / "balanced"
     with lock(folder, "benchmark"):
         fill_store(teacher, read_manifest(sounds.tables["balanced"]), folder, Crop(), BATCH)
     whole = EmbeddingStore(folder)
     vectors = dict(zip(whole.ids, whole.read_all(), strict=True))
-    for name in LISTS[1:]:  # of the same clips, some of them again and again
+    for name in LISTS[1:]:  # of the same clips, some of them repeated
         ids = [row.id for row in read_manifest(sounds.tables[name]).rows]
         listed = {clip: vectors[f"{clip.partition('@')[0]}@0"] for clip in ids}
         write_store(sounds.out / "teacher" / name, listed, whole.fingerprint)
-    wrong = np.random.default_rng(0).permutation(whole.read_all())
-    shuffled = dict(zip(whole.ids, wrong, strict=True))
+    permuted = np.random.default_rng(0).permutation(whole.read_all())
+    shuffled = dict(zip(whole.ids, permuted, strict=True))
     write_store(sounds.out / "shuffled" / "balanced", shuffled, {**whole.fingerprint, "order": "shuffled"})
 
 
 def write_store(folder: Path, vectors: dict[str, Any], fingerprint: dict[str, Any]) -> None:
-    """A store of given vectors, where it is not there."""
+    """Write a store of the vectors, by clip id, unless it exists."""
     ids = list(vectors)
     with lock(folder, "benchmark"):
         writer = StoreWriter(folder, ids, len(vectors[ids[0]]), fingerprint, "float16")
@@ -266,8 +266,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sounds", type=Path, default=Path("pocket_sounds"))
     parser.add_argument("--out", type=Path, default=Path("pocket_runs"))
-    parser.add_argument("--held_out", action="store_true", help="other words, voices, fonts and classes")
-    parser.add_argument("--only", nargs="*", default=("students", "sampling", "losses"), help="groups of rows")
+    parser.add_argument("--held_out", action="store_true", help="use other words, voices, sound fonts and classes")
+    parser.add_argument(
+        "--only", nargs="*", default=("students", "sampling", "losses"), help="groups of rows to measure"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes, each with one thread")
     options = parser.parse_args()
     if not (options.sounds / "pocket.json").exists():
@@ -283,7 +285,7 @@ def main() -> None:
         first = pool.submit(measure, teacher, 0)
         begun: dict[str, list[Future[Measured]]] = {entry.name: [] for entry, _ in jobs}
         for entry, seed in jobs:
-            if "teacher" not in entry.settings:  # trained beside it
+            if "teacher" not in entry.settings:  # trained at the same time as the teacher
                 begun[entry.name].append(pool.submit(measure, entry, seed))
         plain = pool.submit(probe, MelStatistics())
         rows = [first.result()]
@@ -305,7 +307,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def report(rows: Rows, held_out: bool, parameters: int, seconds: float) -> None:
-    """The table, as a section of BENCHMARKS.md."""
+    """Write the table into its section of BENCHMARKS.md."""
     by_name: dict[str, list[tuple[dict[str, float], float]]] = {}
     steps = {}
     for entry, _, scores, taken in rows:
@@ -315,8 +317,8 @@ def report(rows: Rows, held_out: bool, parameters: int, seconds: float) -> None:
     whole = statistics.mean(means["teacher"])
     lines = [
         f"`python -m experiments.pocket.benchmark{' --held_out' if held_out else ''}`: linear probes, accuracy on",
-        "clips never seen, mean and standard deviation over 3 seeds (teacher: one). The teacher is trained on labels",
-        f"of three times the pool, {parameters:,} parameters without its head; a student has "
+        "test clips, mean and standard deviation over 3 seeds (teacher: one). The teacher is trained on the labels",
+        f"of three times the pool. It has {parameters:,} parameters without its head, a student "
         f"{PocketNetwork(STUDENT).parameter_count():,}.",
         f"{seconds / 60:.0f} min after rendering.",
         "",

@@ -1,4 +1,4 @@
-"""Environment sounds from numpy alone, under the names and numbers of ESC-50's classes. Imitations, no recordings."""
+"""Render environment sounds with numpy alone, under the names and numbers of ESC-50's classes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Maker = Callable[[Random, int, int], Sound]  # random numbers, samples, sample r
 
 
 def rough(count: int, fall: float) -> Sound:
-    """Amplitudes of harmonics that fall with their number."""
+    """Return amplitudes of harmonics that fall with their number."""
     return 1 / np.arange(1, count + 1) ** fall
 
 
@@ -37,7 +37,7 @@ def calls(
     gap: tuple[float, float],
     call: Callable[[int], Sound],
 ) -> Sound:
-    """One call after another, each so long and after such a gap, in seconds."""
+    """Return calls one after another, with random lengths and gaps in seconds."""
     sound, second = np.zeros(samples), random.uniform(0, min(0.3, samples / rate / 4))
     while second < samples / rate - 0.05:
         one = call(int(rate * random.uniform(*length)))
@@ -47,7 +47,7 @@ def calls(
 
 
 def glide(random: Random, samples: int, low: float, middle: float, high: float) -> Sound:
-    """A line from one value over another to a third."""
+    """Return a line from one value through a second to a third."""
     return np.interp(np.linspace(0, 1, samples), [0, random.uniform(0.2, 0.6), 1], [low, middle, high])
 
 
@@ -378,7 +378,7 @@ MAKERS: dict[str, Maker] = {name: globals()[name] for name in NUMBERS}
 
 
 def make(name: str, random: Random, samples: int, rate: int) -> Sound:
-    """A sound of a class; a sparse class may draw silence, and is then drawn again."""
+    """Return a sound of a class. A sparse class may draw silence; it is then drawn again."""
     while True:
         sound = MAKERS[name](random, samples, rate)
         if np.sqrt(np.mean(sound**2)) > 1e-5:

@@ -1,4 +1,4 @@
-"""Notes of General MIDI instruments by fluidsynth."""
+"""Render notes of General MIDI instruments with fluidsynth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Note = tuple[tuple[int, ...], int]  # pitches that sound together, and velocity
 
 
 def play(program: int, notes: Sequence[Note], font: Path, slot: float, held: float) -> list[Sound]:
-    """Each note alone, `slot` seconds long and held for `held`, from one run of the synthesiser."""
+    """Render each note alone, `slot` seconds long and held for `held` seconds, in one run of the synthesiser."""
     events = [(0.0, bytes([0xC0, program]))]
     for number, (pitches, velocity) in enumerate(notes):
         for pitch in pitches:
@@ -48,7 +48,7 @@ def _render(events: list[tuple[float, bytes]], font: Path) -> Sound:
 
 
 def _midi(events: list[tuple[float, bytes]]) -> bytes:
-    """A standard MIDI file of one track, at 1000 ticks a second."""
+    """Return a standard MIDI file of one track, at 1000 ticks per second."""
     track, now = b"\x00\xff\x51\x03" + struct.pack(">I", 1_000_000)[1:], 0
     for second, message in sorted(events, key=lambda event: event[0]):
         tick = round(second * 1000)
@@ -59,7 +59,7 @@ def _midi(events: list[tuple[float, bytes]]) -> bytes:
 
 
 def _variable(number: int) -> bytes:
-    """A number in MIDI's variable length: seven bits a byte, the last without the high bit."""
+    """Encode a number in MIDI's variable length: seven bits per byte, the last byte without the high bit."""
     groups = [number & 127]
     while number := number >> 7:
         groups.append((number & 127) | 128)

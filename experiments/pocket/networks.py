@@ -1,4 +1,4 @@
-"""What the pocket benchmark trains, as a user would write it: a student in two sizes, and an objective."""
+"""A student in two sizes and an objective for the pocket benchmark, written as a user would write them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from distill.data.audio.frames import frame_mask
 from distill.data.audio.mel import LogMel
 
 _STRIDES = ((2, 2), (2, 2), (2, 2), (2, 1))
-_ROWS = 4  # of frequency that are kept apart: their mean would not tell one pitch from another
+_ROWS = 4  # of frequency stay separate, because their mean would hide the pitch
 
 
 class PocketNetwork(distill.Student):
     """Four convolutions over a log-mel spectrogram, and a head where there are classes; a frame every 80 ms.
 
     Args:
-        channels: Of the first convolution: 12 are 34 k parameters, 40 are 376 k.
-        classes: Of the head; 0 has none.
+        channels: Channels of the first convolution; 12 give 34 k parameters, 40 give 376 k.
+        classes: Outputs of the head; 0 means no head.
     """
 
     sample_rate = 16_000
@@ -37,7 +37,7 @@ class PocketNetwork(distill.Student):
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(dim, classes)) if classes else None
 
     def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
-        """Embed a batch at 16 kHz."""
+        """Encode a batch at 16 kHz."""
         mel = self.mel(batch.waveform).unsqueeze(1)
         valid = self.mel.frames(batch.lengths)
         whole = bool((valid == mel.shape[3]).all())
@@ -58,7 +58,7 @@ class PocketNetwork(distill.Student):
 
 
 class MelStatistics(distill.Teacher):
-    """Mean and standard deviation of 64 log-mel bands over time: what any encoder should beat."""
+    """Mean and standard deviation of 64 log-mel bands over time: the baseline."""
 
     sample_rate = 16_000
 
@@ -67,7 +67,7 @@ class MelStatistics(distill.Teacher):
         self.mel = LogMel(self.sample_rate, window=512, hop=160, bands=64, low=50.0, high=8_000.0, offset=1e-5)
 
     def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
-        """Embed a batch at 16 kHz."""
+        """Encode a batch at 16 kHz."""
         mel = self.mel(batch.waveform)
         inside = frame_mask(self.mel.frames(batch.lengths), mel.shape[2]).unsqueeze(1)
         count = inside.sum(2)
@@ -77,13 +77,13 @@ class MelStatistics(distill.Teacher):
 
 
 class MultiTask(distill.Objective):
-    """Several questions of one clip (which word, who speaks, which notes): cross entropy in each group of labels.
+    """Cross entropy in each group of labels of a clip: its word, its speaker, its notes.
 
-    A clip that has no label of a group counts nowhere in it; one that has two is half of each.
+    A clip without a label of a group is left out of that group. Two labels of a group share the target equally.
 
     Args:
-        student: Encoder whose logits are those of all groups, one group after the other.
-        groups: Labels of each group, in the order of their names.
+        student: Encoder with the logits of all groups, one group after the other.
+        groups: Number of labels of each group, in the order of their names.
     """
 
     reads_labels = True
@@ -93,7 +93,7 @@ class MultiTask(distill.Objective):
         self.groups = groups
 
     def forward(self, batch: distill.AudioBatch) -> dict[str, Tensor]:
-        """{"multi_task": sum over the groups, each counting as much as it has clips}."""
+        """Return {"multi_task": loss}: the sum over the groups, each weighted by its share of labelled clips."""
         logits = self.student(batch).logits
         loss = logits.new_zeros(())
         for scores, labels in zip(logits.split(self.groups, 1), batch.labels.split(self.groups, 1), strict=True):

@@ -1,11 +1,11 @@
-"""Renders labelled sound in the layouts of Speech Commands v2, VoxCeleb1, NSynth, ESC-50 and AudioSet.
+"""Render labelled sound in the layouts of Speech Commands v2, VoxCeleb1, NSynth, ESC-50 and AudioSet.
 
     python -m experiments.pocket.render OUT [--size tiny|small] [--seed 0] [--jobs 2] [--held_out]
 
-Everything is synthetic: it stands in for the layouts of those sets and for no score on them. The same seed gives the
-same bytes on the same machine. Needs espeak-ng and fluidsynth with the sound fonts FluidR3 and TimGM6mb (Debian:
-espeak-ng fluidsynth fluid-soundfont-gm timgm6mb-soundfont). `--held_out` renders other words, voices, instruments'
-fonts and classes (five of its 16 task classes are in the pool of the first set): never looked at while building.
+All sound is synthetic. It has the layouts of those sets; scores on it are not comparable with scores on them. The same
+seed gives the same bytes on the same machine. Required: espeak-ng and fluidsynth with the sound fonts FluidR3 and
+TimGM6mb (Debian: espeak-ng fluidsynth fluid-soundfont-gm timgm6mb-soundfont). `--held_out` renders other words, voices,
+sound fonts and classes (five of its 16 task classes are in the pool of the first set), not used during development.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from experiments.pocket import environment, music, speech
 from experiments.pocket.signals import Random, Sound, background, generator, recorded, unit
 
 RATE = 16_000
-# Of ESC-50's classes: those of the task, and those of the pool, which shares the first eight (held out: six).
+# Classes of ESC-50. The pool shares the first eight of the task (held out: six).
 TASK = [
     "dog", "rain", "crackling_fire", "chirping_birds", "clapping", "vacuum_cleaner", "siren", "engine", "crow",
     "sea_waves", "crickets", "water_drops", "wind", "footsteps", "door_wood_knock", "keyboard_typing",
@@ -50,13 +50,13 @@ HELD_OUT_POOL = [
 
 @dataclass(frozen=True)
 class Size:
-    """How much is rendered: numbers of words, speakers and so on, of each part."""
+    """Numbers of words, speakers, notes and takes of each part."""
 
     words: int
     speakers: int
-    voices: int  # of VoxCeleb's layout, each in `videos` of four sentences
+    voices: int  # speakers of VoxCeleb's layout, each with `videos` videos of four sentences
     videos: int
-    programs: int  # of each family of instruments
+    programs: int  # for each family of instruments
     pitches: int
     classes: int
     takes: int
@@ -65,7 +65,7 @@ class Size:
     pool_programs: int
     pool_notes: int
     pool_takes: int
-    elsewhere: int  # times as many speakers, notes and takes as in the pool, which only the teacher hears
+    elsewhere: int  # factor: speakers, notes and takes for the teacher alone, relative to the pool
 
 
 SIZES = {
@@ -107,12 +107,12 @@ def around(path: Path, name: str, kind: str, seed: int, noise: tuple[float, floa
 
 
 class Renderer:
-    """Lays out one data set after another below a folder."""
+    """Renders one data set after another below a folder."""
 
     def __init__(self, out: Path, size: Size, seed: int, held_out: bool) -> None:
         self.out, self.size, self.seed, self.held_out = out, size, seed, held_out
         self.part = "held out " if held_out else ""
-        self.listed: dict[str, list[str]] = {}  # labels of each clip that a teacher hears, the pool's own one first
+        self.listed: dict[str, list[str]] = {}  # labels of each clip of the teacher; the label of the pool is the first
         self.fonts = music.FONTS[::-1] if held_out else music.FONTS
 
     @property
@@ -126,7 +126,7 @@ class Renderer:
         return generator(self.seed, self.part, *key)
 
     def keywords(self) -> list[Task]:
-        """Speech Commands v2: a fifth of the speakers is for testing, a tenth for validation."""
+        """Lay out Speech Commands v2: a fifth of the speakers is the test part, a tenth the validation part."""
         root, tasks = self.out / "speech_commands_v0.02", []
         lists: dict[str, list[str]] = {"validation": [], "testing": []}
         words = speech.HELD_OUT_KEYWORDS if self.held_out else speech.KEYWORDS
@@ -151,7 +151,7 @@ class Renderer:
         return tasks
 
     def voices(self) -> list[Task]:
-        """VoxCeleb1: the last video of a speaker is for testing, the one before for validation."""
+        """Lay out VoxCeleb1: the last video of a speaker is the test part, the one before the validation part."""
         root, tasks, lines = self.out / "voxceleb1", [], []
         words = speech.HELD_OUT_POOL_WORDS if self.held_out else speech.POOL_WORDS
         for number in range(self.size.voices):
@@ -170,7 +170,7 @@ class Renderer:
         return tasks
 
     def notes(self) -> list[Task]:
-        """NSynth: instruments for testing are heard nowhere else. The lists are written when notes are there."""
+        """Lay out NSynth: test instruments are in no other part. `write_notes` writes the lists afterwards."""
         tasks, instrument = [], 0
         for family, programs in music.FAMILIES.items():
             order = self.random("programs", family).permutation(list(programs))[: self.size.programs]
@@ -186,7 +186,7 @@ class Renderer:
         score = [((pitch,), int(random.choice([50, 75, 100, 127]))) for pitch in pitches]
         described = {}
         for ((pitch,), velocity), sound in zip(score, music.play(program, score, self.fonts[0], 4.0, 3.0), strict=True):
-            if np.abs(sound).max() < 1e-4:  # beyond the range of the instrument
+            if np.abs(sound).max() < 1e-4:  # silent: the pitch is outside the range of the instrument
                 continue
             name = f"{family}_synthetic_{number:03d}-{pitch:03d}-{velocity:03d}"
             path = self.out / f"nsynth-{split}" / "audio" / f"{name}.wav"
@@ -208,7 +208,7 @@ class Renderer:
             (folder / "examples.json").write_text(json.dumps(notes, indent=1, sort_keys=True))
 
     def surroundings(self) -> list[Task]:
-        """ESC-50: five folds."""
+        """Lay out ESC-50 in five folds."""
         root, tasks, rows = self.out / "ESC-50", [], []
         classes = (HELD_OUT_TASK if self.held_out else TASK)[: self.size.classes]
         for kind in classes:
@@ -227,17 +227,21 @@ class Renderer:
         return tasks
 
     def pool(self) -> list[Task]:
-        """AudioSet: speech, music and surroundings of one second; the pool of a student, and what is elsewhere.
+        """Lay out AudioSet: speech, music and surroundings of one second, for students (the pool) and for the teacher.
 
-        `balanced_train_segments.csv` has all of the pool, with one fine label each; `unbalanced_train_segments.csv` a
-        part that is 88 % speech; and `long_tailed_train_segments.csv` all of it, two words of which are listed so many
-        times, as uploads are that go round, that they are 88 % of the list. `teacher_train_segments.csv` has other
-        speakers, notes and takes besides, and says who speaks and which notes sound; `described_train_segments.csv`
-        says it of the pool. `eval_segments.csv` has the pool's words by one more speaker.
+        Each list is a file `NAME_segments.csv`:
+
+        - `balanced_train` has the whole pool, with one fine label for each clip.
+        - `unbalanced_train` has a part of the pool that is 88 % speech.
+        - `long_tailed_train` has the whole pool and repeats two of its words until they are 88 % of the list, like
+          uploads with many copies.
+        - `described_train` has the pool with all kinds of labels: also speakers and notes.
+        - `teacher_train` has the same, and clips of other speakers, notes and takes.
+        - `eval` has the words of the pool by one more speaker.
         """
-        size, heard = self.size, 1 + self.size.elsewhere
+        size, factor = self.size, 1 + self.size.elsewhere
         tasks: list[Task] = []
-        for number in range(size.pool_speakers * heard):
+        for number in range(size.pool_speakers * factor):
             part = "pool" if number < size.pool_speakers else "elsewhere"
             voice = self.speaker(part, number)
             for word in self.pool_words:
@@ -249,14 +253,14 @@ class Renderer:
             task = (self._audio(name), f"{self.part}evaluation {word}", word, self.speaker("evaluation", 0))
             tasks.append((spoken, (*task, self.seed, (0.0, 20.0), 1.0)))
         for program in self.random("pool programs").permutation(120)[: size.pool_programs].tolist():
-            for part, first in (("pool", 0), *(("elsewhere", size.pool_notes * more) for more in range(1, heard))):
+            for part, first in (("pool", 0), *(("elsewhere", size.pool_notes * more) for more in range(1, factor))):
                 score = self.score(program, part, first)
                 for number, (pitches, _) in enumerate(score, first):
                     labels = [f"program:{program}", *(f"pitch:{pitch}" for pitch in pitches)]
                     self._listed(f"music_{program:03d}_{number:02d}", part, labels)
                 tasks.append((self.pool_music, (program, part, first)))
         for kind in HELD_OUT_POOL if self.held_out else POOL:
-            for take in range(size.pool_takes * heard):
+            for take in range(size.pool_takes * factor):
                 part = "pool" if take < size.pool_takes else "elsewhere"
                 name = self._listed(f"around_{kind}_{take:03d}", part, [f"around:{kind}"])
                 task = (self._audio(name), f"{self.part}{name}", kind, self.seed, (0.0, 20.0), 1.0, RATE)
@@ -264,7 +268,7 @@ class Renderer:
         return tasks
 
     def _listed(self, name: str, part: str, labels: list[str]) -> str:
-        """Note the labels of a clip; its name, which says where what is not in the pool belongs."""
+        """Record the labels of a clip. Return its name, which begins with its part unless it is in the pool."""
         name = name if part == "pool" else f"{part}_{name}"
         self.listed[name] = labels
         return name
@@ -273,7 +277,7 @@ class Renderer:
         return self.out / "audioset" / "audio" / f"{name}.wav"
 
     def score(self, program: int, part: str, first: int) -> list[tuple[tuple[int, ...], int]]:
-        """Notes of a program, some of them two at once, and how hard they are struck."""
+        """Draw notes of a program, some of them two at once, with velocities."""
         key = ("pool notes", program) if part == "pool" else (part, program, first)
         random, score = self.random(*key), []
         for _ in range(self.size.pool_notes):
@@ -282,7 +286,7 @@ class Renderer:
         return score
 
     def pool_music(self, program: int, part: str, first: int) -> list[str]:
-        """Notes of a program; the names of those that are beyond its range, and silent."""
+        """Render notes of a program. Return the names of silent ones, which are outside its range."""
         silent = []
         sounds = music.play(program, self.score(program, part, first), self.fonts[1], 1.4, 1.0)
         for number, sound in enumerate(sounds, first):
@@ -300,11 +304,11 @@ class Renderer:
         root = self.out / "audioset"
         rendered = {clip: labels for clip, labels in self.listed.items() if clip not in silent}
         evaluation = [clip for clip in rendered if clip.startswith("evaluation")]
-        heard = {clip: labels for clip, labels in rendered.items() if clip not in evaluation}
-        clips = {clip: labels[:1] for clip, labels in heard.items() if not clip.startswith("elsewhere")}
+        taught = {clip: labels for clip, labels in rendered.items() if clip not in evaluation}
+        clips = {clip: labels[:1] for clip, labels in taught.items() if not clip.startswith("elsewhere")}
         root.mkdir(parents=True, exist_ok=True)
         broad = {"word": "Speech", "program": "Music", "around": "Surroundings"}
-        names = [*broad.values(), *sorted({label for labels in heard.values() for label in labels})]
+        names = [*broad.values(), *sorted({label for labels in taught.values() for label in labels})]
         mids = {name: f"/m/p{number:05d}" for number, name in enumerate(names)}
         with open(root / "class_labels_indices.csv", "w", newline="") as file:
             writer = csv.writer(file)
@@ -322,8 +326,8 @@ class Renderer:
             ("balanced_train", list(clips), clips),
             ("unbalanced_train", unbalanced, clips),
             ("long_tailed_train", long_tailed, clips),
-            ("described_train", list(clips), heard),
-            ("teacher_train", list(heard), heard),
+            ("described_train", list(clips), taught),
+            ("teacher_train", list(taught), taught),
             ("eval", evaluation, rendered),
         ):
             lines = ["# pocket", f"# num_segs={len(listed)}", "# YTID, start_seconds, end_seconds, positive_labels"]
@@ -334,14 +338,16 @@ class Renderer:
 
 
 def render(out: Path, size: str, seed: int, jobs: int, held_out: bool) -> None:
-    """Render all parts; each is written beside `OUT/pocket.json`, which says that it is whole."""
+    """Render all parts. `OUT/pocket.json` is written last and marks a complete folder."""
     renderer = Renderer(out, SIZES[size], seed, held_out)
     description = {"size": size, "seed": seed, "held_out": held_out}
     done = out / "pocket.json"
     if done.exists():
         if json.loads(done.read_text()) == description:
             return
-        raise SystemExit(f"{out} holds other sounds ({done.read_text().strip()}): --sounds FOLDER, another one")
+        raise SystemExit(
+            f"{out} holds other sounds ({done.read_text().strip()}): choose another folder (--sounds FOLDER)"
+        )
     begin = time.perf_counter()
     for part in (renderer.keywords, renderer.voices, renderer.notes, renderer.surroundings, renderer.pool):
         tasks = part()
@@ -355,7 +361,7 @@ def render(out: Path, size: str, seed: int, jobs: int, held_out: bool) -> None:
 
 
 def check_tools() -> None:
-    """End with one line where a program or a font is missing."""
+    """Exit with one line if a program or a sound font is missing."""
     missing = [name for name in ("espeak-ng", "fluidsynth") if shutil.which(name) is None]
     missing += [str(font) for font in music.FONTS if not font.exists()]
     if missing:

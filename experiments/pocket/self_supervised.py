@@ -1,10 +1,10 @@
-"""Do EAT, CAT and MATPAC learn? Tiny widths on the pocket sounds, three seeds, probed on the way.
+"""Measure what EAT, CAT and MATPAC learn: tiny widths on the pocket sounds, three seeds, probes during training.
 
     python -m experiments.pocket.self_supervised --sounds FOLDER --teacher RUNS [--out FOLDER]
 
-TEACHER is the folder of `experiments.pocket.benchmark`, whose teacher and stores are used. Rows: the encoder
-untrained; EAT; CAT, which is EAT beside that teacher; EAT beside a teacher whose embeddings belong to other clips;
-patches of three sizes, as in CAT; MATPAC.
+RUNS is the folder of `experiments.pocket.benchmark`, whose teacher and stores are used. Rows: the encoder untrained;
+EAT; CAT, which is EAT beside that teacher; EAT beside a teacher with the embeddings of other clips; patches of three
+sizes, as in CAT; MATPAC.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ STEPS = (120, 240, 480, 720)
 EPOCH = 60  # steps
 BATCH = 32
 TINY: dict[str, Any] = {"hidden": 96, "layers": 4, "heads": 4}
-# The slow copy is as slow as in the published recipe: where it followed within these few steps (a decay of 0.99), the
-# student's scores fell below those of the untrained one.
+# The slow copy keeps the decay of the published recipe. With a decay of 0.99, which follows within these few steps, the
+# scores fell below those of the untrained student.
 EAT = {"clones": 4, "mask": {"share": 0.7, "block": 3}, "decoder_layers": 3}
 BESIDE = {**EAT, "targets": "standardised"}
 HEADS = {"classes": 128, "head_hidden": 128, "predictor_layers": 2, "predictor_heads": 4}
@@ -63,7 +63,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def probe(encoder: Encoder) -> dict[str, float]:
-    """Linear probe of the first token beside the mean of the frames."""
+    """Score linear probes of the first token, concatenated with the mean of the frames."""
     scores, known = {}, {}
     with torch.inference_mode():
         for task, (manifest, batches) in benchmark._tasks.items():
@@ -80,7 +80,7 @@ def probe(encoder: Encoder) -> dict[str, float]:
 
 
 def measure(job: tuple[str, int, Path, Path]) -> tuple[str, int, dict[int, dict[str, float]], float]:
-    """Train a row with a seed and probe it on the way: step -> scores."""
+    """Train a row with a seed and probe it during training. Return name, seed, scores by step, CPU seconds."""
     name, seed, out, stores = job
     folder = out / f"{name}_{seed}".replace(" ", "_").replace(",", "").replace(":", "")
     done, origin = folder / "curve.json", json.loads(json.dumps({**ROWS[name], "steps": STEPS}))
@@ -129,7 +129,7 @@ Results = list[tuple[str, int, dict[int, dict[str, float]], float]]
 
 
 def report(results: Results, out: Path, seconds: float) -> None:
-    """Table and curves."""
+    """Write the table into BENCHMARKS.md and draw the curves."""
     lines = [
         f"`python -m experiments.pocket.self_supervised`: width 96, 4 blocks, {STEPS[-1]} steps of {BATCH} clips,",
         f"constant rate; mean of five linear probes (first token and mean frame), 3 seeds; {seconds / 60:.0f} min.",

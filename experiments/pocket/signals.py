@@ -1,4 +1,4 @@
-"""Pieces of sound, and what a recording does to them. Every function draws from the generator that it is given."""
+"""Parts of synthetic sounds, and effects of a recording. Each function draws from the generator in its arguments."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Random = np.random.Generator
 
 
 def generator(seed: int, *key: object) -> Random:
-    """Random numbers that belong to a seed and a name, whatever else is rendered and in whatever order."""
+    """Return random numbers of a seed and a name, independent of the order of rendering."""
     return np.random.default_rng([seed, zlib.crc32("|".join(map(str, key)).encode())])
 
 
 def unit(sound: Sound) -> Sound:
-    """With a root mean square of 1."""
+    """Scale a sound to a root mean square of 1."""
     return sound / (np.sqrt(np.mean(sound**2)) + 1e-9)
 
 
 def shaped(sound: Sound, rate: int, gain: Callable[[Sound], Sound]) -> Sound:
-    """With each frequency in Hz multiplied by `gain` of it."""
+    """Multiply each frequency in Hz by its `gain`."""
     spectrum = np.fft.rfft(sound)
     return np.fft.irfft(spectrum * gain(np.maximum(np.fft.rfftfreq(len(sound), 1 / rate), 10.0)), len(sound))
 
@@ -31,7 +31,7 @@ def shaped(sound: Sound, rate: int, gain: Callable[[Sound], Sound]) -> Sound:
 def noise(
     random: Random, samples: int, rate: int, low: float = 30.0, high: float = 8000.0, slope: float = 0.0
 ) -> Sound:
-    """Noise between two frequencies, whose amplitude goes with the frequency to the power of `slope`."""
+    """Return noise between two frequencies in Hz; its amplitude is the frequency to the power of `slope`."""
 
     def gain(hertz: Sound) -> Sound:
         return (hertz / 1000) ** slope / np.sqrt((1 + (low / hertz) ** 4) * (1 + (hertz / high) ** 4))
@@ -40,13 +40,13 @@ def noise(
 
 
 def wander(random: Random, samples: int, rate: int, turns: float, low: float, high: float) -> Sound:
-    """A slow line between two values, with so many turns a second."""
+    """Return a slow random line between two values, with `turns` turns per second."""
     points = int(samples / rate * turns) + 3
     return np.interp(np.arange(samples) / rate * turns, np.arange(points), random.uniform(low, high, points))
 
 
 def tone(hertz: Sound | float, samples: int, rate: int, harmonics: Sound | tuple[float, ...] = (1.0,)) -> Sound:
-    """Harmonics, each with its amplitude, of a pitch that may move."""
+    """Return harmonics with the given amplitudes, of a constant or moving pitch in Hz."""
     phase = 2 * np.pi * np.cumsum(np.broadcast_to(hertz, samples)) / rate
     highest = float(np.max(hertz))
     parts = [a * np.sin((k + 1) * phase) for k, a in enumerate(harmonics) if highest * (k + 1) < rate / 2]
@@ -58,13 +58,13 @@ def decay(samples: int, rate: int, seconds: float) -> Sound:
 
 
 def faded(sound: Sound, rate: int, rise: float, fall: float) -> Sound:
-    """With a ramp of `rise` and `fall` seconds at its ends."""
+    """Apply a ramp of `rise` seconds at the start and of `fall` seconds at the end."""
     ramp = np.minimum(np.arange(len(sound)) / (rise * rate + 1), np.arange(len(sound))[::-1] / (fall * rate + 1))
     return sound * np.minimum(ramp, 1.0)
 
 
 def add(sound: Sound, event: Sound, second: float, rate: int) -> None:
-    """Add an event at a time, in place; what stands out at the end is cut."""
+    """Add an event at a time in seconds, in place. The part after the end of the sound is cut."""
     first = max(0, int(second * rate))
     last = min(len(sound), first + len(event))
     if first < last:
@@ -72,18 +72,18 @@ def add(sound: Sound, event: Sound, second: float, rate: int) -> None:
 
 
 def at_random(random: Random, seconds: float, rate: float) -> Sound:
-    """Times of events, `rate` a second on average, one at least."""
+    """Return times of events, `rate` per second on average, at least one."""
     return random.uniform(0, seconds, max(1, random.poisson(rate * seconds)))
 
 
 def regular(random: Random, seconds: float, rate: float, jitter: float = 0.03) -> Sound:
-    """Times of events that come `rate` a second, nearly."""
+    """Return nearly regular times of events, `rate` per second."""
     times = np.arange(random.uniform(0, 1 / rate), seconds, 1 / rate)
     return times + random.normal(0, jitter / rate, len(times))
 
 
 def scattered(samples: int, rate: int, times: Sound, event: Callable[[], Sound]) -> Sound:
-    """An event, made anew for each of some times."""
+    """Return a sound with a new event at each of the times."""
     sound = np.zeros(samples)
     for second in times:
         add(sound, event(), second, rate)
@@ -91,7 +91,7 @@ def scattered(samples: int, rate: int, times: Sound, event: Callable[[], Sound])
 
 
 def burst(random: Random, rate: int, low: float, high: float, seconds: float) -> Sound:
-    """A short noise that dies away."""
+    """Return a short noise that decays over `seconds`."""
     samples = int(rate * seconds * 6) + 8
     bent = 2 ** random.uniform(-0.3, 0.3)
     return (
@@ -100,7 +100,7 @@ def burst(random: Random, rate: int, low: float, high: float, seconds: float) ->
 
 
 def reverberant(random: Random, sound: Sound, rate: int) -> Sound:
-    """As in a room that is drawn."""
+    """Add the reverberation of a random room."""
     seconds, wet = random.uniform(0.1, 0.7), random.uniform(0.1, 0.7)
     samples = int(seconds * rate)
     answer = random.standard_normal(samples) * np.exp(-6.9 * np.arange(samples) / samples)
@@ -111,11 +111,11 @@ def reverberant(random: Random, sound: Sound, rate: int) -> Sound:
 
 
 def channel(random: Random, sound: Sound, rate: int) -> Sound:
-    """Through a microphone that is drawn: a tilt, a bumpy response, and sometimes a narrow band.
+    """Apply a random microphone: a tilt, an uneven response, and sometimes a narrow band.
 
-    It differs between clips of the same speaker, instrument or place, so that a mean spectrum says little of them.
+    It differs between clips of one speaker, instrument or place, so a mean spectrum identifies none of them.
     """
-    tilt = random.uniform(-5, 5)  # dB an octave
+    tilt = random.uniform(-5, 5)  # dB per octave
     bumps = random.uniform(-7, 7, 12)
     low, high = random.uniform(20, 300), random.uniform(2800, 8000)
     narrow = random.random() < 0.35
@@ -130,7 +130,7 @@ def channel(random: Random, sound: Sound, rate: int) -> Sound:
 
 
 def background(random: Random, samples: int, rate: int) -> Sound:
-    """What else is heard: hiss, rumble, hum, wind, or many voices."""
+    """Return background sound: hiss, rumble, hum, wind, or many voices."""
     kind = random.integers(5)
     if kind == 0:
         return noise(random, samples, rate, 30, rate * 0.45, random.uniform(-1, 0))
@@ -151,7 +151,7 @@ def background(random: Random, samples: int, rate: int) -> Sound:
 
 
 def recorded(random: Random, sound: Sound, rate: int, quietest: float, loudest: float) -> NDArray[np.float32]:
-    """In a room, through a microphone, over other sound between two signal-to-noise ratios in dB, at any level."""
+    """Add a room, background sound between two signal-to-noise ratios in dB, a microphone and a random level."""
     if random.random() < 0.5:
         sound = reverberant(random, sound, rate)
     active = sound[np.abs(sound) > 0.1 * np.abs(sound).max()]

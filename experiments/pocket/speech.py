@@ -1,4 +1,4 @@
-"""Spoken words and sentences by espeak-ng, in voices that differ in accent, pitch, pace and vocal tract."""
+"""Render words and sentences with espeak-ng, in voices that differ in accent, pitch, pace and vocal tract."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Speaker:
     """A voice.
 
     Args:
-        accent: Of espeak-ng.
-        variant: Its timbre.
-        pitch: From 0 to 99.
-        pace: Words a minute.
-        tract: Length of the vocal tract, relative; formants and pitch fall with it.
+        accent: Accent of espeak-ng.
+        variant: Timbre of espeak-ng.
+        pitch: Pitch, from 0 to 99.
+        pace: Words per minute.
+        tract: Relative length of the vocal tract; a longer one lowers formants and pitch.
     """
 
     accent: str
@@ -63,7 +63,7 @@ class Speaker:
 
 
 def speaker(seed: int, part: str, number: int, held_out: bool) -> Speaker:
-    """The voice of a number in a part; held-out voices share neither timbre nor, mostly, accent with the others."""
+    """Return the voice of a number in a part. Held-out voices have other timbres and, mostly, other accents."""
     random = generator(seed, "speaker", part, number)
     accents, variants = (ACCENTS[4:], VARIANTS[1::2]) if held_out else (ACCENTS[:4], VARIANTS[::2])
     return Speaker(
@@ -73,7 +73,7 @@ def speaker(seed: int, part: str, number: int, held_out: bool) -> Speaker:
 
 
 def say(text: str, voice: Speaker, random: Random) -> Sound:
-    """A text, spoken a little differently each time, without the silence around it."""
+    """Speak a text with small random changes of pace and pitch. The silence around it is cut."""
     pace, pitch = int(voice.pace * random.uniform(0.9, 1.1)), int(np.clip(voice.pitch + random.integers(-8, 9), 0, 99))
     command = [
         "espeak-ng",
@@ -94,17 +94,17 @@ def say(text: str, voice: Speaker, random: Random) -> Sound:
 
 
 def resampled(sound: Sound, ratio: float) -> Sound:
-    """As many samples times `ratio`, by the Fourier transform."""
+    """Resample a sound to its length times `ratio`, by the Fourier transform."""
     samples = max(16, round(len(sound) * ratio))
     spectrum = np.fft.rfft(sound)
     kept = min(len(spectrum), samples // 2 + 1)
-    wanted = np.zeros(samples // 2 + 1, dtype=complex)
-    wanted[:kept] = spectrum[:kept]
-    return np.fft.irfft(wanted, samples) * (samples / len(sound))
+    padded = np.zeros(samples // 2 + 1, dtype=complex)
+    padded[:kept] = spectrum[:kept]
+    return np.fft.irfft(padded, samples) * (samples / len(sound))
 
 
 def placed(sound: Sound, samples: int, random: Random) -> Sound:
-    """Somewhere in a clip of so many samples; the middle of what is longer."""
+    """Place a sound at random in a clip of `samples` samples. A longer sound is cut to its middle."""
     if len(sound) >= samples:
         first = (len(sound) - samples) // 2
         return sound[first : first + samples]
