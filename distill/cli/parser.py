@@ -27,7 +27,6 @@ class Parser(ArgumentParser):
 
 def parser_of(command: str) -> Parser:
     """Return the parser of a command. Its options are the arguments of its function."""
-    from distill.run.options import FitArguments
     from distill.teachers.teacher import Teacher
 
     function, components = function_of(command), components_of(command)
@@ -42,8 +41,9 @@ def parser_of(command: str) -> Parser:
             skip = _GIVEN_TO_OBJECTIVES if name == "objective" else set()
             base: type[Any] = COMPONENTS[name].base
             parser.add_subclass_arguments(base, name, required=False, instantiate=False, skip=skip)
-    if command == "fit":
-        parser.add_class_arguments(FitArguments, skip={*components}, as_positional=False)
+    arguments: type[Any] | None = getattr(function, "arguments", None)
+    if arguments is not None:
+        parser.add_class_arguments(arguments, skip={*components}, as_positional=False)
     else:
         parser.add_function_arguments(function, skip={*components}, as_positional=False)
     return parser

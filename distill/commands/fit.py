@@ -2,47 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from functools import wraps
-from typing import ParamSpec, TypeVar
-
+from distill.commands.arguments import called_with
 from distill.data.files import lock
 from distill.run.folder import Run
 from distill.run.job import Job
 from distill.run.options import FitArguments, FitOptions
 from distill.run.resuming import check_same_run
 from distill.students.student import Student
-
-P = ParamSpec("P")
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-def called_with(arguments: Callable[P, T]) -> Callable[[Callable[[T, frozenset[str]], R]], Callable[P, R]]:
-    """Give a function the signature of a dataclass. The function gets its instance, and the names that were given.
-
-    So every argument is written down once, with its type, default and description, and what the caller gave is known.
-    """
-    signature = inspect.signature(arguments)
-
-    def decorate(function: Callable[[T, frozenset[str]], R]) -> Callable[P, R]:
-        @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = signature.bind_partial(*args, **kwargs).arguments
-            return function(arguments(*args, **kwargs), frozenset(given))
-
-        call.__signature__ = signature  # type: ignore[attr-defined]
-        described = "".join(_described(kind) for kind in reversed(inspect.getmro(arguments)))  # type: ignore[arg-type]
-        call.__doc__ = (function.__doc__ or "").replace("    Returns:", f"    Args:{described}\n\n    Returns:")
-        return call
-
-    return decorate
-
-
-def _described(kind: type) -> str:
-    """Return the lines of a class's docstring that describe its arguments."""
-    return (kind.__doc__ or "").partition("Args:")[2].rstrip() if "__doc__" in vars(kind) else ""
 
 
 @called_with(FitArguments)

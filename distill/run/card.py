@@ -30,19 +30,11 @@ def model_card(
         clips: Number of clips that could be used.
     """
     specs = options.specs()
-    taught = student.licence != type(student).licence
-    front = {
-        "library_name": "audio-distill",
-        "pipeline_tag": "feature-extraction",
-        "license": "other",
-        "license_name": f"that of the weights it learned from: {student.licence}" if taught else student.licence,
-        "tags": ["audio", "knowledge-distillation", *teachers, specs.student.name],
-    }
     rows = (
         "".join(f"| {name} | {value} |\n" for name, value in results.items()) or "| none | this run measured none |\n"
     )
     return f"""---
-{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
+{_front_matter(student, [*teachers, specs.student.name])}---
 
 # {specs.student.name}, {"distilled from " + " and ".join(teachers) if teachers else "trained"}
 
@@ -78,6 +70,19 @@ embeddings.clip, embeddings.frames, embeddings.frame_times
 ```yaml
 {yaml.safe_dump(options.as_config(), sort_keys=False, allow_unicode=True)}```
 """
+
+
+def _front_matter(student: Student, names: Sequence[str]) -> str:
+    """Return the YAML that model hubs read; `names` become tags."""
+    taught = student.licence != type(student).licence
+    front = {
+        "library_name": "audio-distill",
+        "pipeline_tag": "feature-extraction",
+        "license": "other",
+        "license_name": f"that of the weights it learned from: {student.licence}" if taught else student.licence,
+        "tags": ["audio", "knowledge-distillation", *names],
+    }
+    return yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
 
 
 def inherited_licence(student: Student, teachers: Iterable[Teacher]) -> str:
