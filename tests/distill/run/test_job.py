@@ -16,7 +16,7 @@ from distill.data.store.reader import EmbeddingStore
 from distill.run.folder import Run
 from distill.run.job import Job
 from tests.conftest import tone
-from tests.distill.test_fit import ENGINE, fit
+from tests.distill.commands.test_fit import ENGINE, fit
 from tests.own_parts import Loudness, TinyConvolution
 
 TRAINING, VALIDATION, TEST = ({f"{index}.wav" for index in part} for part in (range(5), range(5, 8), range(8, 12)))

@@ -281,7 +281,7 @@ def test_a_compiled_encoder_says_the_same() -> None:
 
 
 def test_the_readme_has_the_table_of_teachers() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
     assert teacher_table() in readme, "put the output of `distill list teachers --markdown` into README.md"
 
 

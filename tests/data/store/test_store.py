@@ -118,7 +118,7 @@ WRITER = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from tests.data.test_store import write_all
+from tests.data.store.test_store import write_all
 from distill.data.files import lock
 print("ready", flush=True)
 sys.stdin.readline()
@@ -128,7 +128,7 @@ with lock(Path({path!r}), "child"):
 
 
 def child(path: Path) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER.format(root=root, path=str(path))],
         stdin=subprocess.PIPE,

@@ -30,7 +30,7 @@ from distill.objectives.classification import Classification
 from distill.run.embeddings import identity
 from distill.students.saved import save_student
 from tests.conftest import GOLDEN, tone
-from tests.distill.test_fit import fit
+from tests.distill.commands.test_fit import fit
 
 RANDOM = np.random.default_rng(0)
 

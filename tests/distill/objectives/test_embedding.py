@@ -21,7 +21,7 @@ from distill.objectives.embedding import EmbeddingDistillation
 from distill.objectives.parts.augmentation import Augmentation, draw_mixup
 from distill.objectives.parts.statistics import Standardise, Whiten
 from tests.conftest import GOLDEN
-from tests.distill.test_fit import fit
+from tests.distill.commands.test_fit import fit
 from tests.own_parts import Loudness, TinyConvolution
 
 LOUDNESS = "tests.own_parts.Loudness"

@@ -28,7 +28,7 @@ from distill.students.hear.students import Hear, HearTokenizer
 from distill.students.saved import save_student
 from distill.teachers.teacher import Teacher
 from tests.conftest import GOLDEN, tone
-from tests.students.hear_golden import OVERLAP, TINY, inputs, outputs, waveform
+from tests.students.hear.golden import OVERLAP, TINY, inputs, outputs, waveform
 
 
 class Told(Teacher):
@@ -376,7 +376,7 @@ def test_a_test_split_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert done == ["4"]  # 8 clips; with those that are watched it were 5, with those of the test split 6
 
 
-@pytest.mark.parametrize("recipe", sorted((Path(__file__).parents[2] / "experiments").glob("*/*.yaml")), ids=str)
+@pytest.mark.parametrize("recipe", sorted((Path(__file__).parents[3] / "experiments").glob("*/*.yaml")), ids=str)
 def test_every_recipe_builds(recipe: Path, sounds: Callable[..., Path], tmp_path: Path) -> None:
     """With the objective's tokenizer, the data and the teacher that a recipe leaves to the user."""
     config = yaml.safe_load(recipe.read_text())

@@ -20,7 +20,7 @@ from distill.students.hear.frontend import HearFrontEnd
 from distill.students.hear.students import Hear, HearTokenizer
 from distill.students.hear.transformer import RelativeAttention, columns_to_diagonals, diagonals_to_columns
 from tests.conftest import GOLDEN
-from tests.students.hear_golden import (
+from tests.students.hear.golden import (
     OVERLAP,
     TINY,
     inputs,

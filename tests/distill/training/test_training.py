@@ -23,7 +23,7 @@ from distill.training.engine import Engine
 from distill.training.optimizer import Optimizer
 from distill.training.trainer import quiet, trainer
 from tests.conftest import GOLDEN
-from tests.distill.test_fit import fit
+from tests.distill.commands.test_fit import fit
 from tests.own_parts import TinyConvolution
 
 
