@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,9 +8,8 @@ import pytest
 from distill.data.errors import UserError
 from distill.data.sampling.clusters import cluster
 from distill.data.sampling.hierarchy import cover, default_levels, hierarchical_weights, hierarchy, hierarchy_weights
-from distill.data.sampling.orders import StratifiedOrder, WeightedOrder, cluster_weights
-from distill.data.sampling.weights import cap, collapse_duplicates, effective_number, label_weights, temper
-from tests.conftest import GOLDEN
+from distill.data.sampling.orders import cluster_weights
+from distill.data.sampling.weights import collapse_duplicates, effective_number
 
 
 def long_tail() -> tuple[np.ndarray, np.ndarray]:
@@ -119,83 +117,12 @@ def test_weights_of_a_tree_are_those_of_drawing_from_the_top() -> None:
     assert hierarchy_weights(levels).tolist() == pytest.approx([1 / 12] * 3 + [1 / 4] + [1 / 4] * 2)
 
 
-def test_label_weights_equal_the_official_ones() -> None:
-    stored = np.load(GOLDEN / "ssondo" / "sampler.npz")
-    indptr, indices = stored["label_indptr"], stored["label_indices"]
-    labels = [indices[a:b].tolist() for a, b in pairwise(indptr)]
-    np.testing.assert_allclose(label_weights(labels), stored["label_weights_sum"], rtol=1e-5)
-
-
-def test_temper_goes_from_uniform_to_as_it_is() -> None:
-    weights = np.array([0.1, 0.2, 0.7, 0.0])
-    assert temper(weights, 1.0).tolist() == pytest.approx(weights.tolist())
-    assert temper(weights, 0.0).tolist() == pytest.approx([1 / 3] * 3 + [0])
-    assert 1 < effective_number(weights) < effective_number(temper(weights, 0.5)) < 3
-
-
-def test_a_cap_is_kept_and_the_rest_is_shared() -> None:
-    capped = cap(np.array([0.6, 0.3, 0.05, 0.05]), 0.35)
-    assert capped.max() <= 0.35 + 1e-9
-    assert capped.sum() == pytest.approx(1)
-    assert capped[2] == pytest.approx(capped[3])
-    assert capped.tolist()[:2] == pytest.approx([0.35, 0.35])
-    with pytest.raises(UserError, match="max_repeats"):
-        cap(np.ones(4), 0.2)
-
-
 def test_nearly_the_same_centres_leave_no_empty_cell_and_weights_sum_to_1() -> None:
     random = np.random.default_rng(0)
     points = np.repeat(random.standard_normal((700, 8)), 30, 0) + 3e-4 * random.standard_normal((21_000, 8))
     labels, centres = cover(points.astype(np.float32), 2_000)
     assert np.array_equal(np.unique(labels), np.arange(len(centres)))
     assert hierarchical_weights(points.astype(np.float32), (2_000, 50), trees=2).sum() == pytest.approx(1)
-
-
-@pytest.mark.parametrize("similarity", [0.999, 1.0])
-def test_exact_copies_and_silence_are_duplicates_at_any_similarity(similarity: float) -> None:
-    points = np.random.default_rng(0).standard_normal((50, 256)).astype(np.float32)
-    points[7] = 0
-    shares = collapse_duplicates(np.r_[points, points, points[7:8]], similarity)
-    assert shares[[7, 57, 100]].tolist() == pytest.approx([1 / 3] * 3)
-    assert np.delete(shares, [7, 57, 100]).tolist() == pytest.approx([1 / 2] * 98)
-
-
-def test_duplicates_of_many_clips_are_counted_a_part_at_a_time() -> None:
-    points = np.random.default_rng(0).standard_normal((6_500, 4)).astype(np.float32)
-    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
-    assert np.allclose(1 / collapse_duplicates(points, 0.9)[:200], (unit[:200] @ unit.T >= 0.9).sum(1), atol=1)
-
-
-def test_duplicates_share_the_draws_of_one() -> None:
-    random = np.random.default_rng(0)
-    points = random.standard_normal((5, 32)).astype(np.float32)
-    points = np.r_[points, points[:1] * 2, points[:1] * 1.001].astype(np.float32)
-    assert collapse_duplicates(points, 0.999).tolist() == pytest.approx([1 / 3, 1, 1, 1, 1, 1 / 3, 1 / 3])
-
-
-def test_weighted_draws_have_their_shares_and_any_position() -> None:
-    weights = np.array([0.1, 0.0, 0.6, 0.3])
-    order = WeightedOrder(weights, seed=3, epoch_length=20_000)
-    drawn = order.indices(2, 0, 20_000)
-    assert np.bincount(drawn, minlength=4) / 20_000 == pytest.approx(weights, abs=0.015)
-    assert np.array_equal(order.indices(2, 500, 600), drawn[500:600])
-
-
-def test_a_limit_on_repeats_holds_in_every_epoch() -> None:
-    weights = cap(np.random.default_rng(0).pareto(0.5, 300) + 1e-3, 4 / 500)
-    weights[7] = 0
-    order = StratifiedOrder(weights, seed=3, epoch_length=500)
-    expected = weights / weights.sum() * 500
-    epochs = [order.indices(epoch, 0, 500) for epoch in range(20)]
-    for drawn in epochs:
-        counts = np.bincount(drawn, minlength=300)
-        assert (np.abs(counts - expected) < 1).all()
-    assert max(np.bincount(drawn).max() for drawn in epochs) <= np.ceil(expected.max())
-    assert not np.array_equal(epochs[0], epochs[1])
-    assert np.array_equal(order.indices(2, 123, 321), epochs[2][123:321])
-    often = np.mean([np.bincount(drawn, minlength=300) for drawn in epochs], axis=0)
-    assert np.abs(often - expected).mean() < 0.1  # what is rounded off comes in other epochs
-    assert np.abs(np.diff(epochs[0])).mean() > 50  # in no order of the clips
 
 
 @pytest.mark.parametrize("levels", [(), (10, 10), (5, 8)])

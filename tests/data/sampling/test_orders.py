@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distill.data.sampling.orders import BatchSampler, ClusterOrder, UniformOrder, cluster_weights
+from distill.data.sampling.orders import (
+    BatchSampler,
+    ClusterOrder,
+    StratifiedOrder,
+    UniformOrder,
+    WeightedOrder,
+    cluster_weights,
+)
+from distill.data.sampling.weights import cap
 
 
 @pytest.fixture
@@ -103,3 +111,28 @@ def test_more_clips_than_torch_can_weigh() -> None:
     labels[-1] = 1
     drawn = ClusterOrder(labels).indices(0, 0, 1000)
     assert 400 < (drawn == 2**24).sum() < 600
+
+
+def test_weighted_draws_have_their_shares_and_any_position() -> None:
+    weights = np.array([0.1, 0.0, 0.6, 0.3])
+    order = WeightedOrder(weights, seed=3, epoch_length=20_000)
+    drawn = order.indices(2, 0, 20_000)
+    assert np.bincount(drawn, minlength=4) / 20_000 == pytest.approx(weights, abs=0.015)
+    assert np.array_equal(order.indices(2, 500, 600), drawn[500:600])
+
+
+def test_a_limit_on_repeats_holds_in_every_epoch() -> None:
+    weights = cap(np.random.default_rng(0).pareto(0.5, 300) + 1e-3, 4 / 500)
+    weights[7] = 0
+    order = StratifiedOrder(weights, seed=3, epoch_length=500)
+    expected = weights / weights.sum() * 500
+    epochs = [order.indices(epoch, 0, 500) for epoch in range(20)]
+    for drawn in epochs:
+        counts = np.bincount(drawn, minlength=300)
+        assert (np.abs(counts - expected) < 1).all()
+    assert max(np.bincount(drawn).max() for drawn in epochs) <= np.ceil(expected.max())
+    assert not np.array_equal(epochs[0], epochs[1])
+    assert np.array_equal(order.indices(2, 123, 321), epochs[2][123:321])
+    often = np.mean([np.bincount(drawn, minlength=300) for drawn in epochs], axis=0)
+    assert np.abs(often - expected).mean() < 0.1  # what is rounded off comes in other epochs
+    assert np.abs(np.diff(epochs[0])).mean() > 50  # in no order of the clips

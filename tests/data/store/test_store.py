@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.data.errors import StoreError, UserError
-from distill.data.files import lock, write_atomically
+from distill.data.errors import StoreError
 from distill.data.store.format import ClipFrames, SetAside
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
@@ -161,30 +160,6 @@ def test_a_killed_writer_goes_on_and_every_row_is_there_once(tmp_path: Path) -> 
     assert store.ids == IDS
     np.testing.assert_array_equal(store.read_all(), VECTORS)
     assert not list(tmp_path.glob(".*.tmp"))
-
-
-def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
-    with (
-        lock(tmp_path, "distill embed"),
-        pytest.raises(UserError, match=r"distill embed.*process"),
-        lock(tmp_path, "x"),
-    ):
-        pass
-    with lock(tmp_path, "x"):
-        pass
-
-
-def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def fail(file: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(path, fail)
-    assert path.read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_frames_are_kept_with_their_clips(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 import distill
-from distill.cli.shell import main
+from distill.cli.shell import _gather, main
 from distill.commands.cluster import _head
 from distill.commands.listing import teacher_table
 from distill.data.clips import dataset
@@ -353,3 +353,10 @@ def test_a_store_is_not_gone_on_with_by_a_version_that_decodes_otherwise(
     monkeypatch.setattr(dataset, policy, "another")
     with pytest.raises(StoreError, match=r"asked for: (resampler|channels) is '[^']*', not 'another'"):
         distill.embed(teacher=distill.create_teacher(Loudness), **options)
+
+
+def test_words_after_an_option_that_takes_several() -> None:
+    assert _gather(["--sampling.levels", "100,20", "--x"]) == ["--sampling.levels", "[100, 20]", "--x"]
+    assert _gather(["--compare", "a", "b", "--out", "c"]) == ["--compare", '["a", "b"]', "--out", "c"]
+    assert _gather(["--support=0.5,1", "--data", "x"]) == ["--support", "[0.5, 1]", "--data", "x"]
+    assert _gather(["--data", "x", "--support", "[1,2]"]) == ["--data", "x", "--support", "[1, 2]"]

@@ -19,7 +19,6 @@ from distill.data.errors import UserError
 from distill.losses import LOSSES, build_loss
 from distill.objectives.embedding import EmbeddingDistillation
 from distill.objectives.parts.augmentation import Augmentation, draw_mixup
-from distill.objectives.parts.statistics import Standardise, Whiten
 from tests.conftest import GOLDEN
 from tests.distill.commands.test_fit import fit
 from tests.own_parts import Loudness, TinyConvolution
@@ -35,29 +34,6 @@ HERE = ["--engine.workers=0", "--engine.accelerator=cpu"]
 
 def batch(clips: int = 4, samples: int = 32_000) -> AudioBatch:
     return AudioBatch.of(torch.randn(clips, samples) * 0.1, 16_000)
-
-
-def test_statistics_are_those_of_all_that_was_seen() -> None:
-    vectors = torch.randn(90, 5) * torch.tensor([1.0, 10.0, 0.1, 3.0, 0.0]) + torch.arange(5.0)
-    standardise = Standardise(5)
-    for part in vectors.split(40):
-        standardise(part)
-    standardise.eval()
-    expected = (vectors - vectors.mean(0)) / vectors.std(0, correction=0)
-    torch.testing.assert_close(standardise(vectors)[:, :4], expected[:, :4], atol=1e-5, rtol=1e-5)
-    assert standardise(vectors)[:, 4].abs().max() < 1e-3  # a column that never changes stays silent
-    fitted = Standardise(5)
-    fitted.fit(vectors)
-    fitted(torch.randn(9, 5) * 100)  # in training, and fixed all the same
-    torch.testing.assert_close(fitted(vectors), standardise(vectors))
-
-
-def test_statistics_are_saved() -> None:
-    standardise, again = Standardise(3), Standardise(3)
-    standardise.fit(torch.randn(50, 3) * 5)
-    again.load_state_dict(standardise.state_dict())
-    vectors = torch.randn(4, 3)
-    assert again(vectors).equal(standardise(vectors))
 
 
 def test_each_teacher_has_its_loss_its_projector_and_its_weight() -> None:
@@ -240,16 +216,6 @@ def test_a_trained_student_is_the_next_teacher(sounds: Callable[..., Path], tmp_
     words = ["--data", data, "--out", str(tmp_path / "second")]
     main(["fit", "--teacher", "frozen", "--teacher.student", str(tmp_path / "first"), *SMALL, *HERE, *words])
     assert "distilled from frozen" in (tmp_path / "second" / "student" / "README.md").read_text()
-
-
-def test_whitened_targets_have_covariance_one() -> None:
-    vectors = torch.randn(500, 4) @ torch.randn(4, 6) * 3 + 1  # of rank 4 in 6 columns
-    whiten = Whiten(6)
-    whiten.fit(vectors)
-    white = whiten(vectors)
-    variances = torch.linalg.eigvalsh(white.T @ white / 500)
-    assert variances[2:].tolist() == pytest.approx([1] * 4, abs=0.05)
-    assert variances[:2].max() < 0.01  # directions without variance stay silent
 
 
 def test_mixup_mixes_sounds_and_targets_alike() -> None:

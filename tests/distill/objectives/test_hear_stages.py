@@ -21,7 +21,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
 from distill.objectives.masked import MaskedTokenPrediction
 from distill.objectives.parts.masking import draw_mask, official_mask
-from distill.objectives.parts.quantizer import CodeUse, GumbelQuantizer
+from distill.objectives.parts.quantizer import GumbelQuantizer
 from distill.objectives.tokenizer import TokenizerDistillation
 from distill.students.hear.official import from_official_blocks, to_official_acoustic, to_official_blocks
 from distill.students.hear.students import Hear, HearTokenizer
@@ -215,30 +215,6 @@ class TestWhatTheOfficialCodeGotWrong:
         with torch.autograd.graph.saved_tensors_hooks(lambda t: (sizes.append(t.numel()), t)[1], lambda t: t):
             quantizer(logits, torch.ones(1, 300, dtype=torch.bool)).vectors.sum().backward()
         assert max(sizes) <= 300 * 1024
-
-
-@pytest.mark.parametrize("kind", ["random", "spans", "inverse_blocks"])
-def test_masks_hide_their_share_of_valid_tokens(kind: str) -> None:
-    lengths = torch.tensor([3000, 1000])
-    mask = torch.stack([draw_mask(kind, lengths, 3000, 0.4, span=8) for _ in range(20)])
-    assert float(mask[:, 0].float().mean()) == pytest.approx(0.4, abs=0.03)
-    assert not mask[:, 1, 1000:].any()
-    edges = (mask[:, 0, 1:] != mask[:, 0, :-1]).float().mean()
-    assert (float(edges) > 0.4) == (kind == "random")  # runs have few edges
-
-
-def test_the_codebooks_use_is_counted_and_a_collapse_is_said() -> None:
-    use = CodeUse(64)
-    for _ in range(50):
-        observed = use(torch.arange(64))
-    assert observed["perplexity"] == pytest.approx(64, rel=1e-3)
-    assert observed["dead_share"] == 0
-    use = CodeUse(64)
-    for _ in range(199):
-        use(torch.zeros(100, dtype=torch.int64))
-    with pytest.warns(UserWarning, match="collapses: 1 of 64"):
-        observed = use(torch.zeros(100, dtype=torch.int64))
-    assert observed["perplexity"] == pytest.approx(1)
 
 
 SMALL = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 1}

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,8 +19,7 @@ import distill
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
 from distill.objectives.classification import Classification
-from distill.objectives.parts.masking import GridMask, covered
-from distill.objectives.utterance_frame import Seen, UtteranceFrame, visible_patches
+from distill.objectives.utterance_frame import Seen, UtteranceFrame
 from distill.students.patch_transformer.blocks import positions
 from distill.students.patch_transformer.student import PatchTransformer, blanked
 from distill.students.saved import save_student
@@ -224,43 +222,6 @@ def test_positions_and_front_end_equal_the_official_ones() -> None:
     student = PatchTransformer(hidden=32, layers=1, heads=2, frames=160)
     spectrogram, _ = student.spectrogram(AudioBatch.of(golden("eat", "inputs")["wav16k"], 16_000))
     close(spectrogram, expected["fbank_padded160_normalised_as"], 1e-4)
-
-
-def test_blocks_around_the_official_centres_equal_the_official_ones() -> None:
-    expected = golden("eat", "outputs")
-    hidden_before = expected["mask_official_seed1234_before_adjust"].bool()
-    assert (~covered(expected["mask_official_seed1234_centres"], 64, 8, 5)).equal(hidden_before)
-
-
-@pytest.mark.parametrize(("name", "share", "adjust"), [("official_base", 0.8, 0.07), ("official_large", 0.75, 0.10)])
-def test_masks_have_the_official_statistics(name: str, share: float, adjust: float) -> None:
-    expected = json.loads((GOLDEN / "eat" / "mask_stats.json").read_text())[name]
-    torch.manual_seed(0)
-    mask = GridMask(share=share, adjust=adjust)
-    visible = ~mask.draw(4000, 64, 8, torch.device("cpu"))
-    assert set(visible.sum(1).tolist()) == {expected["visible_target"]}
-    by_row = visible.unflatten(1, (64, 8)).float().mean((0, 1))
-    np.testing.assert_allclose(by_row, expected["visible_prob_per_freq_index"], atol=0.006)
-    by_column = visible.unflatten(1, (64, 8)).float().mean((0, 2))
-    np.testing.assert_allclose(by_column[:4], expected["visible_prob_first4_time_index"], atol=0.012)
-    before = mask._blocks(4000, 64, 8, torch.device("cpu")).sum(1).float()
-    assert float(before.mean()) == pytest.approx(expected["visible_before_adjust"]["mean"], abs=0.8)
-    assert float(before.std()) == pytest.approx(expected["visible_before_adjust"]["std"], abs=0.6)
-
-
-@pytest.mark.parametrize("kind", ["random", "time", "frequency", "inverse_blocks"])
-def test_every_mask_hides_as_many_patches_and_is_drawn_from_the_seed(kind: str) -> None:
-    mask = GridMask(kind, share=0.6, block=3)
-    drawn = []
-    for _ in range(2):
-        torch.manual_seed(5)
-        drawn.append(mask.draw(20, 10, 8, torch.device("cpu")))
-    assert drawn[0].equal(drawn[1])
-    assert len(set(drawn[0].sum(1).tolist())) == 1
-    assert float(drawn[0].float().mean()) == pytest.approx(0.6, abs=0.05)
-    assert len({tuple(row) for row in drawn[0].int().tolist()}) > 3
-    visible = visible_patches(drawn[0])
-    assert not drawn[0].gather(1, visible).any()
 
 
 def test_parameters_are_those_of_the_paper() -> None:
