@@ -10,7 +10,38 @@ Names are imported when they are used, so that `import distill` and `distill --h
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports late
+    from distill.api import create_student as create_student
+    from distill.api import create_teacher as create_teacher
+    from distill.api import list_students as list_students
+    from distill.api import list_teachers as list_teachers
+    from distill.api import load as load
+    from distill.api import register_loss as register_loss
+    from distill.api import register_objective as register_objective
+    from distill.api import register_student as register_student
+    from distill.api import register_teacher as register_teacher
+    from distill.commands.cluster import cluster as cluster
+    from distill.commands.embed import embed as embed
+    from distill.commands.export import export as export
+    from distill.commands.fit import fit as fit
+    from distill.commands.probe import probe as probe
+    from distill.commands.report import report as report
+    from distill.data.batch import AudioBatch as AudioBatch
+    from distill.data.batch import Embeddings as Embeddings
+    from distill.data.clips.dataset import Crop as Crop
+    from distill.data.encoders.windows import Windows as Windows
+    from distill.data.errors import UserError as UserError
+    from distill.data.sampling.weights import Sampling as Sampling
+    from distill.frozen import Frozen as Frozen
+    from distill.objectives.objective import Objective as Objective
+    from distill.run.precision import Arithmetic as Arithmetic
+    from distill.students.student import Student as Student
+    from distill.teachers.precomputed import Precomputed as Precomputed
+    from distill.teachers.teacher import Teacher as Teacher
+    from distill.training.engine import Engine as Engine
+    from distill.training.optimizer import Optimizer as Optimizer
 
 _HOMES = {
     "fit": "distill.commands.fit",
@@ -46,10 +77,12 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'distill' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:  # where a misspelt name is an error
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'distill' has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

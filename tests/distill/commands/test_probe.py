@@ -1,0 +1,103 @@
+"""Probes from the data to the table, and mistakes that are found before the work."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+
+import distill
+from distill.cli.shell import main
+from distill.data.encoders.windows import Windows
+from distill.data.errors import UserError
+from distill.run.embeddings import identity
+from distill.students.saved import save_student
+from tests.conftest import GOLDEN, tone
+from tests.distill.commands.test_fit import fit
+
+
+def esc50(folder: Path, clips: int = 20) -> Path:
+    (folder / "meta").mkdir(parents=True)
+    (folder / "audio").mkdir()
+    rows = ["filename,fold,target,category"]
+    for index in range(clips):
+        name, label = f"{index % 5 + 1}-{index}-A-{index // (clips // 2)}.wav", index // (clips // 2)
+        soundfile.write(folder / "audio" / name, tone(300 + 900 * label, 0.3, seed=index), 16_000)
+        rows.append(f"{name},{index % 5 + 1},{label},{'cat' if label else 'dog'}")
+    (folder / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_probes_are_written_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(esc50(tmp_path / "ESC-50"))
+    student, spectral = distill.create_student("mobilenet_v3", width=0.1), distill.create_teacher("spectral")
+    student.teachers = {"spectral": identity(spectral)}
+    save_student(student.eval(), tmp_path / "runs" / "small" / "student", "card")
+    distill.probe(data, model=str(tmp_path / "runs" / "small"), workers=0)
+    teacher = distill.probe(data, teacher="spectral", workers=0, out=str(tmp_path / "runs" / "spectral"))
+    assert teacher.task == "esc50"
+    assert teacher.cost["parameters"] == 0
+    folder = tmp_path / "runs" / "small" / "probe" / "ESC-50" / "linear"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["teachers"] == {"spectral": teacher.identity}
+    assert (folder / "confusion.png").stat().st_size > 1000
+    with open(folder / "by_class.csv") as file:
+        assert [row["class"] for row in csv.DictReader(file)] == ["cat", "dog"]
+    capsys.readouterr()
+    main(["report", "--compare", *map(str, sorted((tmp_path / "runs").iterdir())), "--out", str(tmp_path / "c")])
+    table = (tmp_path / "c" / "comparison.md").read_text()
+    assert f"{result['score'] / teacher.score:.1%}" in table
+    assert "43,384" in table
+    assert (tmp_path / "c" / "ESC-50_esc50_linear_accuracy.png").stat().st_size > 1000
+    other = {"class_path": "spectral", "init_args": {"windows": {"seconds": 0.2}}}  # whom the student never heard
+    distill.probe(data, teacher=other, workers=0, out=str(tmp_path / "others" / "windows"))
+    distill.report(
+        compare=[str(tmp_path / "runs" / "small"), str(tmp_path / "others" / "windows")], out=str(tmp_path / "d")
+    )
+    assert "%" not in (tmp_path / "d" / "comparison.md").read_text()
+    with pytest.raises(UserError, match=r"no result\.json"):
+        distill.report(compare=[str(tmp_path)])
+
+
+def test_a_store_and_a_frozen_student_are_those_who_speak_through_them(tmp_path: Path) -> None:
+    data = esc50(tmp_path / "ESC-50", 10)
+    spectral = distill.create_teacher("spectral")
+    distill.embed(str(data / "audio"), str(tmp_path / "store"), teacher=spectral, workers=0)
+    stored = distill.create_teacher("precomputed", store=str(tmp_path / "store"))
+    assert identity(stored) == identity(spectral) != identity(distill.create_teacher("spectral", windows=Windows(1.0)))
+    student = fit(data / "audio", tmp_path / "run", teacher=stored, crop=distill.Crop())
+    assert student.teachers == {"precomputed": identity(spectral)}
+    assert identity(distill.create_teacher("frozen", student=str(tmp_path / "run"))) == identity(student)
+    assert distill.load(str(tmp_path / "run")).teachers == student.teachers
+
+
+def test_temporal_supports_beside_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(esc50(tmp_path / "ESC-50", 10))
+    main(["probe", "--teacher", "spectral", "--data", data, "--support", "0.1,0.3", "--out", str(tmp_path / "p"),
+          "--workers=0"])  # fmt: skip
+    results = json.loads((tmp_path / "p" / "support.json").read_text())
+    assert list(results) == ["0.1", "0.3"]
+    assert (tmp_path / "p" / "support.png").stat().st_size > 1000
+    first, second = (distill.probe(data, teacher="spectral", support=[s], out=str(tmp_path / f"{s}"), workers=0)
+                     for s in (0.1, 0.3))  # fmt: skip
+    assert [first.score, second.score] == [results["0.1"]["score"], results["0.3"]["score"]]
+    assert 2.5 < results["0.3"]["cost"]["memory"] / results["0.1"]["cost"]["memory"] < 3.5  # of a window
+
+
+def test_a_support_that_the_network_would_cut_is_refused(tmp_path: Path) -> None:
+    data = str(esc50(tmp_path / "ESC-50", 2))
+    teacher = {"class_path": "ast", "init_args": {"checkpoint": str(GOLDEN / "ast" / "ast_tiny")}}
+    with pytest.raises(UserError, match=r"--support 20: the network sees 10\.2\d+ s at once"):
+        distill.probe(data, teacher=teacher, support=[1.0, 20.0], out=str(tmp_path / "p"), workers=0)
+    assert not list(tmp_path.glob("p/embeddings*"))
+
+
+def test_a_metric_that_does_not_fit_is_refused_before_anything_is_embedded(tmp_path: Path) -> None:
+    data = str(esc50(tmp_path / "ESC-50", 10))
+    for wrong in ({"metric": "accuracy2"}, {"metric": "F1"}, {"support": [0.001]}, {"support": [float("inf")]}):
+        with pytest.raises(UserError, match=r"--metric|--support"):
+            distill.probe(data, teacher="spectral", out=str(tmp_path / "p"), workers=0, **wrong)
+    assert not (tmp_path / "p").exists()

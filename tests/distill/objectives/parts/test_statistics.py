@@ -1,0 +1,41 @@
+"""Statistics of a teacher's embeddings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from distill.objectives.parts.statistics import Standardise, Whiten
+
+
+def test_statistics_are_those_of_all_that_was_seen() -> None:
+    vectors = torch.randn(90, 5) * torch.tensor([1.0, 10.0, 0.1, 3.0, 0.0]) + torch.arange(5.0)
+    standardise = Standardise(5)
+    for part in vectors.split(40):
+        standardise(part)
+    standardise.eval()
+    expected = (vectors - vectors.mean(0)) / vectors.std(0, correction=0)
+    torch.testing.assert_close(standardise(vectors)[:, :4], expected[:, :4], atol=1e-5, rtol=1e-5)
+    assert standardise(vectors)[:, 4].abs().max() < 1e-3  # a column that never changes stays silent
+    fitted = Standardise(5)
+    fitted.fit(vectors)
+    fitted(torch.randn(9, 5) * 100)  # in training, and fixed all the same
+    torch.testing.assert_close(fitted(vectors), standardise(vectors))
+
+
+def test_statistics_are_saved() -> None:
+    standardise, again = Standardise(3), Standardise(3)
+    standardise.fit(torch.randn(50, 3) * 5)
+    again.load_state_dict(standardise.state_dict())
+    vectors = torch.randn(4, 3)
+    assert again(vectors).equal(standardise(vectors))
+
+
+def test_whitened_targets_have_covariance_one() -> None:
+    vectors = torch.randn(500, 4) @ torch.randn(4, 6) * 3 + 1  # of rank 4 in 6 columns
+    whiten = Whiten(6)
+    whiten.fit(vectors)
+    white = whiten(vectors)
+    variances = torch.linalg.eigvalsh(white.T @ white / 500)
+    assert variances[2:].tolist() == pytest.approx([1] * 4, abs=0.05)
+    assert variances[:2].max() < 0.01  # directions without variance stay silent

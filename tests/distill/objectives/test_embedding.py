@@ -1,0 +1,342 @@
+"""Imitating embeddings: several teachers, standardised targets, frames."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import distill
+from distill.cli.shell import main
+from distill.data.batch import AudioBatch
+from distill.data.errors import UserError
+from distill.losses import LOSSES, build_loss
+from distill.objectives.embedding import EmbeddingDistillation
+from distill.objectives.parts.augmentation import Augmentation, draw_mixup
+from tests.conftest import GOLDEN
+from tests.distill.commands.test_fit import fit
+from tests.own_parts import Loudness, TinyConvolution
+
+LOUDNESS = "tests.own_parts.Loudness"
+
+AST = ["--teacher.checkpoint", str(GOLDEN / "ast" / "ast_tiny")]
+BEATS_FILE = str(GOLDEN / "beats" / "beats_tiny_finetuned.pt")
+BEATS = [f"--teacher.checkpoint={BEATS_FILE}"]
+SMALL = ["--student", "mobilenet_v3", "--student.width=0.1", "--epochs=2", "--batch_size=4", "--validation=0.3"]
+HERE = ["--engine.workers=0", "--engine.accelerator=cpu"]
+
+
+def batch(clips: int = 4, samples: int = 32_000) -> AudioBatch:
+    return AudioBatch.of(torch.randn(clips, samples) * 0.1, 16_000)
+
+
+def test_each_teacher_has_its_loss_its_projector_and_its_weight() -> None:
+    teachers = {"one": Loudness(bands=4), "two": distill.create_teacher("spectral")}
+    objective = EmbeddingDistillation(TinyConvolution(), teachers, weights={"two": 0.25})
+    losses = objective(batch())
+    assert list(losses) == ["one", "two"]
+    expected = losses["one"] + 0.25 * losses["two"]
+    torch.testing.assert_close(objective.total(losses), expected)
+    sizes = [imitation.projector[-1].out_features for imitation in objective.imitations.values()]
+    assert sizes == [4, 280]
+
+
+def test_with_several_teachers_none_is_heard_less_for_its_scale() -> None:
+    class Loud(Loudness):
+        def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
+            return distill.Embeddings.of_clip(super().encode(batch).clip * 1000)
+
+    teachers = {"soft": Loudness(bands=4), "loud": Loud(bands=4)}
+    data = batch(16)
+    for targets, ratio in (("raw", 1e5), ("auto", 1.5)):
+        torch.manual_seed(0)
+        losses = EmbeddingDistillation(TinyConvolution(), teachers, loss="mse", targets=targets)(data)
+        larger = max(losses.values()) / min(losses.values())
+        assert (larger > ratio) == (targets == "raw")
+
+
+def test_frames_are_compared_where_both_have_them() -> None:
+    student = distill.create_student("mobilenet_v3", width=0.1)
+    objective = EmbeddingDistillation(student, {"spectral": distill.create_teacher("spectral")}, level="frame")
+    clips = AudioBatch.of(torch.randn(2, 48_000) * 0.1, 16_000, torch.tensor([48_000, 20_000]))
+    alone = AudioBatch.of(clips.waveform[1:, :20_000], 16_000)
+    objective.eval()
+    imitation = objective.imitations["spectral"]
+    both = imitation._pair(student(clips), imitation.teacher(clips))
+    one = imitation._pair(student(alone), imitation.teacher(alone))
+    torch.testing.assert_close(both[0][-len(one[0]) :], one[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(both[1][-len(one[1]) :], one[1], atol=1e-4, rtol=1e-4)
+    objective.total(objective(clips)).backward()
+
+
+@pytest.mark.parametrize("level", ["clip", "frame"])
+@pytest.mark.parametrize("loss", LOSSES.names())
+def test_every_loss_takes_mixed_clips_several_teachers_and_frames(loss: str, level: str) -> None:
+    teachers = {
+        "one": distill.create_teacher("spectral"),
+        "two": distill.create_teacher("beats", checkpoint=BEATS_FILE),
+    }
+    student = distill.create_student("mobilenet_v3", width=0.1)
+    augmentation = Augmentation(mixup=1.0)
+    objective = EmbeddingDistillation(student, teachers, loss, level, augmentation=augmentation, dropout=0.0).train()
+    lengths = torch.tensor([40_000, 40_000, 40_000, 25_000, 33_000, 40_000])
+    clips = AudioBatch.of(torch.randn(6, 40_000) * 0.1, 16_000, lengths)
+    objective.clusters = {clip: number % 3 for number, clip in enumerate(clips.ids)}
+    losses = objective(clips)
+    assert list(losses) == ["one", "two"]
+    assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
+    objective.total(losses).backward()
+    gradients = {name: parameter.grad for name, parameter in objective.named_parameters()}
+    assert [name for name, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": "frames"}, "clip, frame"),
+        ({"level": "frame"}, "teacher embeds whole clips"),
+        ({"targets": "white"}, "raw, standardised"),
+        ({"weights": {"loudnes": 1.0}}, "did you mean 'loudness'"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, object], message: str) -> None:
+    student = distill.create_student("mobilenet_v3", width=0.1)
+    with pytest.raises(UserError, match=message):
+        EmbeddingDistillation(student, {"loudness": Loudness()}, **options)  # type: ignore[arg-type]
+
+
+def test_several_teachers_from_the_command_line(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = str(sounds(12, seconds=1.0)), tmp_path / "run"
+    words = [
+        "fit",
+        "--teacher+=beats",
+        *BEATS,
+        "--teacher+=ast",
+        *AST,
+        *SMALL,
+        *HERE,
+        "--data",
+        data,
+        "--out",
+        str(out),
+    ]
+    main(words)
+    printed = capsys.readouterr().out
+    assert "teacher: beats" in printed
+    assert "beats_tiny_finetuned.pt, sha256 " in printed
+    assert "licence: BSD-3-Clause" in printed
+    with open(out / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    last = [row for row in rows if row["loss"]][-1]
+    assert float(last["beats"]) + float(last["ast"]) == pytest.approx(float(last["loss"]), rel=1e-4)
+    assert {path.name for path in (out / "embeddings").iterdir()} == {"ast", "beats"}
+    card = (out / "student" / "README.md").read_text()
+    assert "distilled from beats and ast" in card
+    assert "beats_tiny_finetuned.pt, sha256" in card
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert [teacher["class_path"] for teacher in config["teacher"]] == ["beats", "ast"]
+    main(["fit", "--config", str(out / "config.yaml"), "--out", str(tmp_path / "again")])
+    first, again = (distill.load(str(folder)).state_dict() for folder in (out, tmp_path / "again"))
+    assert all(tensor.equal(again[key]) for key, tensor in first.items())
+
+
+def test_stored_and_live_teachers_together(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data, store = sounds(12), str(tmp_path / "store")
+    distill.embed(str(data), store, teacher="spectral", workers=0)
+    words = ["--live", *SMALL, *HERE, "--data", str(data), "--out", str(tmp_path / "mixed")]
+    main(["fit", "--teacher+=precomputed", f"--teacher.store={store}", "--teacher+=ast", *AST, *words])
+    stored = {"class_path": "precomputed", "init_args": {"store": store}}
+    raw = {"class_path": "embedding", "init_args": {"targets": "raw"}}
+    runs = {"stored": ([stored, LOUDNESS], raw), "live": (["spectral", LOUDNESS], raw),
+            "standardised": (["spectral", LOUDNESS], "embedding")}  # fmt: skip
+    clip = torch.from_numpy(np.random.default_rng(0).standard_normal(8000).astype(np.float32))
+    said = {
+        name: fit(data, tmp_path / name, teacher=teacher, objective=objective, live=True).embed(clip, 16_000).clip
+        for name, (teacher, objective) in runs.items()
+    }
+    torch.testing.assert_close(said["stored"], said["live"], atol=1e-3, rtol=0)  # float16 in the store
+    assert not torch.allclose(said["standardised"], said["live"], atol=1e-6)
+
+
+def test_licence_and_origin_go_with_stores_and_students(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data, store, out = sounds(8), str(tmp_path / "store"), tmp_path / "run"
+    distill.embed(str(data), store, teacher={"class_path": "beats", "init_args": {"checkpoint": BEATS_FILE}}, workers=0)
+    stored, live = distill.create_teacher("precomputed", store=store), distill.create_teacher("spectral")
+    assert (stored.licence, stored.provenance.file) == ("MIT", BEATS_FILE)
+    assert "OneDrive" in stored.source
+    fit(data, out, teacher=[stored, live], objective={"class_path": "embedding", "init_args": {"targets": "raw"}})
+    card = (out / "student" / "README.md").read_text()
+    assert "that of the weights it learned from: MIT; MIT (no weights)" in card
+    assert f"| the teacher's weights | {BEATS_FILE}" in card
+    assert distill.create_teacher("frozen", student=str(out)).licence == "MIT; MIT (no weights)"
+    fit(data, tmp_path / "next", teacher="spectral", init_from=str(out))
+    assert distill.load(str(tmp_path / "next")).licence == "MIT; MIT (no weights)"
+
+
+def test_a_store_of_another_crop_is_refused(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data, store = sounds(8), str(tmp_path / "store")
+    distill.embed(str(data), store, teacher="spectral", crop=distill.Crop(0.2), workers=0)
+    teacher = {"class_path": "precomputed", "init_args": {"store": store}}
+    with pytest.raises(UserError, match=r"crop_seconds 0\.2, and this run has 10\.0: --crop\.seconds 0\.2"):
+        fit(data, tmp_path / "run", teacher=teacher)
+    fit(data, tmp_path / "run", teacher=teacher, crop=distill.Crop(0.2))
+
+
+def test_stored_frames_are_live_frames(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    sizes = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 1}
+    options = {"objective": {"class_path": "embedding", "init_args": {"level": "frame"}},
+               "student": {"class_path": "hear", "init_args": sizes}}  # fmt: skip
+    data = sounds(8, seconds=1.0)
+    stored = fit(data, tmp_path / "stored", epochs=2, **options)
+    live = fit(data, tmp_path / "live", live=True, epochs=2, **options)
+    clip = torch.from_numpy(np.random.default_rng(0).standard_normal(16_000).astype(np.float32))
+    torch.testing.assert_close(stored.embed(clip, 16_000).clip, live.embed(clip, 16_000).clip, atol=1e-3, rtol=0)
+
+
+def test_windows_are_set_from_the_command_line(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = str(sounds(4, seconds=1.0))
+    words = ["embed", "--teacher", "ast", *AST, "--data", data, "--workers=0"]
+    main([*words, "--out", str(tmp_path / "whole")])
+    main([*words, "--teacher.windows.seconds=0.4", "--teacher.windows.pooling=max", "--out", str(tmp_path / "cut")])
+    whole, cut = (np.fromfile(tmp_path / name / "00000.bin", np.float16) for name in ("whole", "cut"))
+    assert np.abs(whole - cut).max() > 0.01
+
+
+def test_a_trained_student_is_the_next_teacher(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = str(sounds(8))
+    main(["fit", "--teacher", "spectral", *SMALL, *HERE, "--data", data, "--out", str(tmp_path / "first")])
+    words = ["--data", data, "--out", str(tmp_path / "second")]
+    main(["fit", "--teacher", "frozen", "--teacher.student", str(tmp_path / "first"), *SMALL, *HERE, *words])
+    assert "distilled from frozen" in (tmp_path / "second" / "student" / "README.md").read_text()
+
+
+def test_mixup_mixes_sounds_and_targets_alike() -> None:
+    teacher = Loudness(bands=4)
+    objective = EmbeddingDistillation(
+        TinyConvolution(), {"one": teacher}, loss="mse", augmentation=Augmentation(1.0), dropout=0.0
+    )
+    data = batch(6)
+    torch.manual_seed(3)
+    loss = objective(data)["one"]
+    torch.manual_seed(3)
+    partners, shares = draw_mixup(6, 1.0, torch.device("cpu"))
+    assert float(shares.min()) >= 0.5
+    mixed = data.waveform * shares.unsqueeze(1) + data.waveform[partners] * (1 - shares.unsqueeze(1))
+    clip = teacher(data).clip
+    target = clip * shares.unsqueeze(1) + clip[partners] * (1 - shares.unsqueeze(1))
+    prediction = objective.imitations["one"].projector(objective.student(AudioBatch.of(mixed, 16_000)).clip)
+    torch.testing.assert_close(loss, (prediction - target).square().mean())
+    objective.eval()
+    assert objective(data)["one"].item() == objective(data)["one"].item()  # nothing is drawn in evaluation
+
+
+def test_a_live_teacher_may_hear_the_mixture() -> None:
+    options: dict[str, Any] = {"loss": "mse", "augmentation": {"mixup": 1.0}, "dropout": 0.0}
+    losses = []
+    for hears in ("clean", "same"):
+        torch.manual_seed(0)
+        objective = EmbeddingDistillation(TinyConvolution(), {"one": Loudness()}, teacher_hears=hears, **options)
+        torch.manual_seed(1)
+        losses.append(objective(batch(6))["one"].item())
+    assert losses[0] != losses[1]
+
+
+def test_augmentation_changes_clips_within_their_length_and_by_no_more_than_it_says() -> None:
+    torch.manual_seed(0)
+    data = AudioBatch.of(torch.randn(8, 4000), 16_000, torch.arange(8) * 400 + 1200)
+    inside = torch.arange(4000) < data.lengths.unsqueeze(1)
+    data = data.with_waveform(data.waveform * inside)
+    rolled, mix = Augmentation(roll=True)(data)
+    assert mix is None
+    assert not rolled.waveform.equal(data.waveform)
+    torch.testing.assert_close(rolled.waveform.sort(1).values, data.waveform.sort(1).values)
+    assert not (rolled.waveform * ~inside).any()
+    louder, _ = Augmentation(gain=6.0)(data)
+    decibels = 20 * (louder.waveform.square().sum(1) / data.waveform.square().sum(1)).sqrt().log10()
+    assert 1.0 < float(decibels.abs().max()) <= 6.0 + 1e-4
+    noisy, _ = Augmentation(noise=0.1)(data)
+    added = (noisy.waveform - data.waveform) * inside
+    level = (added.square().sum(1) / data.waveform.square().sum(1)).sqrt()
+    assert 0.01 < float(level.max()) <= 0.11
+    assert not (noisy.waveform * ~inside).any()
+    with pytest.raises(ValueError, match="not below 0"):
+        Augmentation(gain=-1.0)
+
+
+def test_a_store_refuses_to_hear_what_it_has_not_heard(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    distill.embed(str(sounds(4, seconds=0.3)), str(tmp_path / "s"), teacher="spectral", workers=0)
+    with pytest.raises(UserError, match="has heard clean clips only"):
+        EmbeddingDistillation(
+            TinyConvolution(),
+            {"one": distill.Precomputed(tmp_path / "s")},
+            teacher_hears="same",
+            augmentation={"gain": 3},
+        )
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"loss": "hybrid"},
+        {"loss": {"class_path": "contrastive", "init_args": {"temperature": 0.2, "learned": True}}},
+        {"loss": "cluster_aware", "level": "frame"},
+        {"loss": "relational", "targets": "whitened", "augmentation": {"mixup": 0.3}},
+        {"loss": "decoupled", "targets": "standardised", "level": "frame", "augmentation": {"mixup": 0.3}},
+    ],
+)
+def test_every_kind_of_loss_trains(objective: dict[str, Any], sounds: Callable[..., Path], tmp_path: Path) -> None:
+    sizes = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 1}
+    parts = {
+        "student": {"class_path": "hear", "init_args": sizes},
+        "objective": {"class_path": "embedding", "init_args": objective},
+    }
+    fit(sounds(12, seconds=0.8), tmp_path / "run", epochs=2, sampling=distill.Sampling(clusters=3), **parts)
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        assert all(np.isfinite(float(row["loss"])) for row in csv.DictReader(file) if row["loss"])
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ({"loss": "hybrid"}, "clusters are made from the teacher's stored embeddings"),
+        ({"targets": "whitened"}, "whitened targets are made from"),
+        ({"loss": {"class_path": "contrastive", "init_args": {"temperature": 0.0}}}, "temperature 0"),
+        ({"loss": {"class_path": "contrastve"}}, "did you mean 'contrastive'"),
+    ],
+)
+def test_what_a_loss_cannot_have(
+    objective: dict[str, Any], message: str, sounds: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        fit(sounds(8), tmp_path / "run", live=True, objective={"class_path": "embedding", "init_args": objective})
+
+
+def test_a_linear_projector_is_one_layer() -> None:
+    objective = EmbeddingDistillation(TinyConvolution(), {"one": Loudness(bands=4)}, projector="linear")
+    projector = objective.imitations["one"].projector
+    assert isinstance(projector, torch.nn.Linear)
+    assert projector.out_features == 4
+    with pytest.raises(UserError, match=r"objective\.projector 'cubic'"):
+        EmbeddingDistillation(TinyConvolution(), {"one": Loudness()}, projector="cubic")
+
+
+@pytest.mark.parametrize(("name", "options"), [("kl", {"temperature": 0.1}), ("other_clusters", {})])
+def test_a_loss_is_of_the_prediction_and_then_of_the_target(name: str, options: dict[str, Any]) -> None:
+    student, teacher, clips = TinyConvolution(), Loudness(bands=5), batch(4)
+    spec = {"class_path": name, "init_args": options}
+    objective = EmbeddingDistillation(student, {"one": teacher}, spec).eval()
+    objective.clusters = {clip: number % 2 for number, clip in enumerate(clips.ids)}
+    clusters = (torch.tensor([0, 1, 0, 1]),) if objective.needs_clusters else ()
+    prediction, target = objective.imitations["one"].projector(student(clips).clip), teacher(clips).clip
+    loss = build_loss(spec)
+    expected, exchanged = loss(prediction, target, *clusters), loss(target, prediction, *clusters)
+    assert not torch.allclose(expected, exchanged, rtol=1e-3, atol=0)
+    torch.testing.assert_close(objective(clips)["one"], expected, rtol=1e-5, atol=0)
