@@ -60,6 +60,8 @@ class HearClassifier(Student):
         UserError: a file that does not fit.
     """
 
+    initial_weights = (*Student.initial_weights, "acoustic")
+
     def __init__(
         self,
         classes: int = 0,

@@ -23,7 +23,7 @@ from distill.objectives.classification import Classification
 from distill.objectives.parts.masking import GridMask, covered
 from distill.objectives.utterance_frame import Seen, UtteranceFrame, visible_patches
 from distill.students.patch_transformer.blocks import positions
-from distill.students.patch_transformer.student import PatchTransformer, blanked
+from distill.students.patch_transformer.student import PatchTransformer, blank_spans
 from distill.students.saved import save_student
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
@@ -286,11 +286,11 @@ def test_hugging_face_and_fine_tuned_keys_load_too(tmp_path: Path) -> None:
     for number, layout in enumerate((fine_tuned, hub)):
         save_file(layout, tmp_path / f"{number}.safetensors")
         again = PatchTransformer(heads=2, checkpoint=str(tmp_path / f"{number}.safetensors"))
-        assert again.spec.options["hidden"] == 32
+        assert again.sizes["hidden"] == 32
         assert all(again.state_dict()[key].equal(value) for key, value in student.state_dict().items())
     assert again.provenance is not None
     save_file({"blocks.0.norm1.weight": torch.zeros(3)}, tmp_path / "no.safetensors")
-    with pytest.raises(UserError, match="no EAT or CAT encoder"):
+    with pytest.raises(UserError, match="not an EAT or CAT encoder"):
         PatchTransformer(checkpoint=str(tmp_path / "no.safetensors"))
 
 
@@ -304,8 +304,8 @@ TINY: dict[str, Any] = {"hidden": 32, "layers": 2, "heads": 2}
         ({"frames": 100}, "a multiple of the patch, 16"),
         ({"bands": 64}, "128 .EAT. or 80"),
         ({"norm": "both"}, "--student.norm 'both'"),
-        ({"resolutions": (4, 6, 16)}, "multiples, each of the one before"),
-        ({"resolutions": (4, 8, 16), "channels": (8,)}, "2 numbers are wanted"),
+        ({"resolutions": (4, 6, 16)}, "must be growing multiples"),
+        ({"resolutions": (4, 8, 16), "channels": (8,)}, "must have 2 numbers"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_when_built(options: dict[str, Any], message: str) -> None:
@@ -463,7 +463,7 @@ def test_the_rate_falls_with_depth_as_in_the_official_code() -> None:
 
 def test_spec_augment_blanks_runs_in_training_only() -> None:
     torch.manual_seed(0)
-    left = blanked(torch.ones(200, 60, 40), 0.4)
+    left = blank_spans(torch.ones(200, 60, 40), 0.4)
     spectra, bands = left.amax(2) == 0, left.amax(1) == 0
     for hidden, size in ((spectra, 60), (bands, 40)):
         counts = hidden.sum(1)
@@ -479,7 +479,7 @@ def test_spec_augment_blanks_runs_in_training_only() -> None:
 
 
 def test_fine_tuning_begins_from_a_run_and_makes_a_head(sounds: Callable[..., Path], tmp_path: Path) -> None:
-    save_student(PatchTransformer(**TINY).eval(), tmp_path / "pre" / "student", "card")
+    save_student(distill.create_student("patch_transformer", **TINY), tmp_path / "pre" / "student", "card")
     rows = ["path,label,split"]
     folder = sounds(8, seconds=0.5)
     for number, path in enumerate(sorted(folder.rglob("*.wav"))):

@@ -118,7 +118,7 @@ class Golden(NamedTuple):
         torch.save({"state_dict": {f"student_model.{key}": value for key, value in state.items()}}, path)
         student = self.make(str(path)).eval()
         if self.suffix == "_temp1":
-            student.at(1.0)
+            student.on_progress(1.0)
         return student
 
     def output(self, name: str) -> np.ndarray[Any, Any]:
@@ -208,13 +208,13 @@ def test_the_temperature_falls_as_in_efficientat_and_is_saved() -> None:
     student = DyMN(0.1)
     seen = []
     for epoch in range(0, 200, 10):
-        student.at(epoch / 200)
+        student.on_progress(epoch / 200)
         seen.append(float(student.temperature))
     assert seen[:4] == pytest.approx([30.0, 20.0, 10.0, 1.0])
     assert set(seen[3:]) == {1.0}
     again = DyMN(0.1)
     again.load_state_dict(student.state_dict())
-    again.at(0.0)  # a student that was trained does not grow warm again
+    again.on_progress(0.0)  # a student that was trained does not grow warm again
     assert float(again.temperature) == 1.0
 
 
@@ -223,7 +223,7 @@ def test_the_temperature_falls_as_in_efficientat_and_is_saved() -> None:
     [
         (lambda path: None, "no such file"),
         (lambda path: path.write_bytes(b"PK\3\4 cut"), "damaged"),
-        (lambda path: torch.save({"features.0.0.weight": torch.zeros(8, 1, 3, 3)}, path), "no MobileNetV3"),
+        (lambda path: torch.save({"features.0.0.weight": torch.zeros(8, 1, 3, 3)}, path), "not a MobileNetV3"),
         (lambda path: torch.save(official_state("mn10"), path), "set --student.width"),
         (lambda path: torch.save([1, 2], path), "no state dict"),
     ],
@@ -242,7 +242,7 @@ def test_gates_hear_nothing_of_the_padding(name: str) -> None:
         if isinstance(module, torch.nn.Linear):
             module.weight.data *= 100
     student = student.double().eval()
-    student.at(1.0)
+    student.on_progress(1.0)
     mel, valid = torch.randn(3, 128, 320, dtype=torch.float64) - 3, torch.tensor([320, 160, 33])
     with torch.no_grad():
         together, frames = student.encode_mel(mel, valid)
