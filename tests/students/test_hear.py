@@ -14,11 +14,12 @@ from torch.nn import functional as F
 import distill
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
-from distill.students.hear.classifier import HearClassifier, pool
+from distill.students.hear.classifier import HearClassifier, pool_statistics
 from distill.students.hear.dropout import Dropout
 from distill.students.hear.frontend import HearFrontEnd
 from distill.students.hear.students import Hear, HearTokenizer
 from distill.students.hear.transformer import RelativeAttention, columns_to_diagonals, diagonals_to_columns
+from distill.students.saved import load_student, save_student
 from tests.conftest import GOLDEN
 from tests.students.hear_golden import (
     OVERLAP,
@@ -120,7 +121,7 @@ def test_mixture_task_model_and_head(classifier: HearClassifier) -> None:
     inside = torch.arange(33) < lengths.unsqueeze(1)
     found = classifier.task(inputs()["task.x"], lengths)
     torch.testing.assert_close(found[inside], outputs()["task.out"][inside], atol=1e-5, rtol=1e-4)
-    pooled = pool(inputs()["task.x"], inside)
+    pooled = pool_statistics(inputs()["task.x"], inside)
     close(pooled, "head.pooled", atol=1e-5)
     close(classifier.head(pooled), "head.logits", atol=1e-5)
 
@@ -252,12 +253,12 @@ def test_lengths_given_are_left_alone(tokenizer: HearTokenizer) -> None:
     assert batch.lengths.equal(inputs()["len_short"])
 
 
-def test_a_classifier_begins_from_an_acoustic_model(tmp_path: Path) -> None:
-    hear = Hear(hidden=16, intermediate=32, heads=2, layers=1, window=40, overlap=10)
-    from distill.students.saved import load_student, save_student
-
+def test_a_classifier_starts_from_an_acoustic_model(tmp_path: Path) -> None:
+    hear = distill.create_student("hear", hidden=16, intermediate=32, heads=2, layers=1, window=40, overlap=10)
     save_student(hear, tmp_path / "run" / "student", "card")
-    classifier = HearClassifier(classes=3, acoustic=str(tmp_path / "run"), task_hidden=16, overlap=10)
+    classifier = distill.create_student(
+        "hear_classifier", classes=3, acoustic=str(tmp_path / "run"), task_hidden=16, overlap=10
+    )
     assert all(
         tensor.equal(classifier.acoustic.state_dict()[key]) for key, tensor in hear.acoustic.state_dict().items()
     )
@@ -272,11 +273,15 @@ def test_a_classifier_begins_from_an_acoustic_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("hear", {"hidden": 10, "heads": 3}, "cannot be shared"),
+        ("hear", {"hidden": 10, "heads": 3}, "must be a multiple of --student.heads"),
         ("hear", {"overlap": 200}, "half of the window"),
         ("hear", {"checkpoint": str(GOLDEN / "ssast" / "ssast_tiny_frame.pth")}, "feature_extractor.conv.weight"),
-        ("hear_classifier", {}, "how many classes"),
-        ("hear_classifier", {"checkpoint": str(TINY / "pretrain_framework.state_dict.safetensors")}, "HEAR whole"),
+        ("hear_classifier", {}, "classes: must be at least 1"),
+        (
+            "hear_classifier",
+            {"checkpoint": str(TINY / "pretrain_framework.state_dict.safetensors")},
+            "not the whole of HEAR",
+        ),
         ("hear_tokenizer", {"checkpoint": str(TINY / "hear.state_dict.safetensors")}, "tokenizer"),
     ],
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from distill.data.batch import AudioBatch
 from distill.students.hear import students
-from distill.students.hear.streaming import statistics_of
+from distill.students.hear.streaming import measure_statistics
 from distill.students.hear.students import Hear, HearTokenizer
 
 SIZES = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 2, "window": 40, "overlap": 10, "dropout": 0.0}
@@ -20,7 +20,7 @@ def student() -> Hear:
 
 
 def in_pieces(student: Hear, waveform: Tensor, size: int) -> Tensor:
-    stream = student.stream(like=waveform)
+    stream = student.stream(reference=waveform)
     return torch.cat([*(stream.feed(piece) for piece in waveform.split(size)), stream.finish()])
 
 
@@ -37,7 +37,7 @@ def test_a_stream_gives_the_frames_of_the_whole_clip(samples: int, size: int, st
 
 def test_frames_come_as_soon_as_they_are_final(student: Hear) -> None:
     waveform = torch.randn(32_000) * 0.1
-    stream = student.stream(like=waveform)
+    stream = student.stream(reference=waveform)
     first = stream.feed(waveform[:16_000])
     assert len(first) == 30  # a window of 40 tokens less the overlap
     torch.testing.assert_close(first, student.embed(waveform, 16_000).frames[0, :30], atol=1e-4, rtol=1e-4)
@@ -45,14 +45,14 @@ def test_frames_come_as_soon_as_they_are_final(student: Hear) -> None:
 
 def test_statistics_are_those_of_the_front_end(student: Hear) -> None:
     waveform = torch.randn(20_000) * 0.1 + 0.3
-    statistics = statistics_of(student.front_end, waveform)
+    statistics = measure_statistics(student.front_end, waveform)
     mel = student.front_end(waveform.unsqueeze(0), torch.tensor([20_000])).mel
     centred = waveform - waveform.mean()
     half = student.front_end.mel.points // 2
     mirrored = torch.cat([centred[1 : half + 1].flip(0), centred, centred[-half - 1 : -1].flip(0)])
     raw = student.front_end.log_mel(mirrored.unsqueeze(0))
     torch.testing.assert_close(
-        student.front_end.normalise(raw, statistics.mean, statistics.deviation), mel, atol=1e-4, rtol=1e-4
+        student.front_end.standardise(raw, statistics.mean, statistics.deviation), mel, atol=1e-4, rtol=1e-4
     )
 
 
