@@ -1,4 +1,4 @@
-"""EAT and CAT against their official code: every token, loss and gradient; and what their users would meet."""
+"""EAT and CAT against their official code: every token, loss and gradient. And errors that users can meet."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from distill.teachers.teacher import Teacher
 from distill.training.optimizer import Optimizer, parameter_groups
 from tests.conftest import GOLDEN
 
+TINY_OPTIONS: dict[str, dict[str, Any]] = {"patch_transformer": {"hidden": 16, "layers": 2, "heads": 2}}
+
 
 @cache
 def golden(system: str, part: str) -> dict[str, Tensor]:
@@ -41,8 +43,8 @@ def scalars(system: str) -> dict[str, Any]:
     return json.loads((GOLDEN / system / "scalars.json").read_text())
 
 
-class Told(Teacher):
-    """Says what it was told."""
+class FixedClip(Teacher):
+    """A teacher with fixed clip embeddings."""
 
     sample_rate = 16_000
 
@@ -54,8 +56,8 @@ class Told(Teacher):
         return Embeddings.of_clip(self.clip[: len(batch)])
 
 
-def official(system: str, folder: Path, **options: Any) -> UtteranceFrame:
-    """The golden pre-training network: student, decoder, projector and slow copy."""
+def official_objective(system: str, folder: Path, **options: Any) -> UtteranceFrame:
+    """Build the golden pre-training network: student, decoder, projector and slow copy."""
     state = golden(system, "state_dict")
     save_file({k: v for k, v in state.items() if not k.startswith("_ema.")}, folder / "student.safetensors")
     save_file({k[5:]: v for k, v in state.items() if k.startswith("_ema.")}, folder / "slow.safetensors")
@@ -64,7 +66,7 @@ def official(system: str, folder: Path, **options: Any) -> UtteranceFrame:
         PatchTransformer(heads=2, channels=channels, checkpoint=str(folder / f"{name}.safetensors"))
         for name in ("student", "slow")
     )
-    teachers = {"clap": Told(golden("cat", "inputs")["clap_emb"])} if system == "cat" else {}
+    teachers = {"clap": FixedClip(golden("cat", "inputs")["clap_emb"])} if system == "cat" else {}
     clones = {"eat": 4, "cat": 2}[system]
     objective = UtteranceFrame(student, teachers, clones=clones, noise=0.0, sum_over_clones=True, **options)
     objective.slow.network.load_state_dict(slow.state_dict())
@@ -83,54 +85,54 @@ def source(system: str) -> Tensor:
     return (inputs["source"] if system == "eat" else inputs["source_fp16"].float())[:, 0]
 
 
-def hidden(system: str) -> Tensor:
+def hidden_patches(system: str) -> Tensor:
     return golden(system, "inputs")["mask"].bool()
 
 
-def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
     scale = float(expected.abs().max())
     torch.testing.assert_close(actual, expected, atol=tolerance * max(1.0, scale), rtol=tolerance)
 
 
 def test_eats_encoder_equals_the_official_one(tmp_path: Path) -> None:
-    student, expected = official("eat", tmp_path).student.eval(), golden("eat", "outputs")
+    student, expected = official_objective("eat", tmp_path).student.eval(), golden("eat", "outputs")
     with torch.no_grad():
-        close(student.patches(source("eat")), expected["patch_embed"])
-        close(student.contextual(student.embed_patches(source("eat"))).tokens, expected["features_all"])
+        assert_close(student.patches(source("eat")), expected["patch_embed"])
+        assert_close(student.contextual(student.embed_patches(source("eat"))).tokens, expected["features_all"])
 
 
-def test_cats_encoder_equals_the_official_one_and_takes_any_length(tmp_path: Path) -> None:
-    student, expected = official("cat", tmp_path).student.eval(), golden("cat", "outputs")
+def test_cats_encoder_equals_the_official_one_at_any_length(tmp_path: Path) -> None:
+    student, expected = official_objective("cat", tmp_path).student.eval(), golden("cat", "outputs")
     with torch.no_grad():
-        close(student.patches(source("cat")[:1]), expected["mrb_unmasked"])
+        assert_close(student.patches(source("cat")[:1]), expected["mrb_unmasked"])
         short = student.contextual(student.embed_patches(source("cat")[:1, :256])).tokens
-        close(short, expected["features_short_T256"])
-        shown = (~hidden("cat")).float().unflatten(1, (64, 8))
+        assert_close(short, expected["features_short_T256"])
+        shown = (~hidden_patches("cat")).float().unflatten(1, (64, 8))
         masked = student.patches(source("cat").repeat_interleave(2, 0), shown)
-        close(masked[: len(expected["mrb_masked"])], expected["mrb_masked"])
+        assert_close(masked[: len(expected["mrb_masked"])], expected["mrb_masked"])
 
 
 @pytest.mark.parametrize("system", ["eat", "cat"])
 def test_visible_tokens_equal_the_official_ones_and_hidden_patches_do_not_leak(system: str, tmp_path: Path) -> None:
-    objective, expected = official(system, tmp_path).eval(), golden(system, "outputs")
+    objective, expected = official_objective(system, tmp_path).eval(), golden(system, "outputs")
     with torch.no_grad():
-        seen = objective.see(source(system), hidden(system))
-        order = expected["ids_keep"].argsort(1)  # theirs come in any order
+        seen = objective.see(source(system), hidden_patches(system))
+        order = expected["ids_keep"].argsort(1)  # the official order is random
         theirs = expected["student_out"][:, 1:].gather(
             1, order.unsqueeze(2).expand(-1, -1, seen.encoded.tokens.shape[2])
         )
-        close(seen.encoded.tokens[:, 1:], theirs)
-        close(seen.encoded.tokens[:, 0], expected["student_out"][:, 0])
-        per_patch = hidden(system)[:1].unflatten(1, (-1, 8))
+        assert_close(seen.encoded.tokens[:, 1:], theirs)
+        assert_close(seen.encoded.tokens[:, 0], expected["student_out"][:, 0])
+        per_patch = hidden_patches(system)[:1].unflatten(1, (-1, 8))
         content = per_patch.repeat_interleave(16, 1).repeat_interleave(16, 2)
         changed = torch.where(content, torch.randn(content.shape), source(system)[:1])
-        assert objective.see(changed, hidden(system)[:1]).encoded.tokens.equal(
-            objective.see(source(system)[:1], hidden(system)[:1]).encoded.tokens
+        assert objective.see(changed, hidden_patches(system)[:1]).encoded.tokens.equal(
+            objective.see(source(system)[:1], hidden_patches(system)[:1]).encoded.tokens
         )
 
 
 def losses(objective: UtteranceFrame, system: str) -> tuple[dict[str, Tensor], Seen, Tensor]:
-    spectrogram, mask = source(system), hidden(system)
+    spectrogram, mask = source(system), hidden_patches(system)
     seen, target = objective.see(spectrogram, mask), objective.target(spectrogram)
     filled = objective.fill(seen.encoded.tokens[:, 1:], mask, seen.visible)
     predicted = objective.decoder(filled, spectrogram.shape[1] // 16, 8)
@@ -142,11 +144,11 @@ def losses(objective: UtteranceFrame, system: str) -> tuple[dict[str, Tensor], S
 
 @pytest.mark.parametrize("system", ["eat", "cat"])
 def test_targets_losses_and_gradients_equal_the_official_ones(system: str, tmp_path: Path) -> None:
-    objective, expected = official(system, tmp_path).train(), golden(system, "outputs")
-    close(objective.target(source(system))[: len(expected["target"])], expected["target"])
+    objective, expected = official_objective(system, tmp_path).train(), golden(system, "outputs")
+    assert_close(objective.target(source(system))[: len(expected["target"])], expected["target"])
     found, _, predicted = losses(objective, system)
     if system == "eat":
-        close(predicted[:2], expected["decoder_out_zero_noise"])
+        assert_close(predicted[:2], expected["decoder_out_zero_noise"])
     torch.testing.assert_close(found["frame"], expected["loss_frame_elem"].mean(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found["utterance"], expected["loss_cls_elem"].sum(), rtol=1e-5, atol=1e-5)
     if system == "cat":
@@ -156,13 +158,13 @@ def test_targets_losses_and_gradients_equal_the_official_ones(system: str, tmp_p
     assert gradients
     ours = official_gradients(objective)
     for key, value in gradients.items():
-        close(ours[key], value, 3e-5)
+        assert_close(ours[key], value, 3e-5)
     if system == "eat":
         assert set(gradients) == set(ours)
 
 
 def official_gradients(objective: UtteranceFrame) -> dict[str, Tensor]:
-    """Gradients of the student, the decoder and the projector, by the official keys."""
+    """Return the gradients of the student, the decoder and the projector, by the official keys."""
     image = "modality_encoders.IMAGE."
     names = {"first": f"{image}extra_tokens", "patches.proj.": f"{image}local_encoder.proj."}
     names |= {"norm.": f"{image}context_encoder.norm.", "patches.": image}
@@ -190,7 +192,9 @@ VARIANTS = [
 def test_every_published_form_of_regularisation(variant: str, tmp_path: Path) -> None:
     projection, distance, layer = variant.split(".")
     options = {"distance": "kl" if distance == "ce" else distance, "layer": int(layer.removeprefix("layer"))}
-    objective = official("cat", tmp_path, projected="teacher" if projection == "proj1" else "student", **options)
+    objective = official_objective(
+        "cat", tmp_path, projected="teacher" if projection == "proj1" else "student", **options
+    )
     if projection == "proj1":
         inputs = golden("cat", "inputs")
         objective.projectors["clap"].load_state_dict(
@@ -202,7 +206,7 @@ def test_every_published_form_of_regularisation(variant: str, tmp_path: Path) ->
 
 
 def test_the_slow_copy_follows_as_the_official_one(tmp_path: Path) -> None:
-    objective, expected = official("eat", tmp_path), golden("eat", "outputs")
+    objective, expected = official_objective("eat", tmp_path), golden("eat", "outputs")
     objective.after_step(1)
     slow = objective.slow.network.state_dict()
     for theirs, ours in (
@@ -220,10 +224,10 @@ def test_the_slow_copy_follows_as_the_official_one(tmp_path: Path) -> None:
 def test_positions_and_front_end_equal_the_official_ones() -> None:
     expected = golden("eat", "outputs")
     rows = scalars("eat")["pos768_row_indices"]
-    close(positions(768, 8, 768)[rows], expected["pos768_rows"], 1e-4)
+    assert_close(positions(768, 8, 768)[rows], expected["pos768_rows"], 1e-4)
     student = PatchTransformer(hidden=32, layers=1, heads=2, frames=160)
     spectrogram, _ = student.spectrogram(AudioBatch.of(golden("eat", "inputs")["wav16k"], 16_000))
-    close(spectrogram, expected["fbank_padded160_normalised_as"], 1e-4)
+    assert_close(spectrogram, expected["fbank_padded160_normalised_as"], 1e-4)
 
 
 def test_blocks_around_the_official_centres_equal_the_official_ones() -> None:
@@ -249,7 +253,7 @@ def test_masks_have_the_official_statistics(name: str, share: float, adjust: flo
 
 
 @pytest.mark.parametrize("kind", ["random", "time", "frequency", "inverse_blocks"])
-def test_every_mask_hides_as_many_patches_and_is_drawn_from_the_seed(kind: str) -> None:
+def test_every_mask_hides_equal_numbers_of_patches_and_follows_the_seed(kind: str) -> None:
     mask = GridMask(kind, share=0.6, block=3)
     drawn = []
     for _ in range(2):
@@ -263,8 +267,8 @@ def test_every_mask_hides_as_many_patches_and_is_drawn_from_the_seed(kind: str) 
     assert not drawn[0].gather(1, visible).any()
 
 
-def test_parameters_are_those_of_the_paper() -> None:
-    table = 6144 * 768  # of positions, which the official model holds as frozen weights
+def test_numbers_of_parameters_equal_those_of_the_paper() -> None:
+    table = 6144 * 768  # the official model has the positions as frozen weights
     with torch.device("meta"):
         base, large, cat = (
             PatchTransformer(**sizes).parameter_count()
@@ -276,7 +280,7 @@ def test_parameters_are_those_of_the_paper() -> None:
 
 
 def test_hugging_face_and_fine_tuned_keys_load_too(tmp_path: Path) -> None:
-    student = official("eat", tmp_path).student
+    student = official_objective("eat", tmp_path).student
     state = {k: v for k, v in golden("eat", "state_dict").items() if "_ema" not in k and "decoder" not in k}
     fine_tuned = {f"model.{key}": value for key, value in state.items()} | {"model.head.weight": torch.zeros(3, 32)}
     hub = {
@@ -308,7 +312,7 @@ TINY: dict[str, Any] = {"hidden": 32, "layers": 2, "heads": 2}
         ({"resolutions": (4, 8, 16), "channels": (8,)}, "must have 2 numbers"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused_when_built(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused_when_built(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         PatchTransformer(**{**TINY, **options})
 
@@ -324,12 +328,12 @@ def test_sizes_that_do_not_fit_are_refused_when_built(options: dict[str, Any], m
         ({"distance": "far"}, "--objective.distance 'far'"),
     ],
 )
-def test_objectives_that_cannot_be_are_refused_when_built(options: dict[str, Any], message: str) -> None:
+def test_invalid_objectives_are_refused_when_built(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         UtteranceFrame(PatchTransformer(**TINY), {}, **options)
 
 
-def test_a_clip_shorter_than_a_patch_is_padded_to_one_and_a_mask_that_leaves_nothing_says_so() -> None:
+def test_a_short_clip_is_padded_to_a_patch_and_needs_a_visible_one() -> None:
     student = PatchTransformer(**TINY)
     assert student.embed(torch.randn(800), 16_000).frames.shape == (1, 1, 32)
     objective = UtteranceFrame(student, {}, clones=2, mask={"share": 0.95})
@@ -337,7 +341,7 @@ def test_a_clip_shorter_than_a_patch_is_padded_to_one_and_a_mask_that_leaves_not
         objective(AudioBatch.of(torch.randn(2, 800), 16_000))
 
 
-def test_dead_representations_stop_the_run_with_a_reason() -> None:
+def test_collapsed_representations_stop_the_run() -> None:
     student = PatchTransformer(**TINY)
     objective = UtteranceFrame(student, {}, clones=1).train()
     torch.nn.init.zeros_(objective.decoder.proj.weight)
@@ -358,8 +362,8 @@ def test_health_is_observed() -> None:
     assert seen["moving_average"] == pytest.approx(0.9998)
 
 
-def test_a_mean_over_clones_does_not_depend_on_how_many_there_are() -> None:
-    """And a sum, as in the published code, does."""
+def test_a_mean_over_clones_does_not_depend_on_their_number() -> None:
+    """A sum, as in the published code, depends on it."""
     student = PatchTransformer(**TINY).eval()
     first, target = torch.randn(2, 32), torch.randn(2, 56, 32)
     predicted, mask = torch.randn(2, 56, 32), torch.rand(2, 56) < 0.8
@@ -375,7 +379,7 @@ def test_a_mean_over_clones_does_not_depend_on_how_many_there_are() -> None:
         torch.testing.assert_close(one["utterance"] * (4 if summed else 1), four["utterance"])
 
 
-def test_drop_path_leaves_blocks_out_in_training_only() -> None:
+def test_drop_path_drops_blocks_in_training_only() -> None:
     student = PatchTransformer(**TINY, drop_path=0.9)
     tokens = torch.randn(16, 5, 32)
     student.train()
@@ -412,9 +416,9 @@ def test_fine_tuned_logits_equal_the_official_ones(tmp_path: Path) -> None:
     with torch.no_grad():
         encoded = student.contextual(student.embed_patches(source("eat"))).tokens
         assert student.head is not None
-        close(student.head(encoded[:, 0]), golden("eat", "outputs")["ft_logits"])
-        close(student.head(encoded[:, 1:].mean(1)), golden("eat", "outputs")["ft_logits_MEAN_POOLING"])
-    other = fine_tuned(tmp_path, classes=3)  # a head for other classes begins anew
+        assert_close(student.head(encoded[:, 0]), golden("eat", "outputs")["ft_logits"])
+        assert_close(student.head(encoded[:, 1:].mean(1)), golden("eat", "outputs")["ft_logits_MEAN_POOLING"])
+    other = fine_tuned(tmp_path, classes=3)  # a head with another number of classes has random weights
     assert other.head is not None
     assert other.head[1].weight.shape == (3, 32)
     assert "head.1.weight" in other.provenance.dropped
@@ -425,7 +429,7 @@ def test_fine_tuning_losses_equal_the_official_ones(tmp_path: Path) -> None:
     with torch.no_grad():
         logits = student.head(student.contextual(student.embed_patches(source("eat"))).tokens[:, 0])
 
-    class Says(Student):
+    class FixedLogits(Student):
         sample_rate = 16_000
 
         def encode(self, batch: AudioBatch) -> Embeddings:
@@ -433,7 +437,7 @@ def test_fine_tuning_losses_equal_the_official_ones(tmp_path: Path) -> None:
 
     def loss(labels: Tensor, **options: Any) -> float:
         batch = replace(AudioBatch.of(torch.randn(2, 800), 16_000), labels=labels.float())
-        return float(Classification(Says(), **options).train()(batch)["classification"])
+        return float(Classification(FixedLogits(), **options).train()(batch)["classification"])
 
     sums = scalars("eat")
     binary = loss(inputs["labels_multi"]) * logits.numel()
@@ -446,7 +450,7 @@ def test_fine_tuning_losses_equal_the_official_ones(tmp_path: Path) -> None:
         loss(inputs["labels_multi"], loss="cross_entropy")
 
 
-def test_the_rate_falls_with_depth_as_in_the_official_code() -> None:
+def test_layer_decay_equals_the_official_one() -> None:
     student = PatchTransformer(**TINY, classes=3)
     groups = parameter_groups(Classification(student), Optimizer(learning_rate=1.0, layer_decay=0.65))
     rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
@@ -461,7 +465,7 @@ def test_the_rate_falls_with_depth_as_in_the_official_code() -> None:
     assert all(group["weight_decay"] == 0 for group in groups for parameter in group["params"] if parameter.dim() == 1)
 
 
-def test_spec_augment_blanks_runs_in_training_only() -> None:
+def test_spec_augment_blanks_spans_in_training_only() -> None:
     torch.manual_seed(0)
     left = blank_spans(torch.ones(200, 60, 40), 0.4)
     spectra, bands = left.amax(2) == 0, left.amax(1) == 0
@@ -470,7 +474,7 @@ def test_spec_augment_blanks_runs_in_training_only() -> None:
         assert int(counts.max()) <= 0.4 * size + 1
         assert 0.15 * size < float(counts.float().mean()) < 0.25 * size
         edges = hidden.int().diff(dim=1).clamp(min=0).sum(1) + hidden[:, 0].int()
-        assert int(edges.max()) <= 1  # one run
+        assert int(edges.max()) <= 1  # one span
     student = PatchTransformer(**TINY, spec_augment=0.5)
     clip = torch.randn(16_000)
     assert student.embed(clip, 16_000).clip.equal(student.embed(clip, 16_000).clip)
@@ -478,7 +482,7 @@ def test_spec_augment_blanks_runs_in_training_only() -> None:
     assert not student.train()(batch).clip.equal(student(batch).clip)
 
 
-def test_fine_tuning_begins_from_a_run_and_makes_a_head(sounds: Callable[..., Path], tmp_path: Path) -> None:
+def test_fine_tuning_starts_from_a_run_and_builds_a_head(sounds: Callable[..., Path], tmp_path: Path) -> None:
     save_student(distill.create_student("patch_transformer", **TINY), tmp_path / "pre" / "student", "card")
     rows = ["path,label,split"]
     folder = sounds(8, seconds=0.5)
