@@ -77,7 +77,7 @@ class DyMN(LogMelStudent):
         self.temperature.clamp_(max=max(1.0, initial - (initial - 1) * share / ANNEALED))
 
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Encode (B, M, T) to frames (B, ceil(T / 32), C), and the number of valid frames of each clip (B,)."""
+        """Encode (B, M, T). Return frames (B, ceil(T / 32), C), and the number of valid frames of each clip (B,)."""
         x = self.in_c(mask_padding(mel.unsqueeze(1), valid))
         valid = halve_steps(valid)
         for layer in self.layers:

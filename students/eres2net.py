@@ -60,7 +60,7 @@ class ERes2Net(LogMelStudent):
             self.load_official(network, checkpoint, rf"(?:student_model\.)?(?:model\.)?{parts}")
 
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Encode (B, M, T) to frames (B, ceil(T / 16), C), and the number of valid frames of each clip (B,)."""
+        """Encode (B, M, T). Return frames (B, ceil(T / 16), C), and the number of valid frames of each clip (B,)."""
         network = self.network
         x = network["bn1"](network["conv1"](mask_padding(mel.unsqueeze(1), valid))).relu()
         fused = x

@@ -59,9 +59,8 @@ class LogMelStudent(Student):
         unpadded = torch.compiler.is_exporting() or bool((valid == mel.shape[2]).all())
         frames, valid = self.encode_mel(mel, None if unpadded else valid)
         step = self.mel.hop / self.sample_rate
-        centre = (
-            self.mel.window / 2 / self.sample_rate
-        )  # kernels are odd, so output t is centred on input time_stride * t
+        # All kernels are odd, so frame t is centred on spectrum time_stride * t.
+        centre = self.mel.window / 2 / self.sample_rate
         times = centre + torch.arange(frames.shape[1], device=mel.device) * self.time_stride * step
         return Embeddings.of_frames(frames, times, frame_mask(valid, frames.shape[1]))
 
@@ -150,7 +149,7 @@ def round_to_8(channels: float) -> int:
 
 
 def mask_padding(x: Tensor, valid: Tensor | None) -> Tensor:
-    """Set (B, C, M, T) to zero after each clip's end, as a convolution pads a clip that is not in a batch."""
+    """Set (B, C, M, T) to zero after the end of each clip, as the padding of a convolution does."""
     return x if valid is None else x * frame_mask(valid, x.shape[3])[:, None, None, :]
 
 

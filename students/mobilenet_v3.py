@@ -116,7 +116,7 @@ class MobileNetV3(LogMelStudent):
             self.load_official(self.features, checkpoint, r"(?:.*\.)?features\.(\d+\..+)")
 
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Encode (B, M, T) to frames (B, ceil(T / 32), C), and the number of valid frames of each clip (B,)."""
+        """Encode (B, M, T). Return frames (B, ceil(T / 32), C), and the number of valid frames of each clip (B,)."""
         x = self.features[0](mask_padding(mel.unsqueeze(1), valid))
         valid = halve_steps(valid)
         for block in list(self.features)[1:-1]:

@@ -59,17 +59,16 @@ class RelativeAttention(nn.Module):
         # One copy here avoids a copy of each part in every product below.
         query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).contiguous()
         scale = query.shape[3] ** -0.5
-        by_content = (query + self.content_bias.unsqueeze(1)) * scale
-        by_position = (query + self.position_bias.unsqueeze(1)) * scale
+        content_query = (query + self.content_bias.unsqueeze(1)) * scale
+        position_query = (query + self.position_bias.unsqueeze(1)) * scale
         hidden_keys = None if padding is None else padding[:, None, None, :]
         attended = []
-        piece = (
-            time if isinstance(time, torch.SymInt) else _QUERIES
-        )  # a graph for any length has no fixed number of pieces
+        # A graph for any length has no fixed number of pieces.
+        piece = time if isinstance(time, torch.SymInt) else _QUERIES
         for first in range(0, time, piece) if isinstance(time, int) else (0,):
             count = min(piece, time - first) if isinstance(time, int) else time
             rows = slice(self.reach - first - count, self.reach - first + time)
-            queries = (by_content[:, :, first : first + count], by_position[:, :, first : first + count])
+            queries = (content_query[:, :, first : first + count], position_query[:, :, first : first + count])
             tables = (self.position_keys[rows], self.position_values[rows])
             attended.append(self._attend(queries, key, value, tables, hidden_keys))
         return self.out(torch.cat(attended, dim=2).transpose(1, 2).flatten(2))
@@ -83,23 +82,25 @@ class RelativeAttention(nn.Module):
         hidden_keys: Tensor | None,
     ) -> Tensor:
         """Compute the output of one piece of the queries over all keys. Shape (B, H, Q, D)."""
-        by_content, by_position = queries
+        content_query, position_query = queries
         if torch.is_grad_enabled() and not torch.is_autocast_enabled(key.device.type) and key.requires_grad:
             kept = None
             if self.training and self.dropout.share:
-                kept = self.dropout.draw_mask((*by_content.shape[:3], key.shape[2]), key.device)
+                kept = self.dropout.draw_mask((*content_query.shape[:3], key.shape[2]), key.device)
             scale = 1 / (1 - self.dropout.share) if kept is not None else 1.0
             return _RelativeAttentionFunction.apply(
-                by_content, by_position, key, value, *tables, hidden_keys, kept, scale
+                content_query, position_query, key, value, *tables, hidden_keys, kept, scale
             )
-        weights = self.dropout(_weights(by_content, by_position, key, tables[0], hidden_keys))
+        weights = self.dropout(_weights(content_query, position_query, key, tables[0], hidden_keys))
         return weights @ value + columns_to_diagonals(weights) @ tables[1]
 
 
-def _weights(by_content: Tensor, by_position: Tensor, key: Tensor, keys: Tensor, hidden_keys: Tensor | None) -> Tensor:
+def _weights(
+    content_query: Tensor, position_query: Tensor, key: Tensor, position_keys: Tensor, hidden_keys: Tensor | None
+) -> Tensor:
     """Return the probabilities of the keys. Shape (B, H, Q, T)."""
-    scores = by_content @ key.transpose(2, 3)
-    scores += diagonals_to_columns(by_position @ keys.T, key.shape[2])
+    scores = content_query @ key.transpose(2, 3)
+    scores += diagonals_to_columns(position_query @ position_keys.T, key.shape[2])
     if hidden_keys is not None:
         scores = scores.masked_fill(hidden_keys, torch.finfo(scores.dtype).min)
     return scores.softmax(3)
@@ -116,38 +117,47 @@ class _RelativeAttentionFunction(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        by_content: Tensor,
-        by_position: Tensor,
+        content_query: Tensor,
+        position_query: Tensor,
         key: Tensor,
         value: Tensor,
-        keys: Tensor,
-        values: Tensor,
+        position_keys: Tensor,
+        position_values: Tensor,
         hidden_keys: Tensor | None,
         kept: Tensor | None,
         scale: float,
     ) -> Tensor:
-        weights = _weights(by_content, by_position, key, keys, hidden_keys)
-        ctx.save_for_backward(by_content, by_position, key, value, keys, values, weights, kept)
+        weights = _weights(content_query, position_query, key, position_keys, hidden_keys)
+        ctx.save_for_backward(content_query, position_query, key, value, position_keys, position_values, weights, kept)
         ctx.scale = scale
         dropped = weights if kept is None else (weights * kept).mul_(scale)
-        return dropped @ value + columns_to_diagonals(dropped) @ values
+        return dropped @ value + columns_to_diagonals(dropped) @ position_values
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        by_content, by_position, key, value, keys, values, weights, kept = ctx.saved_tensors
+        content_query, position_query, key, value, position_keys, position_values, weights, kept = ctx.saved_tensors
         dropped = weights if kept is None else (weights * kept).mul_(ctx.scale)
         flat = gradient.flatten(0, 2)
-        to_value = dropped.transpose(2, 3) @ gradient
-        to_values = columns_to_diagonals(dropped).flatten(0, 2).T @ flat
-        to_weights = gradient @ value.transpose(2, 3)
-        to_weights += diagonals_to_columns(gradient @ values.T, key.shape[2])
+        grad_value = dropped.transpose(2, 3) @ gradient
+        grad_position_values = columns_to_diagonals(dropped).flatten(0, 2).T @ flat
+        grad_weights = gradient @ value.transpose(2, 3)
+        grad_weights += diagonals_to_columns(gradient @ position_values.T, key.shape[2])
         if kept is not None:
-            to_weights.mul_(kept).mul_(ctx.scale)
-        to_scores = torch._softmax_backward_data(to_weights, weights, 3, weights.dtype)
-        band = columns_to_diagonals(to_scores)
-        to_keys = band.flatten(0, 2).T @ by_position.flatten(0, 2)
-        to_key = to_scores.transpose(2, 3) @ by_content
-        return to_scores @ key, band @ keys, to_key, to_value, to_keys, to_values, None, None, None
+            grad_weights.mul_(kept).mul_(ctx.scale)
+        grad_scores = torch._softmax_backward_data(grad_weights, weights, 3, weights.dtype)
+        band = columns_to_diagonals(grad_scores)
+        grad_position_keys = band.flatten(0, 2).T @ position_query.flatten(0, 2)
+        grad_key = grad_scores.transpose(2, 3) @ content_query
+        grad_content_query, grad_position_query = grad_scores @ key, band @ position_keys
+        grads = (
+            grad_content_query,
+            grad_position_query,
+            grad_key,
+            grad_value,
+            grad_position_keys,
+            grad_position_values,
+        )
+        return (*grads, None, None, None)
 
 
 def diagonals_to_columns(band: Tensor, time: int) -> Tensor:
