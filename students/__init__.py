@@ -1,4 +1,4 @@
-"""Trainable encoders, one file or folder each, and their names."""
+"""Trainable encoders, one file or folder each, and the registry of their names."""
 
 from __future__ import annotations
 

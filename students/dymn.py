@@ -19,32 +19,33 @@ from distill.students.log_mel import (
     LogMelStudent,
     batch_norm,
     convolution,
-    halve,
+    halve_steps,
     initialise,
-    mask,
+    mask_padding,
     round_to_8,
-    valid_or_all,
+    valid_steps,
 )
 from distill.students.mobilenet_v3 import Layer, layers_of_width
 
-KERNELS = 4  # that each dynamic convolution mixes
+KERNELS = 4  # mixed in each dynamic convolution
 PIECES = 2  # linear pieces of a dynamic activation
-ANNEALED = 29 / 200  # share of a run in which the temperature falls to 1: 29 of EfficientAT's 200 epochs
+ANNEALED = 29 / 200  # share of a run after which the temperature is 1: 29 of EfficientAT's 200 epochs
 
 
 class DyMN(LogMelStudent):
-    """8.64 M parameters at width 1; a frame every 0.512 s, a clip is the mean of the last map over frequency and time.
+    """DyMN: 8.64 M parameters at width 1, and a frame every 0.512 s.
 
-    Each convolution mixes four kernels by a softmax over `temperature`, which falls from 30 to 1 in the first 29 of
-    200 parts of a run, as in EfficientAT, and is saved with the weights. S-SONDO's code leaves it at 30.
+    A frame is the mean of the last feature map over frequency, a clip the mean of its frames.
+    Each convolution mixes four kernels by a softmax with a temperature. The temperature falls linearly from 30 to 1 in
+    the first 29/200 of a run, as in EfficientAT. It is saved with the weights. S-SONDO's code keeps it at 30.
 
     Args:
         width: Multiplier of all channels, such as 0.1, 0.4 or 2.0.
-        temperature: To start from.
-        checkpoint: Official EfficientAT (dymn*, trained down to a temperature of 1) or S-SONDO weights (30) to start
-            from; the file's width must be `width`, and its temperature is taken. The front-end is S-SONDO's:
-            EfficientAT's has another window and hop, and pre-emphasis, so that its weights embed well only after
-            training.
+        temperature: Initial temperature of the softmax; above 0.
+        checkpoint: File of official EfficientAT (dymn*) or S-SONDO weights to start from. None means random weights.
+            The width of the file must be `width`. The temperature becomes that of the file: 1 for EfficientAT, 30 for
+            S-SONDO. The front-end is always S-SONDO's. EfficientAT's has another window and hop, and pre-emphasis, so
+            its weights give good embeddings only after training.
     """
 
     time_stride = 32
@@ -56,12 +57,12 @@ class DyMN(LogMelStudent):
         last = layers[-1][1].out
         # Names as in the official checkpoints.
         self.in_c = convolution(1, first, 3, 2, nn.Hardswish)
-        self.layers = nn.ModuleList(_Block(inputs, layer, width) for inputs, layer in layers)
+        self.layers = nn.ModuleList(_DynamicInvertedResidual(inputs, layer, width) for inputs, layer in layers)
         self.out_c = convolution(last, 6 * last, 1, activation=nn.Hardswish)
         self.apply(initialise)
         if not 0 < temperature < math.inf:
-            raise UserError(f"--student.temperature {temperature}: above 0 is wanted")
-        self.start = temperature
+            raise UserError(f"--student.temperature {temperature}: must be above 0")
+        self.initial_temperature = temperature
         self.register_buffer("temperature", torch.tensor(float(temperature)))
         if checkpoint is not None:
             network = nn.ModuleDict({"in_c": self.in_c, "layers": self.layers, "out_c": self.out_c})
@@ -70,30 +71,37 @@ class DyMN(LogMelStudent):
             by_ssondo = any(key.startswith("student_model.") for key in file)
             self.temperature.fill_(30.0 if by_ssondo else 1.0)
 
-    def at(self, share: float) -> None:
-        """Cool the softmaxes; they never grow warmer, so a student that was trained goes on as it was."""
-        self.temperature.clamp_(max=max(1.0, self.start - (self.start - 1) * share / ANNEALED))
+    def on_progress(self, share: float) -> None:
+        """Lower the temperature of the softmaxes. It never rises, so a trained student keeps its temperature."""
+        initial = self.initial_temperature
+        self.temperature.clamp_(max=max(1.0, initial - (initial - 1) * share / ANNEALED))
 
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, M, T) -> frames (B, ceil(T / 32), C), and how many of them are valid (B,)."""
-        x = self.in_c(mask(mel.unsqueeze(1), valid))
-        valid = halve(valid)
+        """Encode (B, M, T). Return frames (B, ceil(T / 32), C), and the number of valid frames of each clip (B,)."""
+        x = self.in_c(mask_padding(mel.unsqueeze(1), valid))
+        valid = halve_steps(valid)
         for layer in self.layers:
             x, valid = layer(x, valid, self.temperature)
         x = self.out_c(x)
-        return x.mean(2).transpose(1, 2), valid_or_all(valid, x)
+        return x.mean(2).transpose(1, 2), valid_steps(valid, x)
 
 
 class _Context(NamedTuple):
-    """What a block has heard of a clip: one vector (B, H), and gates of frequencies (B, C, M, 1) and times."""
+    """Context of a block, from its input.
+
+    Args:
+        vector: One vector for each clip. Shape (B, H).
+        frequencies: Logits of the gates of frequencies. Shape (B, C, M, 1).
+        times: Logits of the gates of time steps. Shape (B, C, 1, T).
+    """
 
     vector: Tensor
     frequencies: Tensor
     times: Tensor
 
 
-class _Block(nn.Module):
-    """An inverted residual whose parts are all told by the context of its input."""
+class _DynamicInvertedResidual(nn.Module):
+    """An inverted residual whose convolutions, activation and gates depend on the context of its input."""
 
     def __init__(self, inputs: int, layer: Layer, width: float) -> None:
         super().__init__()
@@ -116,14 +124,14 @@ class _Block(nn.Module):
         context, y = self.context_gen(x, valid), x
         if self.expands:
             y = self.exp_act(self.exp_norm(self.exp_conv(y, context.vector, temperature)))
-        y = self.depth_norm(self.depth_conv(mask(y, valid), context.vector, temperature))
+        y = self.depth_norm(self.depth_conv(mask_padding(y, valid), context.vector, temperature))
         y = self.depth_act(y, context.vector) * context.frequencies.sigmoid() * context.times.sigmoid()
         y = self.proj_norm(self.proj_conv(y, context.vector, temperature))
-        return (x + y if self.residual else y), halve(valid) if self.stride == 2 else valid
+        return (x + y if self.residual else y), halve_steps(valid) if self.stride == 2 else valid
 
 
 class _ContextGenerator(nn.Module):
-    """Averages over time and over frequency, through one layer, are the context (coordinate attention)."""
+    """Coordinate attention: the context is one layer over the means over time and over frequency."""
 
     def __init__(self, inputs: int, outputs: int, context: int, stride: int) -> None:
         super().__init__()
@@ -134,13 +142,13 @@ class _ContextGenerator(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor, valid: Tensor | None) -> _Context:
-        """(B, C, M, T) -> context; the gates have the sizes of the depthwise convolution's output."""
-        inside = frame_mask(valid_or_all(valid, x), x.shape[3]).to(x.dtype)[:, None, :, None]
-        by_frequency = mask(x, valid).sum(3, keepdim=True) / inside.sum(2, keepdim=True)
+        """Return the context of (B, C, M, T). Its gates have the sizes of the depthwise convolution's output."""
+        valid_mask = frame_mask(valid_steps(valid, x), x.shape[3]).to(x.dtype)[:, None, :, None]
+        by_frequency = mask_padding(x, valid).sum(3, keepdim=True) / valid_mask.sum(2, keepdim=True)
         sequence = torch.cat([by_frequency, x.mean(2).unsqueeze(3)], dim=2)
         hidden = F.hardswish(self.joint_norm(self.joint_conv(sequence)))
-        frequencies, times = hidden[:, :, : x.shape[2]], hidden[:, :, x.shape[2] :] * inside
-        count = x.shape[2] + inside.sum((2, 3))
+        frequencies, times = hidden[:, :, : x.shape[2]], hidden[:, :, x.shape[2] :] * valid_mask
+        count = x.shape[2] + valid_mask.sum((2, 3))
         vector = (frequencies.sum((2, 3)) + times.sum((2, 3))) / count
         if self.stride > 1:
             frequencies, times = (F.avg_pool2d(part, (3, 1), (self.stride, 1), (1, 0)) for part in (frequencies, times))
@@ -148,25 +156,25 @@ class _ContextGenerator(nn.Module):
 
 
 class _DynamicConvolution(nn.Module):
-    """A convolution whose kernel is a mixture, for each clip its own.
+    """A convolution whose kernel is a mixture of `KERNELS` kernels, with other weights for each clip.
 
     Args:
-        inputs: Channels in; 1 convolves each channel by itself.
-        outputs: Channels out.
-        context: Size of the vector that tells the mixture.
-        kernel: Side of the kernel.
-        stride: In frequency and time.
+        inputs: Number of input channels; 1 means a depthwise convolution.
+        outputs: Number of output channels.
+        context: Size of the context vector.
+        kernel: Side of the square kernel.
+        stride: Stride in frequency and in time.
     """
 
     def __init__(self, inputs: int, outputs: int, context: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
         self.shape, self.stride = (outputs, inputs, kernel, kernel), stride
-        deviation = math.sqrt(2 / (outputs * kernel * kernel))  # He, by what goes out, as the official code
+        deviation = math.sqrt(2 / (outputs * kernel * kernel))  # He initialisation by fan-out, as in the official code
         self.weight = nn.Parameter(torch.randn(1, 1, KERNELS, math.prod(self.shape)) * deviation)
         self.residuals = nn.ModuleList([nn.Linear(context, KERNELS)])
 
     def forward(self, x: Tensor, context: Tensor, temperature: Tensor) -> Tensor:
-        """(B, inputs, M, T) and (B, H) -> (B, outputs, M', T')."""
+        """Convolve (B, inputs, M, T) by the context (B, H). Return (B, outputs, M', T')."""
         mixture = (self.residuals[0](context) / temperature.to(context.dtype)).softmax(1)
         kernels = mixture @ self.weight[0, 0]
         clips, (outputs, inputs, side, _) = len(x), self.shape
@@ -178,14 +186,14 @@ class _DynamicConvolution(nn.Module):
 
 
 class _DynamicActivation(nn.Module):
-    """The larger of two linear functions, for each channel of each clip its own (Dy-ReLU B, Chen et al. 2020)."""
+    """The maximum of two linear functions, for each channel of each clip (Dy-ReLU B, Chen et al. 2020)."""
 
     def __init__(self, channels: int, context: int) -> None:
         super().__init__()
         self.coef_net = nn.ModuleList([nn.Linear(context, 2 * PIECES * channels)])
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """(B, C, M, T) and (B, H) -> (B, C, M, T). It begins as ReLU."""
-        told = (2 * self.coef_net[0](context).sigmoid() - 1).view(len(x), x.shape[1], 2 * PIECES, 1, 1)
-        slopes, offsets = told[:, :, :PIECES], 0.5 * told[:, :, PIECES:]
+        """Activate (B, C, M, T) by the context (B, H). Same shape out. A coefficient of 0 gives ReLU."""
+        coefficients = (2 * self.coef_net[0](context).sigmoid() - 1).view(len(x), x.shape[1], 2 * PIECES, 1, 1)
+        slopes, offsets = coefficients[:, :, :PIECES], 0.5 * coefficients[:, :, PIECES:]
         return torch.maximum(x * (slopes[:, :, 0] + 1) + offsets[:, :, 0], x * slopes[:, :, 1] + offsets[:, :, 1])

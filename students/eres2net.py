@@ -13,22 +13,22 @@ from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
-from distill.students.log_mel import LogMelStudent, halve, mask, valid_or_all
+from distill.students.log_mel import LogMelStudent, halve_steps, mask_padding, valid_steps
 
 BLOCKS = (3, 4, 6, 3, 3)
-_WIDTHS = (1, 2, 4, 8, 2)  # of the stages, in units of the first
-_SCALE = 2  # groups of channels in a block, one convolved after the other
+_WIDTHS = (1, 2, 4, 8, 2)  # of the stages, as multiples of the first
+_SCALE = 2  # groups of channels in a block, convolved one after the other
 
 
 class ERes2Net(LogMelStudent):
-    """1.37 M parameters with 16 channels; a frame every 0.256 s. It costs 12.7 times the operations of MobileNetV3.
+    """ERes2Net: 1.37 M parameters with 16 channels, and a frame every 0.256 s.
 
-    A frame is the last map over all frequencies; a clip is the mean and the deviation of its frames, so that its
-    embedding is twice as wide.
+    It costs 12.7 times the operations of MobileNetV3. A frame is the last feature map at one time step, over all
+    frequencies. A clip is the mean and the standard deviation of its frames, so its embedding is twice as wide.
 
     Args:
-        channels: Of the first stage; 16 in S-SONDO.
-        checkpoint: Official S-SONDO weights to start from, of so many channels.
+        channels: Number of channels of the first stage; even, 16 in S-SONDO.
+        checkpoint: File of official S-SONDO weights to start from, with the same `channels`. None means random weights.
     """
 
     time_stride = 16
@@ -37,7 +37,7 @@ class ERes2Net(LogMelStudent):
     def __init__(self, channels: int = 16, checkpoint: str | None = None) -> None:
         super().__init__()
         if channels < 2 or channels % 2:
-            raise UserError(f"--student.channels {channels}: an even number from 2 on is wanted")
+            raise UserError(f"--student.channels {channels}: must be an even number, at least 2")
         # Names as in the official checkpoints.
         network = nn.ModuleDict({"conv1": nn.Conv2d(1, channels, 3, padding=1, bias=False)})
         network["bn1"] = nn.BatchNorm2d(channels)
@@ -46,57 +46,65 @@ class ERes2Net(LogMelStudent):
             layers = []
             for block in range(blocks):
                 stride = 2 if block == 0 and stage > 1 else 1
-                layers.append(_Block(inputs, width * channels, stride, fused=stage > 2))
+                layers.append(_Res2NetBlock(inputs, width * channels, stride, fused=stage > 2))
                 inputs = 2 * width * channels
             network[f"layer{stage}"] = nn.ModuleList(layers)
         for stage, (before, after) in enumerate(pairwise(_WIDTHS), 1):
             network[f"layer{stage}_downsample"] = nn.Conv2d(
                 2 * before * channels, 2 * after * channels, 3, stride=2, padding=1, bias=False
             )
-            network[_fusion(stage)] = _Fusion(2 * after * channels)
+            network[_fusion_name(stage)] = _AttentionalFusion(2 * after * channels)
         self.network = network
         if checkpoint is not None:
             parts = r"((?:conv1|bn1|layer\d(?:_downsample)?|fuse_mode\d+)\..+)"
             self.load_official(network, checkpoint, rf"(?:student_model\.)?(?:model\.)?{parts}")
 
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, M, T) -> frames (B, ceil(T / 16), C), and how many of them are valid (B,)."""
-        part = self.network
-        x = part["bn1"](part["conv1"](mask(mel.unsqueeze(1), valid))).relu()
+        """Encode (B, M, T). Return frames (B, ceil(T / 16), C), and the number of valid frames of each clip (B,)."""
+        network = self.network
+        x = network["bn1"](network["conv1"](mask_padding(mel.unsqueeze(1), valid))).relu()
         fused = x
         for stage in range(1, len(BLOCKS) + 1):
-            inside = valid
-            for block in part[f"layer{stage}"].children():
+            valid_before = valid
+            for block in network[f"layer{stage}"].children():
                 x, valid = block(x, valid)
             if stage == 1:
                 fused = x
             else:
-                lower = part[f"layer{stage - 1}_downsample"](mask(fused, inside))
-                fused = part[_fusion(stage - 1)](x, lower)
-        return fused.flatten(1, 2).transpose(1, 2), valid_or_all(valid, fused)
+                lower = network[f"layer{stage - 1}_downsample"](mask_padding(fused, valid_before))
+                fused = network[_fusion_name(stage - 1)](x, lower)
+        return fused.flatten(1, 2).transpose(1, 2), valid_steps(valid, fused)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Embed a batch at 32 kHz."""
+        """Encode a batch of audio at 32 kHz."""
         embeddings = super().encode(batch)
         return embeddings._replace(clip=mean_and_deviation(embeddings.frames, embeddings.frame_mask))
 
 
-def mean_and_deviation(frames: Tensor, inside: Tensor) -> Tensor:
-    """Mean and unbiased deviation of the valid frames, (B, T, C) and (B, T) -> (B, 2 C)."""
-    weights = inside.unsqueeze(2).to(frames.dtype)
+def mean_and_deviation(frames: Tensor, frame_mask: Tensor) -> Tensor:
+    """Return the mean and the unbiased standard deviation of the valid frames.
+
+    Args:
+        frames: Frames. Shape (B, T, C).
+        frame_mask: True where a frame is valid. Shape (B, T), bool.
+
+    Returns:
+        Shape (B, 2 C).
+    """
+    weights = frame_mask.unsqueeze(2).to(frames.dtype)
     count = weights.sum(1)
     mean = (frames * weights).sum(1) / count.clamp(min=1)
     squares = ((frames - mean.unsqueeze(1)) * weights).square().sum(1)
     return torch.cat([mean, (squares / (count - 1).clamp(min=1) + 1e-8).sqrt()], dim=1)
 
 
-def _fusion(stage: int) -> str:
-    """Official name of what joins the stages up to the one after `stage`."""
+def _fusion_name(stage: int) -> str:
+    """Return the official name of the layer that fuses the stages from 1 to `stage` + 1."""
     return "fuse_mode" + "".join(str(number) for number in range(1, stage + 2))
 
 
-class _Block(nn.Module):
-    """A residual block in which a group of channels sees what the group before it has made."""
+class _Res2NetBlock(nn.Module):
+    """A residual block. The input of a group of channels includes the output of the group before it."""
 
     def __init__(self, inputs: int, planes: int, stride: int, fused: bool) -> None:
         super().__init__()
@@ -106,7 +114,7 @@ class _Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(width * _SCALE)
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(_SCALE))
         self.bns = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(_SCALE))
-        self.fuse_models = nn.ModuleList(_Fusion(width) for _ in range(_SCALE - 1 if fused else 0))
+        self.fuse_models = nn.ModuleList(_AttentionalFusion(width) for _ in range(_SCALE - 1 if fused else 0))
         self.conv3 = nn.Conv2d(width * _SCALE, 2 * planes, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(2 * planes)
         self.act = nn.Hardtanh(0.0, 20.0)
@@ -117,19 +125,19 @@ class _Block(nn.Module):
             )
 
     def forward(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        valid = halve(valid) if self.stride == 2 else valid
+        valid = halve_steps(valid) if self.stride == 2 else valid
         groups = self.act(self.bn1(self.conv1(x))).split(self.width, dim=1)
-        made: list[Tensor] = []
+        outputs: list[Tensor] = []
         for number, group in enumerate(groups):
-            if made:
-                group = self.fuse_models[number - 1](made[-1], group) if self.fuse_models else made[-1] + group
-            made.append(self.act(self.bns[number](self.convs[number](mask(group, valid)))))
-        y = self.bn3(self.conv3(torch.cat(made, dim=1)))
+            if outputs:
+                group = self.fuse_models[number - 1](outputs[-1], group) if self.fuse_models else outputs[-1] + group
+            outputs.append(self.act(self.bns[number](self.convs[number](mask_padding(group, valid)))))
+        y = self.bn3(self.conv3(torch.cat(outputs, dim=1)))
         return self.act(y + self.shortcut(x)), valid
 
 
-class _Fusion(nn.Module):
-    """Two maps, each as strongly as a gate over both says."""
+class _AttentionalFusion(nn.Module):
+    """The sum of two feature maps, weighted by a gate over both (attentional feature fusion)."""
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What convolutional students share: S-SONDO's front-end, clips of any length, and official weights.
+"""The base class of convolutional students: S-SONDO's front-end, clips of any length, and official weights.
 
 Letters of shapes: B batch, C channels, M mel bands, T time.
 """
@@ -20,15 +20,15 @@ from distill.students.student import Student
 
 
 class LogMelStudent(Student):
-    """A network over log-mel spectrograms.
+    """A convolutional network over log-mel spectrograms.
 
-    Front-end of S-SONDO: 32 kHz, 128 mel bands from 50 Hz to 16 kHz, 32 ms windows every 16 ms, ln(mel + 0.001).
-    Clips of any length: shorter ones in a batch are masked wherever the network mixes time, so that each is
-    embedded as if alone.
+    The front-end is S-SONDO's: 32 kHz, 128 mel bands from 50 Hz to 16 kHz, 32 ms windows every 16 ms, ln(mel + 0.001).
+    Clips may have any length. The padding of a shorter clip is masked wherever the network mixes time steps.
+    A clip in a padded batch therefore has the same embedding as the clip alone.
 
     Attributes:
-        time_stride: Spectra from one frame to the next.
-        width_option: Name of the option that decides how wide the network is.
+        time_stride: Number of spectra from one frame to the next.
+        width_option: Name of the option that sets the width of the network.
     """
 
     sample_rate = 32_000
@@ -41,41 +41,42 @@ class LogMelStudent(Student):
 
     @abstractmethod
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The network without its front-end.
+        """Encode log-mel spectrograms: the network without its front-end.
 
         Args:
-            mel: Log-mel spectrograms (B, M, T).
-            valid: Spectra inside each clip (B,); None where all are.
+            mel: Log-mel spectrograms. Shape (B, M, T).
+            valid: Number of valid spectra of each clip, int64. Shape (B,). None means that all are valid.
 
         Returns:
-            Frames (B, ceil(T / time_stride), C) and how many of them are valid (B,).
+            Frames (B, ceil(T / time_stride), C), and the number of valid frames of each clip (B,).
         """
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Embed a batch at 32 kHz."""
+        """Encode a batch of audio at 32 kHz."""
         mel = self.mel(batch.waveform)
         valid = self.mel.frames(batch.lengths)
-        # A graph cannot branch on values, and takes clips whole.
-        whole = torch.compiler.is_exporting() or bool((valid == mel.shape[2]).all())
-        frames, valid = self.encode_mel(mel, None if whole else valid)
+        # An exported graph cannot branch on values, and its clips are not padded.
+        unpadded = torch.compiler.is_exporting() or bool((valid == mel.shape[2]).all())
+        frames, valid = self.encode_mel(mel, None if unpadded else valid)
         step = self.mel.hop / self.sample_rate
-        centre = self.mel.window / 2 / self.sample_rate  # odd kernels keep output t over input time_stride * t
+        # All kernels are odd, so frame t is centred on spectrum time_stride * t.
+        centre = self.mel.window / 2 / self.sample_rate
         times = centre + torch.arange(frames.shape[1], device=mel.device) * self.time_stride * step
         return Embeddings.of_frames(frames, times, frame_mask(valid, frames.shape[1]))
 
     def load_official(self, network: nn.Module, checkpoint: str, pattern: str) -> dict[str, Tensor]:
-        """Take a network's weights from a file of EfficientAT or S-SONDO; heads are left out.
+        """Load a network's weights from a file of EfficientAT or S-SONDO. Heads are not loaded.
 
         Args:
-            network: What takes them.
-            checkpoint: The file.
-            pattern: What a key looks like; its first group is the key in `network`.
+            network: The network that gets the weights.
+            checkpoint: Path of the file.
+            pattern: Regular expression for the keys in the file. Its first group is the key in `network`.
 
         Returns:
-            The file, by its own keys.
+            All tensors of the file, by their keys in the file.
 
         Raises:
-            UserError: the file holds another network, or one of another width.
+            UserError: the file has the weights of another network, or of another width.
         """
         name, where = type(self).__name__, f"--student.checkpoint {checkpoint}"
         file = read_state_dict(checkpoint, option="--student.checkpoint")
@@ -86,14 +87,14 @@ class LogMelStudent(Student):
             else:
                 unused.append(key)
         wanted = network.state_dict()
-        for key in wanted.keys() & found.keys():  # first, since another width can have other keys too
+        for key in wanted.keys() & found.keys():  # checked first, because another width can have other keys too
             if found[key].shape != wanted[key].shape:
                 shapes = f"{key} is {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"
                 raise UserError(f"{where}: another width ({shapes}); set --student.{self.width_option}")
         if missing := sorted(wanted.keys() - found.keys()):
-            raise UserError(f"{where}: no {name} ({missing[0]!r} is not in it)")
+            raise UserError(f"{where}: not a {name} ({missing[0]!r} is missing)")
         if extra := sorted(found.keys() - wanted.keys()):
-            raise UserError(f"{where}: another network ({extra[0]!r} has no place)")
+            raise UserError(f"{where}: another network (unknown key {extra[0]!r})")
         network.load_state_dict(found)
         self.provenance = provenance(checkpoint, unused)
         return file
@@ -107,7 +108,16 @@ def convolution(
     activation: type[nn.Module] | None = None,
     depthwise: bool = False,
 ) -> nn.Sequential:
-    """Convolution, batch normalisation and, unless None, an activation, with EfficientAT's settings."""
+    """Return a convolution, batch normalisation and an optional activation, with EfficientAT's settings.
+
+    Args:
+        inputs: Number of input channels.
+        outputs: Number of output channels.
+        kernel: Side of the square kernel; odd.
+        stride: Stride in frequency and in time.
+        activation: Class of the activation. None means no activation.
+        depthwise: Whether each input channel is convolved separately.
+    """
     groups = inputs if depthwise else 1
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
@@ -117,12 +127,12 @@ def convolution(
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalisation with EfficientAT's settings."""
+    """Return batch normalisation with EfficientAT's settings."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
 def initialise(module: nn.Module) -> None:
-    """As the official code: He for convolutions, N(0, 0.01) for linear layers."""
+    """Initialise a layer as the official code does: He for convolutions, N(0, 0.01) for linear layers."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out")
         if module.bias is not None:
@@ -133,21 +143,21 @@ def initialise(module: nn.Module) -> None:
 
 
 def round_to_8(channels: float) -> int:
-    """The nearest multiple of 8, at least 8, never more than a tenth below `channels` (the official rule)."""
+    """Return the nearest multiple of 8: at least 8, and at most a tenth below `channels` (the official rule)."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def mask(x: Tensor, valid: Tensor | None) -> Tensor:
-    """Zero (B, C, M, T) after each clip's end, where a clip alone would meet the padding of a convolution."""
+def mask_padding(x: Tensor, valid: Tensor | None) -> Tensor:
+    """Set (B, C, M, T) to zero after the end of each clip, as the padding of a convolution does."""
     return x if valid is None else x * frame_mask(valid, x.shape[3])[:, None, None, :]
 
 
-def halve(valid: Tensor | None) -> Tensor | None:
-    """Valid steps of time after a stride of 2."""
+def halve_steps(valid: Tensor | None) -> Tensor | None:
+    """Return the number of valid time steps after a stride of 2. None stays None."""
     return None if valid is None else (valid + 1) // 2
 
 
-def valid_or_all(valid: Tensor | None, x: Tensor) -> Tensor:
-    """Valid steps of each clip of (B, C, M, T), int64; all of them where there is no mask."""
+def valid_steps(valid: Tensor | None, x: Tensor) -> Tensor:
+    """Return the number of valid time steps of each clip of `x` (B, C, M, T), int64. None means that all are valid."""
     return torch.full((len(x),), x.shape[3], device=x.device) if valid is None else valid

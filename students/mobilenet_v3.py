@@ -13,11 +13,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.errors import UserError
-from distill.students.log_mel import LogMelStudent, convolution, halve, initialise, mask, round_to_8, valid_or_all
+from distill.students.log_mel import (
+    LogMelStudent,
+    convolution,
+    halve_steps,
+    initialise,
+    mask_padding,
+    round_to_8,
+    valid_steps,
+)
 
 
 class Layer(NamedTuple):
-    """One block of the table: its depthwise kernel, channels inside and out, gate, activation and stride."""
+    """One row of the table of blocks.
+
+    Args:
+        kernel: Side of the depthwise kernel.
+        expanded: Number of channels inside the block.
+        out: Number of output channels.
+        squeeze: Whether the block has squeeze-and-excitation.
+        activation: Class of the activation.
+        stride: Stride of the depthwise convolution, in frequency and in time.
+    """
 
     kernel: int
     expanded: int
@@ -48,13 +65,19 @@ LAYERS = [
 
 
 def layers_of_width(width: float) -> tuple[int, list[tuple[int, Layer]]]:
-    """Channels before the first block, and each block with its input channels, at a width.
+    """Return the layers at a width.
+
+    Args:
+        width: Multiplier of all channels; above 0.
+
+    Returns:
+        Number of channels before the first block, and each block with its number of input channels.
 
     Raises:
-        UserError: a width of 0 or below.
+        UserError: the width is not positive.
     """
     if not width > 0:
-        raise UserError(f"--student.width {width}: a positive number is wanted")
+        raise UserError(f"--student.width {width}: must be above 0")
     channels = [round_to_8(layer.out * width) for layer in LAYERS]
     first = round_to_8(16 * width)
     layers = [
@@ -65,13 +88,15 @@ def layers_of_width(width: float) -> tuple[int, list[tuple[int, Layer]]]:
 
 
 class MobileNetV3(LogMelStudent):
-    """2.97 M parameters at width 1; a frame every 0.512 s, a clip is the mean of the last map over frequency and time.
+    """MobileNetV3-Large: 2.97 M parameters at width 1, and a frame every 0.512 s.
+
+    A frame is the mean of the last feature map over frequency, a clip the mean of its frames.
 
     Args:
         width: Multiplier of all channels, such as 0.1, 0.5 or 2.0.
-        checkpoint: Official EfficientAT (mn*) or S-SONDO weights to start from; the file's width must be `width`. The
-            front-end is S-SONDO's: EfficientAT's has another window and hop, and pre-emphasis, so that its weights
-            embed well only after training.
+        checkpoint: File of official EfficientAT (mn*) or S-SONDO weights to start from. None means random weights.
+            The width of the file must be `width`. The front-end is always S-SONDO's. EfficientAT's has another window
+            and hop, and pre-emphasis, so its weights give good embeddings only after training.
     """
 
     time_stride = 32
@@ -91,19 +116,19 @@ class MobileNetV3(LogMelStudent):
             self.load_official(self.features, checkpoint, r"(?:.*\.)?features\.(\d+\..+)")
 
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, M, T) -> frames (B, ceil(T / 32), C), and how many of them are valid (B,)."""
-        x = self.features[0](mask(mel.unsqueeze(1), valid))
-        valid = halve(valid)
+        """Encode (B, M, T). Return frames (B, ceil(T / 32), C), and the number of valid frames of each clip (B,)."""
+        x = self.features[0](mask_padding(mel.unsqueeze(1), valid))
+        valid = halve_steps(valid)
         for block in list(self.features)[1:-1]:
             x, valid = block(x, valid)
         x = self.features[-1](x)
-        return x.mean(2).transpose(1, 2), valid_or_all(valid, x)
+        return x.mean(2).transpose(1, 2), valid_steps(valid, x)
 
 
 class _InvertedResidual(nn.Module):
-    """Expand, convolve by channel, squeeze and excite, project; the input is added where shapes allow.
+    """Expand, convolve depthwise, squeeze and excite, project. The input is added if the shapes are equal.
 
-    The parts are numbered as in the official checkpoints, which leave out what a block does not have.
+    The layers are numbered as in the official checkpoints: a layer that a block does not have gets no number.
     """
 
     def __init__(self, inputs: int, layer: Layer) -> None:
@@ -126,29 +151,31 @@ class _InvertedResidual(nn.Module):
         y = x
         for index, part in enumerate(self.block):
             if index == self.depthwise:
-                y = mask(y, valid)
+                y = mask_padding(y, valid)
             y = part(y, valid) if isinstance(part, _SqueezeExcitation) else part(y)
             if index == self.depthwise and self.stride == 2:
-                valid = halve(valid)
+                valid = halve_steps(valid)
         return (x + y if self.residual else y), valid
 
 
 class _SqueezeExcitation(nn.Module):
-    """Gate each channel by what all channels are on average over frequency and time."""
+    """Gates of the channels, from the mean of all channels over frequency and time."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # The official name of this layer; it can hold several, and there is always one.
+        # The official name. The official list can have several gates; these networks have one.
         self.conc_se_layers = nn.ModuleList([_Gate(channels, round_to_8(channels // 4))])
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         if valid is None:
             return x * self.conc_se_layers[0](x.mean((2, 3)))[..., None, None]
-        mean = mask(x, valid).sum((2, 3)) / (valid.view(-1, 1) * x.shape[2])
+        mean = mask_padding(x, valid).sum((2, 3)) / (valid.view(-1, 1) * x.shape[2])
         return x * self.conc_se_layers[0](mean)[..., None, None]
 
 
 class _Gate(nn.Module):
+    """Two linear layers: means of the channels (B, C) -> gates from 0 to 1 (B, C)."""
+
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels, squeezed)

@@ -1,4 +1,4 @@
-"""A student folder: written whole, loaded without running code."""
+"""Student folders: write a trained student, and load it without running code from the folder."""
 
 from __future__ import annotations
 
@@ -16,16 +16,23 @@ from distill.students.student import Student
 
 
 def save_student(student: Student, folder: Path, card: str) -> None:
-    """Write model.safetensors, config.json and README.md; `load_student` reads them.
+    """Write a student folder: model.safetensors, config.json and README.md. `load_student` reads it.
+
+    Args:
+        student: The student. The options that name its initial weights are not written.
+        folder: The student folder. It is created if it does not exist; its files are replaced.
+        card: The model card, in Markdown. It becomes README.md.
 
     Raises:
         UserError: a weight is not finite, or an option of the student cannot be written as JSON.
     """
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in student.state_dict().items()}
-    if bad := [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]:
-        raise UserError(f"the student's {bad[0]!r} is not finite; it is not saved")
+    if not_finite := [
+        key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]:
+        raise UserError(f"the student's {not_finite[0]!r} is not finite; the student was not saved")
     options = {
-        name: value for name, value in STUDENTS.spec_of(student).options.items() if name not in student.begins_from
+        name: value for name, value in STUDENTS.spec_of(student).options.items() if name not in student.initial_weights
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "model.safetensors", lambda file: file.write(save(state)))
@@ -50,22 +57,23 @@ def save_student(student: Student, folder: Path, card: str) -> None:
 
 
 def load_student(source: str | Path, allow_import: str | None = None) -> Student:
-    """A trained student in evaluation mode, from a run folder, a student folder, or a hub id.
+    """Load a trained student from a run folder, a student folder or the hub. Return it in evaluation mode.
 
     Args:
-        source: Where it is.
-        allow_import: Package of a student that is not registered and may be imported, since a file that names a
-            class is a program. A class that is imported already needs no permission.
+        source: Path of a run folder or of a student folder, or a hub id ("owner/name").
+        allow_import: Package that may be imported to find the class of an unregistered student. None means that no
+            package may be imported: a file that names a class can run the code of that class. A class that is already
+            imported needs no permission.
 
     Raises:
-        UserError: nothing there, damaged weights, or a student that is not known.
+        UserError: there is no student, its configuration or weights are damaged, or its class may not be imported.
     """
     folder = _student_folder(source)
     try:
         config = json.loads((folder / "config.json").read_text())
         name, options, digest = config["student"], config["options"], config["sha256"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'config.json'} is no student's configuration ({error})") from error
+        raise UserError(f"{folder / 'config.json'} is not the configuration of a student ({error})") from error
     allowed = allow_import is not None and (name + ".").startswith(allow_import + ".")
     if not allowed and not STUDENTS.is_trusted(name):
         raise UserError(
@@ -75,7 +83,7 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
     weights = folder / "model.safetensors"
     state = read_state_dict(weights, option="the student's weights")
     if file_digest(weights) != digest:
-        raise UserError(f"{weights} is damaged: its sha256 is not the one it was saved with")
+        raise UserError(f"{weights} is damaged: its sha256 differs from the one in config.json")
     student = STUDENTS.create(name, **options)
     try:
         student.load_state_dict(state)
@@ -89,12 +97,13 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
 
 
 def _student_folder(source: str | Path) -> Path:
+    """Return the student folder of a run, the folder itself, or a download from the hub. Raise UserError."""
     path = Path(source)
     for folder in (path / "student", path):
         if (folder / "config.json").is_file():
             return folder
     if path.is_dir():
-        raise UserError(f"{path} holds no trained student (no student/config.json); has its `distill fit` ended?")
+        raise UserError(f"{path} has no trained student (no student/config.json); did its `distill fit` finish?")
     if str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
         raise UserError(f"{source}: no such run or student folder")
     from huggingface_hub import snapshot_download
@@ -103,4 +112,4 @@ def _student_folder(source: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(source), allow_patterns=["config.json", "model.safetensors", "README.md"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"{source}: no such folder, and no such student on the hub") from error
+        raise UserError(f"{source}: not a folder, and not a student on the hub") from error

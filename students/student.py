@@ -1,4 +1,4 @@
-"""What a student is: an encoder that learns."""
+"""The base class of students: an encoder that is trained."""
 
 from __future__ import annotations
 
@@ -11,24 +11,35 @@ from distill.data.encoders.encoder import Encoder
 class Student(Encoder):
     """A trainable encoder with its own front-end. Subclass it, set `sample_rate`, and write `encode`.
 
-    Its constructor takes plain values (numbers, strings, lists), because they are saved beside the weights and build
-    the same network again.
+    The constructor must take plain values only (numbers, strings, lists). They are saved beside the weights, and the
+    same network is built again from them.
 
     Attributes:
-        teachers: Whom it learned from: by name a digest of class, options and weights.
+        teachers: Digest of the class, options and weights of each teacher that it was trained with, by name.
+        initial_weights: Options that name files of initial weights; a saved student does not need them.
         takes_classes: Whether the constructor has the option `classes`, the number of classes of a head.
     """
 
     teachers: Mapping[str, str] = MappingProxyType({})
+    initial_weights: tuple[str, ...] = ("checkpoint",)
     licence = "that of the teacher and the data it was trained with"
     source = "trained with `distill fit`"
-    begins_from = ("checkpoint", "acoustic")  # options that say where weights began; loading must not need those files
 
     takes_classes = False
 
-    def height(self, parameter: str) -> int:
-        """How many blocks lie from a parameter's own to the last, for rates that decay with it; 0 outside of blocks."""
+    def layer_depth(self, parameter: str) -> int:
+        """Return the depth of a parameter, counted from the last block (1) to the first.
+
+        Used for layer-wise learning-rate decay. 0: not in a block.
+
+        Args:
+            parameter: Key of the parameter in the state dict.
+        """
         return 0
 
-    def at(self, share: float) -> None:
-        """Called in training before each step, with the share of the run that is done, from 0 to 1."""
+    def on_progress(self, share: float) -> None:
+        """Adapt to the progress of the training. Called before each step.
+
+        Args:
+            share: Share of the run that is done, from 0 to 1.
+        """

@@ -43,9 +43,9 @@ class Classifier(Student):
         self.encoder = encoder
         self.head = nn.Sequential(nn.LayerNorm(encoder.clip_dim), nn.Linear(encoder.clip_dim, classes))
 
-    def at(self, share: float) -> None:
-        """What the encoder does."""
-        self.encoder.at(share)
+    def on_progress(self, share: float) -> None:
+        """Pass the progress on to the encoder."""
+        self.encoder.on_progress(share)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed and classify a batch."""

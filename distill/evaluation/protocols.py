@@ -38,8 +38,8 @@ class Clips(NamedTuple):
     known: NDArray[np.bool_] | None
     single: bool
 
-    def at(self, rows: NDArray[np.int64]) -> Clips:
-        """Some of the clips."""
+    def take(self, rows: NDArray[np.int64]) -> Clips:
+        """Return the clips at some rows."""
         known = None if self.known is None else self.known[rows]
         return Clips(self.embeddings[rows], self.truth[rows], known, self.single)
 

@@ -272,10 +272,10 @@ class _Reader:
         embeddings = self.clips.embeddings[split.test]
         if self.protocol.chosen_on_test:
             scored = (
-                candidate(embeddings) for candidate in self.protocol.candidates(self.clips.at(split.train), self.seed)
+                candidate(embeddings) for candidate in self.protocol.candidates(self.clips.take(split.train), self.seed)
             )
             return max(scored, key=lambda scores: self._value(scores, split.test))
-        candidates = list(self.protocol.candidates(self.clips.at(split.train), self.seed))
+        candidates = list(self.protocol.candidates(self.clips.take(split.train), self.seed))
         return candidates[self._best(split, len(candidates))](embeddings)
 
     def _best(self, split: Split, candidates: int) -> int:
@@ -286,7 +286,7 @@ class _Reader:
         for train, held_out in split.inner:
             key = train.tobytes()
             if key not in self._trained:
-                self._trained[key] = list(self.protocol.candidates(self.clips.at(train), self.seed))
+                self._trained[key] = list(self.protocol.candidates(self.clips.take(train), self.seed))
             embeddings = self.clips.embeddings[held_out]
             values.append([self._value(candidate(embeddings), held_out) for candidate in self._trained[key]])
         shortest = min(candidates, *(len(row) for row in values))

@@ -77,7 +77,7 @@ class MaskedTokenPrediction(Objective):
     def _labels(self, batch: AudioBatch, tokens: Tokens) -> Tensor:
         """What the tokenizer makes of the whole clips. Shape (batch, time)."""
         same = self.tokenizer.front_end.official == self.student.front_end.official and not self.official
-        return self.tokenizer.tokenize(batch, heard=tokens if same else None)[0]
+        return self.tokenizer.tokenize(batch, computed=tokens if same else None)[0]
 
     def score(self, batch: AudioBatch, tokens: Tokens, hidden: Tensor) -> dict[str, Tensor]:
         """The loss with the mask `hidden` (batch, time)."""

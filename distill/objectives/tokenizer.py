@@ -17,7 +17,7 @@ from distill.objectives.parts.alignment import Alignment
 from distill.objectives.parts.quantizer import CodeUse, GumbelQuantizer
 from distill.students.hear.frontend import BANDS
 from distill.students.hear.students import TOKEN_HOP, HearTokenizer
-from distill.students.hear.transformer import Block
+from distill.students.hear.transformer import RelativeBlock
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
@@ -81,7 +81,7 @@ class TokenizerDistillation(Objective):
         self.quantizer = GumbelQuantizer(student.codes, code_dim, hidden)
         self.use = CodeUse(student.codes)
         reach = student.acoustic.window
-        self.decoder = nn.ModuleList(Block(hidden, intermediate, heads, reach, dropout) for _ in range(layers))
+        self.decoder = nn.ModuleList(RelativeBlock(hidden, intermediate, heads, reach, dropout) for _ in range(layers))
         self.shared = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.LayerNorm(hidden))
         self.to_mel = nn.Linear(hidden, 2 * BANDS)
         self.to_teacher = nn.ModuleDict({name: nn.Linear(hidden, t.frame_dim) for name, t in teachers.items()})

@@ -36,7 +36,7 @@ class Distiller(L.LightningModule):
         self._note(loaded)
         if loaded.batch is None:
             return None
-        self.objective.student.at(self.global_step / self.steps)
+        self.objective.student.on_progress(self.global_step / self.steps)
         losses = self.objective(loaded.batch)
         total = self.objective.total(losses)
         self.latest = {name: float(loss.detach()) for name, loss in losses.items()} | self.objective.observed

@@ -67,8 +67,8 @@ def parameter_groups(objective: Objective, optimizer: Optimizer) -> list[dict[st
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
             own = name.startswith("student.")
-            height = objective.student.height(name.removeprefix("student.")) if own else 0
-            key = (parameter.dim() > 1, optimizer.layer_decay**height)
+            depth = objective.student.layer_depth(name.removeprefix("student.")) if own else 0
+            key = (parameter.dim() > 1, optimizer.layer_decay**depth)
             groups.setdefault(key, []).append(parameter)
     return [
         {

@@ -30,7 +30,7 @@ from distill.students.hear.classifier import HearClassifier, TaskModel
 from distill.students.hear.dropout import Dropout
 from distill.students.hear.frontend import HearFrontEnd, Spectra
 from distill.students.hear.students import Hear, HearTokenizer, Tokens
-from distill.students.hear.transformer import Block, RelativeAttention
+from distill.students.hear.transformer import RelativeAttention, RelativeBlock
 from distill.teachers.teacher import Teacher
 
 GFLOP_10_S = 18.2  # of the forward pass of a clip of 10 s, with cropped windows
@@ -73,7 +73,7 @@ class LiteralDropout(Dropout):
         return F.dropout(values, self.share, self.training)
 
 
-class LiteralBlock(Block):
+class LiteralBlock(RelativeBlock):
     def forward(self, tokens: Tensor, outside: Tensor | None = None) -> Tensor:
         residual = tokens.clone()
         tokens = self.attention(self.norm1(tokens), outside) + residual
@@ -147,7 +147,7 @@ def literal(model: M) -> M:
     """Return a copy that computes the formulas as published."""
     model = copy.deepcopy(model)
     kinds: dict[type, type] = {
-        RelativeAttention: LiteralAttention, Block: LiteralBlock, AcousticModel: LiteralAcousticModel,
+        RelativeAttention: LiteralAttention, RelativeBlock: LiteralBlock, AcousticModel: LiteralAcousticModel,
         HearFrontEnd: LiteralFrontEnd, GumbelQuantizer: LiteralQuantizer, Dropout: LiteralDropout,
         MaskedTokenPrediction: LiteralMaskedTokenPrediction, TaskModel: LiteralTaskModel,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""HEAR whole: acoustic model, power spectrogram let in by a gate, task model, head."""
+"""The whole of HEAR: acoustic model, gated power spectrogram, task model and head."""
 
 from __future__ import annotations
 
@@ -21,46 +21,52 @@ from distill.students.hear.official import (
     CONV,
     acoustic_sizes,
     from_official_acoustic,
-    left_out,
-    part_of,
+    submodule_state,
     to_official_acoustic,
+    unused_keys,
 )
 from distill.students.hear.students import FIRST_TOKEN, TOKEN_HOP
 from distill.students.student import Student
 
-# Official names of the parts, and ours.
-_PARTS = {"spectrogram_mixture.": "mixture.", "task_model.": "task.", "decoder.": "head."}
+# Official prefixes of the parts after the acoustic model, and ours.
+_PREFIXES = {"spectrogram_mixture.": "mixture.", "task_model.": "task.", "decoder.": "head."}
 
 
 class HearClassifier(Student):
-    """HEAR whole: 15.1 M parameters with 50 classes; a clip is the mean, maximum and spread of the task model's frames.
+    """The whole of HEAR: 15.1 M parameters with 50 classes, and a frame every 20 ms.
+
+    A clip is the mean, the maximum and the standard deviation of the frames of the task model.
 
     Args:
-        classes: Number of classes; `distill fit` takes it from the data where it is 0.
-        acoustic: Trained `hear` to start from: a run, a student folder, or an official file; its sizes are used.
+        classes: Number of classes. 0: `distill fit` takes it from labelled data.
+        acoustic: Trained `hear` to start from: a run folder, a student folder or an official file. Its sizes replace
+            those given. None means random weights.
         hidden: Width of the acoustic model.
-        intermediate: Width of its feed-forward parts.
-        heads: Of its attention.
-        layers: Number of its blocks.
-        window: Tokens of 20 ms that its attention sees at once.
-        overlap: Tokens that two windows share.
+        intermediate: Width of the feed-forward parts of the acoustic model.
+        heads: Number of attention heads of the acoustic model.
+        layers: Number of blocks of the acoustic model.
+        window: Number of tokens of 20 ms in an attention window of the acoustic model.
+        overlap: Number of tokens that two windows share; at most half of a window.
         task_hidden: Width of the task model.
-        task_intermediate: Width of its feed-forward part.
-        task_heads: Of its attention.
-        positions: Tokens that the task model has positions for; 1500 are 30 s, and longer clips are cut there.
+        task_intermediate: Width of the feed-forward part of the task model.
+        task_heads: Number of attention heads of the task model.
+        positions: Number of positions of the task model, in tokens. Longer clips are cut into windows of this length.
+            1500 are 30 s.
         head_hidden: Width of the head.
-        head_dropout: Before its last layer.
-        dropout: In the acoustic and the task model.
-        rate: Sample rate of the power spectrogram, in Hz; the official ESC-50 model has 44100.
-        points: Samples of its transform; 0 is 1024, or 2048 where a window of 25 ms is longer than that.
-        checkpoint: Official file of HEAR whole to start from; its sizes are used.
-        official: Normalise over the padded row, as the published code does.
+        head_dropout: Dropout rate before the last layer of the head.
+        dropout: Dropout rate in the acoustic model and in the task model.
+        rate: Sample rate of the power spectrogram, in Hz; 44100 in the official ESC-50 model.
+        points: Size of the Fourier transform of the power spectrogram, in samples. 0 means 1024, or 2048 for a rate
+            above 40 kHz.
+        checkpoint: Official file of the whole of HEAR to start from. Its sizes replace those given. None means no file.
+        official: Whether to standardise over the padded row, as the published code does.
 
     Raises:
-        UserError: a file that does not fit.
+        UserError: the number of classes is not known, the sizes do not fit each other, or a file does not fit.
     """
 
     takes_classes = True
+    initial_weights = (*Student.initial_weights, "acoustic")
 
     def __init__(
         self,
@@ -88,7 +94,7 @@ class HearClassifier(Student):
         sizes: dict[str, Any] = {
             "hidden": hidden, "intermediate": intermediate, "heads": heads, "layers": layers, "window": window,
         }  # fmt: skip
-        rest: dict[str, Any] = {
+        task_sizes: dict[str, Any] = {
             "classes": classes, "task_hidden": task_hidden, "task_intermediate": task_intermediate,
             "positions": positions, "head_hidden": head_hidden, "rate": rate, "points": points,
         }  # fmt: skip
@@ -96,57 +102,52 @@ class HearClassifier(Student):
         source = checkpoint or acoustic
         where = f"--student.{'checkpoint' if checkpoint else 'acoustic'} {source}"
         if source is not None:
-            state, file = _read(source, where)
-            sizes = acoustic_sizes(part_of(state, ("acoustic_model.",), CONV, where))
+            state, file = _read_initial_weights(source, where)
+            sizes = acoustic_sizes(submodule_state(state, ("acoustic_model.",), CONV, where))
         if state is not None and checkpoint is not None:
-            rest |= _sizes(state, rate, where)
-        if rest["classes"] < 1:
-            raise UserError("--student.classes: how many classes? (`distill fit` takes it from labelled data)")
-        rest["points"] = rest["points"] or (1024 if rest["rate"] <= 40_000 else 2048)
-        if rest["points"] < int(0.025 * rest["rate"]):
-            raise UserError(
-                f"--student.points {rest['points']}: at least a window, {int(0.025 * rest['rate'])}, is wanted"
-            )
-        self.sizes = sizes | rest
-        self.sample_rate = rest["rate"]
-        self.windows = Windows(seconds=rest["positions"] * TOKEN_HOP)
-        self.front_end = HearFrontEnd(rest["rate"], rest["points"], official)
-        one_window = rest["positions"] <= sizes["window"]
+            task_sizes |= _task_sizes(state, rate, where)
+        task_sizes["points"] = _check_task_sizes(task_sizes)
+        self.sizes = sizes | task_sizes
+        self.sample_rate, positions = task_sizes["rate"], task_sizes["positions"]
+        self.windows = Windows(seconds=positions * TOKEN_HOP)
+        self.front_end = HearFrontEnd(self.sample_rate, task_sizes["points"], official)
+        one_window = positions <= sizes["window"]
         self.acoustic = AcousticModel(**sizes, overlap=overlap, dropout=dropout, one_window=one_window)
-        self.mixture = SpectrogramMixture(sizes["hidden"], rest["task_hidden"], self.front_end.frequencies)
-        self.task = TaskModel(rest["task_hidden"], rest["task_intermediate"], task_heads, rest["positions"], dropout)
-        self.head = Head(rest["task_hidden"], rest["head_hidden"], rest["classes"], head_dropout)
+        width = task_sizes["task_hidden"]
+        self.mixture = SpectrogramMixture(sizes["hidden"], width, self.front_end.frequencies)
+        self.task = TaskModel(width, task_sizes["task_intermediate"], task_heads, positions, dropout)
+        self.head = ClassificationHead(width, task_sizes["head_hidden"], task_sizes["classes"], head_dropout)
         if state is not None:
             used = self._load(state, whole=checkpoint is not None, where=where)
             if source is not None and Path(source).is_file():
-                self.provenance = provenance(source, left_out(file, used))
+                self.provenance = provenance(source, unused_keys(file, used))
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Embed and classify a batch at the rate of the power spectrogram."""
+        """Encode and classify a batch of audio at `sample_rate`."""
         spectra = self.front_end(batch.waveform, batch.lengths, power=True)
         features = self.acoustic.features(spectra.mel)
         lengths = (spectra.frames // 2).clamp(max=features.shape[1])
         encoded = self.mixture(self.acoustic(features, lengths), spectra.power)
         frames = self.task(encoded, lengths)
-        inside = frame_mask(lengths, frames.shape[1])
+        valid = frame_mask(lengths, frames.shape[1])
         times = FIRST_TOKEN + TOKEN_HOP * torch.arange(frames.shape[1], device=frames.device)
-        clip = pool(frames, inside)
-        return Embeddings.of_frames(frames, times, inside, clip=clip)._replace(logits=self.head(clip))
+        clip = pool_statistics(frames, valid)
+        return Embeddings.of_frames(frames, times, valid, clip=clip)._replace(logits=self.head(clip))
 
     def official_state(self) -> dict[str, Tensor]:
-        """The weights by the published keys, without the buffers of the front-end."""
+        """Return the weights by the published keys, without the buffers of the front-end."""
         acoustic = to_official_acoustic(self.acoustic.state_dict())
         official = {f"acoustic_model.{key}": tensor for key, tensor in acoustic.items()}
-        for theirs, ours in _PARTS.items():
+        for theirs, ours in _PREFIXES.items():
             part = getattr(self, ours.rstrip("."))
             official |= {theirs + key: tensor for key, tensor in part.state_dict().items()}
         return official
 
     def _load(self, state: Mapping[str, Tensor], whole: bool, where: str) -> dict[str, Tensor]:
-        """Take the acoustic model's weights, or those of all parts; what was taken, by official key."""
+        """Load the weights of the acoustic model, or of all parts. Return the used tensors by official key."""
         parts: dict[str, nn.Module] = {"acoustic_model.": self.acoustic}
         if whole:
-            parts |= {theirs: getattr(self, ours.rstrip(".")) for theirs, ours in _PARTS.items()}
+            parts |= {theirs: getattr(self, ours.rstrip(".")) for theirs, ours in _PREFIXES.items()}
         for prefix, part in parts.items():
             own = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
             load_weights(part, from_official_acoustic(own) if part is self.acoustic else own, where)
@@ -154,7 +155,7 @@ class HearClassifier(Student):
 
 
 class SpectrogramMixture(nn.Module):
-    """Lets the power spectrogram in, through a gate that the acoustic model opens."""
+    """Adds the power spectrogram to the tokens, through a gate computed from the tokens."""
 
     def __init__(self, hidden: int, out: int, frequencies: int) -> None:
         super().__init__()
@@ -164,7 +165,7 @@ class SpectrogramMixture(nn.Module):
         self.mixture = nn.Linear(2 * hidden, out)
 
     def forward(self, tokens: Tensor, power: Tensor) -> Tensor:
-        """Tokens (batch, time, hidden) and power (batch, frequencies, frames) -> (batch, time, out)."""
+        """Mix tokens (batch, time, hidden) and power (batch, frequencies, frames) into (batch, time, out)."""
         time = tokens.shape[1]
         pairs = power[:, :, : 2 * time].unflatten(2, (time, 2)).permute(0, 2, 1, 3).flatten(2)
         gate = self.gate_linear(tokens).sigmoid()
@@ -173,7 +174,7 @@ class SpectrogramMixture(nn.Module):
 
 
 class TaskModel(nn.Module):
-    """Learned positions and one post-norm transformer layer over the whole clip."""
+    """Learned positions, and one post-norm transformer layer over the whole clip."""
 
     def __init__(self, dim: int, intermediate: int, heads: int, positions: int, dropout: float) -> None:
         super().__init__()
@@ -181,15 +182,15 @@ class TaskModel(nn.Module):
         self.transformer = nn.TransformerEncoderLayer(dim, heads, intermediate, dropout, batch_first=True)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, time, dim), same shape out."""
-        inside = frame_mask(lengths, tokens.shape[1])
-        # torch's softmax with a mask takes three times as long; a graph for any length cannot look.
-        outside = ~inside if torch.compiler.is_exporting() or not bool(inside.all()) else None
-        return self.transformer(tokens + self.pos_embed[:, : tokens.shape[1]], src_key_padding_mask=outside)
+        """Encode tokens (batch, time, dim) with valid `lengths` (batch,). Same shape out."""
+        valid = frame_mask(lengths, tokens.shape[1])
+        # torch's softmax with a mask takes three times as long; an exported graph cannot check for padding.
+        padding = ~valid if torch.compiler.is_exporting() or not bool(valid.all()) else None
+        return self.transformer(tokens + self.pos_embed[:, : tokens.shape[1]], src_key_padding_mask=padding)
 
 
-class Head(nn.Module):
-    """Linear, batch norm, ReLU, dropout, Linear."""
+class ClassificationHead(nn.Module):
+    """The classifier of pooled frames: linear, batch norm, ReLU, dropout, linear."""
 
     def __init__(self, dim: int, hidden: int, classes: int, dropout: float) -> None:
         super().__init__()
@@ -199,41 +200,54 @@ class Head(nn.Module):
         self.out = nn.Linear(hidden, classes)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """(batch, 3 * dim) -> logits (batch, classes)."""
+        """Classify pooled frames (batch, 3 * dim). Return logits (batch, classes)."""
         return self.out(self.dropout(self.batch_norm(self.linear(pooled)).relu()))
 
 
-def pool(frames: Tensor, inside: Tensor) -> Tensor:
-    """Mean, maximum and unbiased standard deviation of the valid frames. (batch, time, dim) -> (batch, 3 * dim)."""
-    weights = inside.unsqueeze(2).to(frames.dtype)
+def pool_statistics(frames: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean, the maximum and the unbiased standard deviation of the valid frames.
+
+    Args:
+        frames: Frames. Shape (batch, time, dim).
+        valid: True where a frame is valid. Shape (batch, time), bool.
+
+    Returns:
+        Shape (batch, 3 * dim).
+    """
+    weights = valid.unsqueeze(2).to(frames.dtype)
     count = weights.sum(1)
     mean = (frames * weights).sum(1) / count.clamp(min=1)
-    highest = frames.masked_fill(~inside.unsqueeze(2), -torch.inf).amax(1)
+    highest = frames.masked_fill(~valid.unsqueeze(2), -torch.inf).amax(1)
     squares = ((frames - mean.unsqueeze(1)) * weights).square().sum(1)
     return torch.cat([mean, highest, (squares / (count - 1).clamp(min=1e-5) + 1e-8).sqrt()], dim=1)
 
 
-def _read(source: str, where: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Official keys of a file, the acoustic model's below `acoustic_model.`; and the file as it is."""
+def _read_initial_weights(source: str, where: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Read a file or a student folder. Return its tensors by official keys, and as they are in the file.
+
+    In the first, the keys of the acoustic model have the prefix `acoustic_model.`. Raises UserError.
+    """
     path = Path(source)
     folders = [folder for folder in (path / "student", path) if (folder / "model.safetensors").is_file()]
     if folders:
         state = read_state_dict(folders[0] / "model.safetensors", where.partition(" ")[0])
         ours = {key.removeprefix("acoustic."): tensor for key, tensor in state.items() if key.startswith("acoustic.")}
         if "conv.weight" not in ours:
-            raise UserError(f"{where}: the student in it is no `hear`")
+            raise UserError(f"{where}: its student is not a `hear`")
         return {f"acoustic_model.{key}": tensor for key, tensor in to_official_acoustic(ours).items()}, state
     state = read_state_dict(path, where.partition(" ")[0])
     if f"acoustic_model.{CONV}" in state:
         return state, state
-    acoustic = part_of(state, ("encoder.", ""), CONV, where)
+    acoustic = submodule_state(state, ("encoder.", ""), CONV, where)
     return {f"acoustic_model.{key}": tensor for key, tensor in acoustic.items()}, state
 
 
-def _sizes(state: Mapping[str, Tensor], rate: int, where: str) -> dict[str, Any]:
-    """Options of the parts behind the acoustic model, from the shapes of their official tensors."""
+def _task_sizes(state: Mapping[str, Tensor], rate: int, where: str) -> dict[str, Any]:
+    """Return the sizes of the parts after the acoustic model, from the shapes of their official tensors."""
     if "task_model.pos_embed" not in state:
-        raise UserError(f"{where}: not HEAR whole, it has no 'task_model.pos_embed'; --student.acoustic takes a part")
+        raise UserError(
+            f"{where}: not the whole of HEAR, since it has no 'task_model.pos_embed'; use --student.acoustic"
+        )
     frequencies = state["spectrogram_mixture.spectrum_linear.weight"].shape[1] // 2
     points = 2 * (frequencies - 1)
     return {
@@ -243,5 +257,16 @@ def _sizes(state: Mapping[str, Tensor], rate: int, where: str) -> dict[str, Any]
         "positions": state["task_model.pos_embed"].shape[1],
         "head_hidden": len(state["decoder.linear.weight"]),
         "points": points,
-        "rate": 44_100 if points == 2048 and rate == MEL_RATE else rate,  # the file says it by this size alone
+        "rate": 44_100 if points == 2048 and rate == MEL_RATE else rate,  # only this size shows the rate of the file
     }
+
+
+def _check_task_sizes(sizes: Mapping[str, Any]) -> int:
+    """Return the size of the Fourier transform. Raise UserError if it, or the number of classes, is too small."""
+    if sizes["classes"] < 1:
+        raise UserError("--student.classes: must be at least 1 (`distill fit` takes it from labelled data)")
+    window = int(0.025 * sizes["rate"])
+    points: int = sizes["points"] or (1024 if sizes["rate"] <= 40_000 else 2048)
+    if points < window:
+        raise UserError(f"--student.points {points}: must be at least a window, {window}")
+    return points

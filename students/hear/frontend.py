@@ -1,4 +1,4 @@
-"""HEAR's inputs: log-mel and log-power spectrogram, each clip normalised on its own."""
+"""HEAR's front-end: log-mel and log-power spectrograms, each clip standardised separately."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ MEL_RATE = 16_000
 BANDS = 128
 _POINTS, _WINDOW, _HOP = 1024, 400, 160
 _OFFSET = 1e-6
-_LEAST_DEVIATION = 1e-3  # of a log-spectrogram; real audio has above 1, and silence only rounding
+_LEAST_DEVIATION = 1e-3  # of a log-spectrogram: real audio has above 1, and silence has rounding errors only
 
 
 class Spectra(NamedTuple):
-    """Normalised spectrograms of a batch.
+    """Standardised spectrograms of a batch.
 
     Args:
-        mel: Shape (batch, 128, frames).
-        power: Shape (batch, frequencies, frames); empty where it was not asked for.
-        frames: Valid frames of each clip, int64. Shape (batch,).
+        mel: Log-mel spectrograms. Shape (batch, 128, frames).
+        power: Log-power spectrograms. Shape (batch, frequencies, frames), or (batch, 0, 0) if not requested.
+        frames: Number of valid frames of each clip, int64. Shape (batch,).
     """
 
     mel: Tensor
@@ -35,16 +35,16 @@ class Spectra(NamedTuple):
 
 
 class HearFrontEnd(nn.Module):
-    """Windows of 25 ms every 10 ms, log(power + 1e-6), minus the clip's mean, over the clip's deviation.
+    """HEAR's front-end: windows of 25 ms every 10 ms, log(power + 1e-6), and mean 0 and deviation 1 for each clip.
 
-    Mean level, mean and deviation are those of the clip and not of its padding, and a clip ends mirrored wherever it
-    ends in its row, so that a padded batch gives what each clip alone gives. The official code takes all three over
-    the padded row (its defect 6 in our notes).
+    The mean level, the mean and the deviation are those of the clip without its padding. Each clip is mirrored at its
+    own end. A clip in a padded batch therefore has the same spectra as the clip alone. The official code computes all
+    three over the padded row (its defect 6 in our notes).
 
     Args:
-        rate: Sample rate of the audio and of the power spectrogram, in Hz; mel is always that of 16 kHz.
-        points: Samples of the transform of the power spectrogram; 2048 at 44.1 kHz.
-        official: Compute as the published code does.
+        rate: Sample rate of the audio and of the power spectrogram, in Hz. Mel is always computed at 16 kHz.
+        points: Size of the Fourier transform of the power spectrogram, in samples; 2048 at 44.1 kHz.
+        official: Whether to compute as the published code does.
     """
 
     def __init__(self, rate: int = MEL_RATE, points: int = _POINTS, official: bool = False) -> None:
@@ -60,70 +60,89 @@ class HearFrontEnd(nn.Module):
         self.frequencies = points // 2 + 1
 
     def frames(self, lengths: Tensor) -> Tensor:
-        """Valid frames of clips of so many samples, int64; a clip is at least as long as half a transform."""
+        """Return the number of valid frames of clips of these lengths, int64.
+
+        A shorter clip counts as half a transform and one sample, unless `official` is set.
+
+        Args:
+            lengths: Valid samples of each clip at `rate`, int64. Shape (batch,).
+        """
         lengths = self._at_mel_rate(lengths)
         if not self.official:
             lengths = lengths.clamp(min=_POINTS // 2 + 1)
         return lengths // _HOP + 1
 
     def forward(self, waveform: Tensor, lengths: Tensor, power: bool = False) -> Spectra:
-        """(batch, samples) at `rate` -> spectra; those of power only where they are asked for."""
+        """Compute the spectra of a batch.
+
+        Args:
+            waveform: Samples at `rate`. Shape (batch, samples).
+            lengths: Valid samples of each clip, int64. Shape (batch,).
+            power: Whether to return the power spectrogram too.
+        """
         with torch.autocast(waveform.device.type, enabled=False):
-            waveform = self._centred(waveform.float(), lengths)
+            waveform = self._remove_mean(waveform.float(), lengths)
             narrow = resample(waveform, self.rate, MEL_RATE)
-            spectrum = self._power(self.mel, narrow, self._at_mel_rate(lengths))
+            spectrum = self._power_spectrogram(self.mel, narrow, self._at_mel_rate(lengths))
             frames = self.frames(lengths)
-            mel = self._normalised(self.mel.of_power(spectrum), frames)
+            mel = self._standardised_logarithm(self.mel.of_power(spectrum), frames)
             if not power:
                 return Spectra(mel, mel.new_zeros(len(mel), 0, 0), frames)
             if self.wide is not None:
-                spectrum = self._power(self.wide, waveform, lengths)
-            # At other rates the two may differ by a frame.
+                spectrum = self._power_spectrogram(self.wide, waveform, lengths)
+            # At other rates the two can differ by one frame.
             spectrum = F.pad(spectrum, (0, mel.shape[2] - spectrum.shape[2]))
-            return Spectra(mel, self._normalised(spectrum, frames), frames)
+            return Spectra(mel, self._standardised_logarithm(spectrum, frames), frames)
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """Log-mel (batch, 128, frames) of samples at 16 kHz, whole transforms only and not normalised."""
+        """Compute log-mel spectrograms without padding at the ends, and without standardising.
+
+        Args:
+            waveform: Samples at 16 kHz. Shape (batch, samples).
+
+        Returns:
+            One frame for each whole transform. Shape (batch, 128, frames).
+        """
         return (self.mel.energies(waveform.float()) + _OFFSET).log()
 
-    def normalise(self, logarithm: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-        """With mean 0 and deviation 1, given those that it has."""
+    def standardise(self, logarithm: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        """Standardise a log-spectrogram of any shape, by its mean and standard deviation."""
         return (logarithm - mean) / (deviation.clamp(min=_LEAST_DEVIATION) + _OFFSET)
 
     def _at_mel_rate(self, lengths: Tensor) -> Tensor:
-        return (lengths * MEL_RATE + self.rate - 1) // self.rate  # a graph's division rounds towards 0
+        return (lengths * MEL_RATE + self.rate - 1) // self.rate  # an exported graph rounds division towards 0
 
-    def _centred(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        """Without its mean level, and zero after the end of each clip."""
+    def _remove_mean(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        """Subtract the mean level of each clip, and set the samples after its end to zero."""
         if self.official:
             return waveform - waveform.mean(1, keepdim=True)
-        inside = frame_mask(lengths, waveform.shape[1])
-        mean = (waveform * inside).sum(1, keepdim=True) / lengths.clamp(min=1).unsqueeze(1)
-        return (waveform - mean) * inside
+        valid = frame_mask(lengths, waveform.shape[1])
+        mean = (waveform * valid).sum(1, keepdim=True) / lengths.clamp(min=1).unsqueeze(1)
+        return (waveform - mean) * valid
 
-    def _power(self, stft: PowerSpectrum, waveform: Tensor, lengths: Tensor) -> Tensor:
-        """Power spectrogram (batch, frequencies, frames) of clips that are mirrored at their ends."""
+    def _power_spectrogram(self, stft: PowerSpectrum, waveform: Tensor, lengths: Tensor) -> Tensor:
+        """Return the power spectrogram (batch, frequencies, frames) of clips that are mirrored at both ends."""
         half = stft.points // 2
         if self.official:
             return stft.power(F.pad(waveform, (half, half), mode="reflect"))
-        shortest = max(0, half + 1 - waveform.shape[1])
-        waveform = F.pad(waveform, (0, shortest))
+        missing = max(0, half + 1 - waveform.shape[1])
+        waveform = F.pad(waveform, (0, missing))
         ends = lengths.clamp(min=half + 1).unsqueeze(1) - 1
-        place = torch.arange(-half, waveform.shape[1] + half, device=waveform.device).abs().unsqueeze(0)
-        mirrored = torch.where(place > ends, 2 * ends - place, place)
-        inside = mirrored >= ends - half  # beyond its mirror image a clip is silent
-        inside = (place <= ends) | (inside & (mirrored >= 0))
-        return stft.power(waveform.gather(1, mirrored.clamp(min=0)) * inside)
+        position = torch.arange(-half, waveform.shape[1] + half, device=waveform.device).abs().unsqueeze(0)
+        mirrored = torch.where(position > ends, 2 * ends - position, position)
+        in_mirror = mirrored >= ends - half  # a clip is silent after its mirror image
+        valid = (position <= ends) | (in_mirror & (mirrored >= 0))
+        return stft.power(waveform.gather(1, mirrored.clamp(min=0)) * valid)
 
-    def _normalised(self, energies: Tensor, frames: Tensor) -> Tensor:
-        """Logarithm of (batch, rows, frames), with mean 0 and deviation 1 over each clip."""
+    def _standardised_logarithm(self, energies: Tensor, frames: Tensor) -> Tensor:
+        """Return the logarithm of energies (batch, rows, frames), with mean 0 and deviation 1 for each clip."""
         logarithm = (energies + _OFFSET).log()
         if self.official:
             deviation, mean = torch.std_mean(logarithm, dim=(1, 2), correction=0, keepdim=True)
             return (logarithm - mean) / (deviation + _OFFSET)
-        inside = frame_mask(frames, logarithm.shape[2]).unsqueeze(1)
+        valid = frame_mask(frames, logarithm.shape[2]).unsqueeze(1)
         count = (frames * logarithm.shape[1]).view(-1, 1, 1)
-        mean = (logarithm * inside).sum((1, 2), keepdim=True) / count
-        centred = (logarithm - mean) * inside
+        mean = (logarithm * valid).sum((1, 2), keepdim=True) / count
+        centred = (logarithm - mean) * valid
         deviation = (centred.square().sum((1, 2), keepdim=True) / count).sqrt()
-        return self.normalise(centred, centred.new_zeros(()), deviation)
+        return self.standardise(centred, centred.new_zeros(()), deviation)

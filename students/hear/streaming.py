@@ -1,4 +1,4 @@
-"""HEAR over sound that has not ended, or that is too long to hold: the same frames, in bounded memory."""
+"""HEAR over live or very long audio: the same frames as for the whole clip, in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.frontend import BANDS, HearFrontEnd
 
-_CHUNK = 30 * 16_000  # samples at a time of a long clip
+_CHUNK = 30 * 16_000  # samples of a long clip that are read at once
 
 
-class Statistics(NamedTuple):
-    """What a clip is normalised by, each a scalar.
+class ClipStatistics(NamedTuple):
+    """Statistics by which a clip is standardised. Each is a scalar tensor.
 
     Args:
         level: Mean of the samples.
-        mean: Of the log-mel spectrogram.
-        deviation: Of the log-mel spectrogram.
+        mean: Mean of the log-mel spectrogram.
+        deviation: Standard deviation of the log-mel spectrogram.
     """
 
     level: Tensor
@@ -28,87 +28,93 @@ class Statistics(NamedTuple):
 
 
 class _MelStream:
-    """Log-mel frames of samples that come in pieces, before normalisation."""
+    """Log-mel frames of audio that comes in pieces, before standardisation.
+
+    Args:
+        front_end: Front-end of the student.
+        level: Mean of the samples, which is subtracted; a scalar.
+    """
 
     def __init__(self, front_end: HearFrontEnd, level: Tensor) -> None:
         self.front_end, self.level = front_end, level
         self.hop, self.half = front_end.mel.hop, front_end.mel.points // 2
         self.received = self.frames = 0
-        self._held = level.new_zeros(0)  # samples that a frame to come still sees
-        self._begins = 0  # place of the first of them; negative for the mirrored beginning
+        self._buffer = level.new_zeros(0)  # samples that later frames need
+        self._buffer_start = 0  # index of the first of them in the clip; negative in the mirrored part before it
 
     def feed(self, samples: Tensor) -> Tensor:
-        """Frames (128, frames) that are complete with these samples (samples,)."""
+        """Add samples (samples,), and return the frames that are complete now (128, frames)."""
         samples = samples - self.level
         self.received += len(samples)
-        self._held = torch.cat([self._held, samples])
-        if self._begins == 0 and self.frames == 0:
-            if len(self._held) <= self.half:  # too short to be mirrored yet
+        self._buffer = torch.cat([self._buffer, samples])
+        if self._buffer_start == 0 and self.frames == 0:
+            if len(self._buffer) <= self.half:  # too short for the mirrored part
                 return samples.new_zeros(BANDS, 0)
-            self._held = torch.cat([self._held[1 : self.half + 1].flip(0), self._held])
-            self._begins = -self.half
-        return self._complete((self._begins + len(self._held) - self.half) // self.hop + 1)
+            self._buffer = torch.cat([self._buffer[1 : self.half + 1].flip(0), self._buffer])
+            self._buffer_start = -self.half
+        return self._complete((self._buffer_start + len(self._buffer) - self.half) // self.hop + 1)
 
     def finish(self) -> Tensor:
-        """The last frames, in which the end is mirrored."""
+        """Return the last frames (128, frames). The end of the clip is mirrored in them."""
         missing = self.half + 1 - self.received
         parts = [] if missing <= 0 else [self.feed(self.level.expand(missing))]
-        mirrored = self._held[-self.half - 1 : -1].flip(0)
-        self._held = torch.cat([self._held, mirrored])
+        mirrored = self._buffer[-self.half - 1 : -1].flip(0)
+        self._buffer = torch.cat([self._buffer, mirrored])
         return torch.cat([*parts, self._complete(self.received // self.hop + 1)], dim=1)
 
     def _complete(self, until: int) -> Tensor:
-        """Frames from the next one to `until`; samples that none after them sees are let go."""
+        """Return the frames from the next one to `until`, and drop the samples that no later frame needs."""
         count = max(0, until - self.frames)
         if count == 0:
-            return self._held.new_zeros(BANDS, 0)
-        first = self.frames * self.hop - self.half - self._begins
-        seen = self._held[first : first + (count - 1) * self.hop + 2 * self.half]
+            return self._buffer.new_zeros(BANDS, 0)
+        first = self.frames * self.hop - self.half - self._buffer_start
+        needed = self._buffer[first : first + (count - 1) * self.hop + 2 * self.half]
         self.frames += count
-        keep = self.frames * self.hop - self.half - self._begins
-        self._held, self._begins = self._held[keep:], self._begins + keep
-        return self.front_end.log_mel(seen.unsqueeze(0))[0]
+        keep = self.frames * self.hop - self.half - self._buffer_start
+        self._buffer, self._buffer_start = self._buffer[keep:], self._buffer_start + keep
+        return self.front_end.log_mel(needed.unsqueeze(0))[0]
 
 
 class HearStream:
-    """Frames of the acoustic model as sound comes in: feed chunks of any length, then finish.
+    """Frames of the acoustic model for audio that comes in pieces: `feed` pieces of any length, then `finish`.
 
-    A frame is given as soon as no sound to come can change it, which is up to one window (6 s) later. All together are
-    those of the whole clip, if the statistics are the clip's; a live stream has to take them from sound like it.
+    A frame is returned as soon as later audio cannot change it. The delay is at most one window (6 s). With the
+    statistics of the clip, all frames together equal those of the whole clip. The statistics of a live stream are not
+    known; take them from similar audio.
 
     Args:
-        front_end: Of the student.
-        acoustic: Of the student, in evaluation mode.
-        statistics: What to normalise by; `statistics_of` measures them.
+        front_end: Front-end of the student.
+        acoustic: Acoustic model of the student, in evaluation mode.
+        statistics: Statistics to standardise by; `measure_statistics` computes them.
     """
 
-    def __init__(self, front_end: HearFrontEnd, acoustic: AcousticModel, statistics: Statistics) -> None:
+    def __init__(self, front_end: HearFrontEnd, acoustic: AcousticModel, statistics: ClipStatistics) -> None:
         self.acoustic, self.statistics, self.front_end = acoustic, statistics, front_end
         self._mel = _MelStream(front_end, statistics.level)
         hidden = acoustic.conv.out_channels
-        self._odd = statistics.level.new_zeros(BANDS, 0)  # a mel frame whose partner is still to come
-        self._features = statistics.level.new_zeros(1, 0, hidden)  # from the start of the next window on
-        self._sums = statistics.level.new_zeros(acoustic.overlap, hidden)  # of the window before, where they overlap
+        self._odd = statistics.level.new_zeros(BANDS, 0)  # a mel frame whose pair is not complete
+        self._features = statistics.level.new_zeros(1, 0, hidden)  # from the start of the next window
+        self._sums = statistics.level.new_zeros(acoustic.overlap, hidden)  # of the window before, in the overlap
         self._weights = statistics.level.new_zeros(acoustic.overlap, 1)
         self._windows = 0
 
     @torch.inference_mode()
     def feed(self, samples: Tensor) -> Tensor:
-        """Frames (frames, hidden) that are final with these samples (samples,), at 16 kHz."""
-        self._take(self._mel.feed(samples))
-        return self._whole_windows()
+        """Add samples (samples,) at 16 kHz, and return the frames that are final now (frames, hidden)."""
+        self._append(self._mel.feed(samples))
+        return self._encode_full_windows()
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
-        """The frames that were left (frames, hidden)."""
-        self._take(self._mel.finish())
-        frames, left = self._whole_windows(), self._features.shape[1]
-        if self._windows and left <= self.acoustic.overlap:  # the window before has said it all
+        """Return the remaining frames (frames, hidden)."""
+        self._append(self._mel.finish())
+        frames, left = self._encode_full_windows(), self._features.shape[1]
+        if self._windows and left <= self.acoustic.overlap:  # the window before has all of them
             return torch.cat([frames, (self._sums / self._weights.clamp(min=1e-8))[:left]])
         return torch.cat([frames, self._encode(left)])
 
-    def _whole_windows(self) -> Tensor:
-        """Frames of the windows that are full; the last window of a clip is not one, so more must have come."""
+    def _encode_full_windows(self) -> Tensor:
+        """Encode the windows that are full. A later token must exist, since the last window of a clip is different."""
         window, step = self.acoustic.window, self.acoustic.window - self.acoustic.overlap
         frames = [self._sums.new_zeros(0, self._sums.shape[1])]
         while self._features.shape[1] > window:
@@ -116,8 +122,11 @@ class HearStream:
             self._features = self._features[:, step:]
         return torch.cat(frames)
 
-    def _take(self, mel: Tensor) -> None:
-        mel = torch.cat([self._odd, self.front_end.normalise(mel, self.statistics.mean, self.statistics.deviation)], 1)
+    def _append(self, mel: Tensor) -> None:
+        """Standardise mel frames (128, frames), and append the features of whole pairs."""
+        mel = torch.cat(
+            [self._odd, self.front_end.standardise(mel, self.statistics.mean, self.statistics.deviation)], 1
+        )
         whole = mel.shape[1] // 2 * 2
         self._odd = mel[:, whole:]
         if whole:
@@ -125,7 +134,7 @@ class HearStream:
             self._features = torch.cat([self._features, features], dim=1)
 
     def _encode(self, size: int) -> Tensor:
-        """Encode the next window, of `size` tokens, and blend its beginning with the one before. (size, hidden)."""
+        """Encode the next `size` tokens, and average their start with the window before. Shape (size, hidden)."""
         overlap = self.acoustic.overlap
         lengths = torch.tensor([size], device=self._features.device)
         encoded = self.acoustic.blocks(self._features[:, :size], lengths)[0]
@@ -141,8 +150,8 @@ class HearStream:
 
 
 @torch.inference_mode()
-def statistics_of(front_end: HearFrontEnd, waveform: Tensor) -> Statistics:
-    """Statistics of a clip (samples,) at 16 kHz, a piece at a time."""
+def measure_statistics(front_end: HearFrontEnd, waveform: Tensor) -> ClipStatistics:
+    """Measure the statistics of a clip (samples,) at 16 kHz, in bounded memory."""
     pieces = waveform.split(_CHUNK)
     level = (torch.stack([piece.double().sum() for piece in pieces]).sum() / max(1, len(waveform))).to(waveform.dtype)
     stream = _MelStream(front_end, level)
@@ -154,10 +163,10 @@ def statistics_of(front_end: HearFrontEnd, waveform: Tensor) -> Statistics:
     count = stream.frames * BANDS
     mean = sums[0] / count
     deviation = (sums[1] / count - mean.square()).clamp(min=0).sqrt()
-    return Statistics(level, mean.to(waveform.dtype), deviation.to(waveform.dtype))
+    return ClipStatistics(level, mean.to(waveform.dtype), deviation.to(waveform.dtype))
 
 
 def encode_long(front_end: HearFrontEnd, acoustic: AcousticModel, waveform: Tensor) -> Tensor:
-    """Frames (frames, hidden) of one long clip (samples,): two passes, and only a window of it at a time."""
-    stream = HearStream(front_end, acoustic, statistics_of(front_end, waveform))
+    """Encode a long clip (samples,) at 16 kHz in two passes, one window at a time. Return (frames, hidden)."""
+    stream = HearStream(front_end, acoustic, measure_statistics(front_end, waveform))
     return torch.cat([*(stream.feed(piece) for piece in waveform.split(_CHUNK)), stream.finish()])

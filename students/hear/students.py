@@ -1,4 +1,4 @@
-"""HEAR's acoustic model and its tokenizer, as students."""
+"""HEAR's acoustic model and tokenizer as students."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from distill.students.hear.official import (
     CONV,
     acoustic_sizes,
     from_official_acoustic,
-    part_of,
-    read_part,
+    read_submodule,
+    submodule_state,
     to_official_acoustic,
 )
-from distill.students.hear.streaming import HearStream, Statistics, encode_long, statistics_of
+from distill.students.hear.streaming import ClipStatistics, HearStream, encode_long, measure_statistics
 from distill.students.student import Student
 
 TOKEN_HOP = 0.020  # seconds
 FIRST_TOKEN = 0.005  # centre of the first token: between mel frames at 0 and 10 ms
-_LONG = 60.0  # seconds from which a clip is encoded a window at a time
+_LONG = 60.0  # seconds; longer clips are encoded one window at a time
 
 
 class Tokens(NamedTuple):
-    """What a transformer is about to see.
+    """Input of the transformer.
 
     Args:
-        mel: Normalised log-mel. Shape (batch, 128, frames).
+        mel: Standardised log-mel spectrograms. Shape (batch, 128, frames).
         features: Tokens before the first block. Shape (batch, time, hidden).
-        lengths: Valid tokens of each clip, int64. Shape (batch,).
+        lengths: Number of valid tokens of each clip, int64. Shape (batch,).
     """
 
     mel: Tensor
@@ -43,8 +43,8 @@ class Tokens(NamedTuple):
     lengths: Tensor
 
 
-class _Acoustic(Student):
-    """A student around an `AcousticModel`."""
+class _AcousticStudent(Student):
+    """A student with one `AcousticModel`."""
 
     sample_rate = MEL_RATE
     front_end: HearFrontEnd
@@ -53,7 +53,7 @@ class _Acoustic(Student):
     def _build(
         self, sizes: dict[str, Any], state: Mapping[str, Tensor] | None, overlap: int, dropout: float, official: bool
     ) -> None:
-        """Make the parts, of the sizes and with the weights of an official acoustic model where one is given."""
+        """Build the layers. An official acoustic model `state`, if given, sets the sizes and the weights."""
         self.sizes = sizes if state is None else acoustic_sizes(state)
         self.front_end = HearFrontEnd(official=official)
         self.acoustic = AcousticModel(**self.sizes, overlap=overlap, dropout=dropout)
@@ -61,61 +61,68 @@ class _Acoustic(Student):
             load_weights(self.acoustic, from_official_acoustic(state), "--student.checkpoint")
 
     def tokens(self, batch: AudioBatch) -> Tokens:
-        """The input of the transformer, from a batch at any sample rate."""
+        """Compute the input of the transformer from a batch at any sample rate."""
         batch = batch.resample(self.sample_rate)
         spectra = self.front_end(batch.waveform, batch.lengths)
         features = self.acoustic.features(spectra.mel)
         return Tokens(spectra.mel, features, (spectra.frames // 2).clamp(max=features.shape[1]))
 
     def contextual(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Tokens in their context: (batch, time, hidden), same shape out."""
+        """Encode tokens (batch, time, hidden) by the transformer. Same shape out."""
         return self.acoustic(features, lengths)
 
     def embeddings(self, encoded: Tensor, lengths: Tensor) -> Embeddings:
-        """Embeddings of encoded tokens (batch, time, hidden)."""
+        """Return the embeddings of encoded tokens (batch, time, hidden) with valid `lengths` (batch,)."""
         times = FIRST_TOKEN + TOKEN_HOP * torch.arange(encoded.shape[1], device=encoded.device)
         return Embeddings.of_frames(encoded, times, frame_mask(lengths, encoded.shape[1]))
 
-    def stream(self, statistics: Statistics | None = None, like: Tensor | None = None) -> HearStream:
-        """Frames of sound that comes in pieces at 16 kHz.
+    def stream(self, statistics: ClipStatistics | None = None, reference: Tensor | None = None) -> HearStream:
+        """Return an encoder of audio that comes in pieces at 16 kHz.
 
         Args:
-            statistics: What to normalise by.
-            like: Sound to take them from (samples,), at 16 kHz, where they are not given.
+            statistics: Statistics to standardise by. None means those of `reference`.
+            reference: Similar audio (samples,), at 16 kHz. Required if there are no `statistics`.
+
+        Raises:
+            ValueError: neither is given.
         """
         if statistics is None:
-            if like is None:
-                raise ValueError("a stream is normalised by statistics, or by those of sound that is like it")
-            statistics = statistics_of(self.front_end, like)
+            if reference is None:
+                raise ValueError("a stream must have statistics, or a reference from which to measure them")
+            statistics = measure_statistics(self.front_end, reference)
         return HearStream(self.front_end, self.acoustic, statistics)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Embed a batch at 16 kHz; long clips a window at a time, outside training."""
+        """Encode a batch of audio at 16 kHz. Without gradients, long clips are encoded one window at a time."""
         if batch.waveform.shape[1] > _LONG * self.sample_rate and not torch.is_grad_enabled():
             clips = zip(batch.waveform, batch.lengths.tolist(), strict=True)
             frames = [encode_long(self.front_end, self.acoustic, waveform[:length]) for waveform, length in clips]
-            counts = torch.tensor([len(own) for own in frames], device=batch.waveform.device)
+            counts = torch.tensor([len(clip_frames) for clip_frames in frames], device=batch.waveform.device)
             return self.embeddings(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), counts)
         tokens = self.tokens(batch)
         return self.embeddings(self.contextual(tokens.features, tokens.lengths), tokens.lengths)
 
 
-class Hear(_Acoustic):
-    """HEAR's acoustic model: 11.4 M parameters, a frame every 20 ms; a clip is the mean of its frames.
+class Hear(_AcousticStudent):
+    """HEAR's acoustic model: 11.4 M parameters, and a frame every 20 ms. A clip is the mean of its frames.
 
-    Attention sees windows of 6 s that overlap by 1 s. Pre-train it with the objective `masked_prediction`, or distil
-    any teacher into it.
+    Attention windows of 6 s overlap by 1 s. Pre-train the student with the objective `masked_prediction`, or train it
+    with any teacher.
 
     Args:
-        hidden: Width of a token.
+        hidden: Width of a token; a multiple of `heads`.
         intermediate: Width of the feed-forward parts.
-        heads: Of attention.
+        heads: Number of attention heads.
         layers: Number of blocks.
-        window: Tokens of 20 ms that attention sees at once.
-        overlap: Tokens that two windows share.
-        dropout: In the blocks.
-        checkpoint: Official file to start from (the acoustic model, HEAR whole, or stage 2); its sizes are used.
-        official: Normalise over the padded row, as the published code does.
+        window: Number of tokens of 20 ms in an attention window.
+        overlap: Number of tokens that two windows share; at most half of a window.
+        dropout: Dropout rate in the blocks.
+        checkpoint: Official file to start from: the acoustic model, the whole of HEAR, or stage 2. Its sizes replace
+            those given. None means random weights.
+        official: Whether to standardise over the padded row, as the published code does.
+
+    Raises:
+        UserError: the sizes do not fit each other, or the file does not have the acoustic model.
     """
 
     def __init__(
@@ -136,30 +143,35 @@ class Hear(_Acoustic):
         }  # fmt: skip
         state: dict[str, Tensor] | None = None
         if checkpoint is not None:
-            state, self.provenance = read_part(checkpoint, ("", "acoustic_model.", "encoder."), CONV)
+            state, self.provenance = read_submodule(checkpoint, ("", "acoustic_model.", "encoder."), CONV)
         self._build(sizes, state, overlap, dropout, official)
 
     def official_state(self) -> dict[str, Tensor]:
-        """The weights by the published keys, as in acoustic_model_weight.pth."""
+        """Return the weights by the published keys, as in acoustic_model_weight.pth."""
         return to_official_acoustic(self.acoustic.state_dict())
 
 
-class HearTokenizer(_Acoustic):
-    """HEAR's tokenizer: 1.6 M parameters, one of 1024 tokens every 20 ms; train it with the objective `tokenizer`.
+class HearTokenizer(_AcousticStudent):
+    """HEAR's tokenizer: 1.6 M parameters, and one of 1024 codes every 20 ms.
 
-    Frames are those before the last layer, which makes the logits of the tokens.
+    Train it with the objective `tokenizer`. The frames are the input of the last layer, which computes the logits of
+    the codes.
 
     Args:
-        hidden: Width of a token.
+        hidden: Width of a token; a multiple of `heads`.
         intermediate: Width of the feed-forward parts.
-        heads: Of attention.
+        heads: Number of attention heads.
         layers: Number of blocks.
         codes: Size of the vocabulary.
-        window: Tokens of 20 ms that attention sees at once.
-        overlap: Tokens that two windows of a longer clip share.
-        dropout: In the blocks.
-        checkpoint: Official file to start from (the tokenizer, or stage 1 or 2 whole); its sizes are used.
-        official: Normalise over the padded row, as the published code does.
+        window: Number of tokens of 20 ms in an attention window.
+        overlap: Number of tokens that two windows share; at most half of a window.
+        dropout: Dropout rate in the blocks.
+        checkpoint: Official file to start from: the tokenizer, or the whole of stage 1 or 2. Its sizes replace those
+            given. None means random weights.
+        official: Whether to standardise over the padded row, as the published code does.
+
+    Raises:
+        UserError: the sizes do not fit each other, or the file does not have the tokenizer.
     """
 
     def __init__(
@@ -182,41 +194,44 @@ class HearTokenizer(_Acoustic):
         state: dict[str, Tensor] | None = None
         encoder: dict[str, Tensor] | None = None
         if checkpoint is not None:
-            state, self.provenance = read_part(checkpoint, ("tokenizer.", ""), f"encoder.{CONV}")
-            encoder = part_of(state, ("encoder.",), CONV, f"--student.checkpoint {checkpoint}")
+            state, self.provenance = read_submodule(checkpoint, ("tokenizer.", ""), f"encoder.{CONV}")
+            encoder = submodule_state(state, ("encoder.",), CONV, f"--student.checkpoint {checkpoint}")
             codes = len(state["linear.weight"])
         self._build(sizes, encoder, overlap, dropout, official)
         self.codes = codes
         self.sizes = {**self.sizes, "codes": codes}
         self.to_codes = nn.Linear(self.sizes["hidden"], codes)
         if state is not None:
-            load_weights(self.to_codes, part_of(state, ("linear.",), "weight", ""), "--student.checkpoint")
+            load_weights(self.to_codes, submodule_state(state, ("linear.",), "weight", ""), "--student.checkpoint")
 
     def logits(self, tokens: Tokens) -> Tensor:
-        """Scores of all tokens of the vocabulary. Shape (batch, time, codes)."""
+        """Return the logits of all codes of the vocabulary. Shape (batch, time, codes)."""
         return self.to_codes(self.contextual(tokens.features, tokens.lengths))
 
     @torch.no_grad()
-    def tokenize(self, batch: AudioBatch, heard: Tokens | None = None) -> tuple[Tensor, Tensor]:
-        """Tokens (batch, time), int64, and how many of each clip are valid (batch,), in evaluation mode.
+    def tokenize(self, batch: AudioBatch, computed: Tokens | None = None) -> tuple[Tensor, Tensor]:
+        """Return the code of each token, in evaluation mode.
 
         Args:
             batch: Clips at any sample rate.
-            heard: What another model of HEAR has made of them: the mel spectrogram is taken from there.
+            computed: `tokens(batch)` of another HEAR student; its mel spectrograms are used. None computes them.
+
+        Returns:
+            Codes (batch, time), int64, and the number of valid tokens of each clip (batch,), int64.
         """
         training = self.training
         self.eval()
         try:
-            tokens = self.tokens(batch) if heard is None else self._from_mel(heard)
+            tokens = self.tokens(batch) if computed is None else self._replace_features(computed)
             return self.logits(tokens).argmax(2), tokens.lengths
         finally:
             self.train(training)
 
-    def _from_mel(self, heard: Tokens) -> Tokens:
-        return heard._replace(features=self.acoustic.features(heard.mel))
+    def _replace_features(self, computed: Tokens) -> Tokens:
+        return computed._replace(features=self.acoustic.features(computed.mel))
 
     def official_state(self) -> dict[str, Tensor]:
-        """The weights by the published keys, as in tokenizer_weight.pth."""
+        """Return the weights by the published keys, as in tokenizer_weight.pth."""
         encoder = to_official_acoustic(self.acoustic.state_dict())
         head = {f"linear.{key}": tensor for key, tensor in self.to_codes.state_dict().items()}
         return {f"encoder.{key}": tensor for key, tensor in encoder.items()} | head

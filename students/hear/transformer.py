@@ -1,8 +1,8 @@
 """HEAR's transformer block: attention with learned relative positions, in keys and in values.
 
-The published code gathers a (time, time, dim) table of positions for each product. Only 2 * time of its rows differ, so
-here queries meet those rows once, and the products are read along the diagonals of the result: the same values for a
-third of the time.
+The published code gathers a (time, time, dim) table of positions for each product. Only 2 * time of its rows differ.
+Here the queries are multiplied by those rows once, and the products are read along the diagonals of the result. The
+values are the same, and it takes a third of the time.
 Letters of shapes: B batch, H heads, T time, D width of a head, Q queries of a piece.
 """
 
@@ -16,20 +16,20 @@ from torch.nn import functional as F
 
 from distill.students.hear.dropout import Dropout
 
-_QUERIES = 100  # in a piece; fewer would waste less of each product, but make it smaller
+_QUERIES = 100  # in a piece; fewer compute fewer unused products, but in smaller matrices
 
 
 class RelativeAttention(nn.Module):
-    """Multi-head self-attention with biases and tables in the manner of Transformer-XL (Dai et al. 2019).
+    """Multi-head self-attention with biases and tables of relative positions, as in Transformer-XL (Dai et al. 2019).
 
-    score(i, j) = ((query_i + content_bias) . key_j + (query_i + position_bias) . position_keys[j - i]) / sqrt(D), and
-    each probability weighs value_j + position_values[j - i]. Heads share the tables.
+    score(i, j) = ((query_i + content_bias) . key_j + (query_i + position_bias) . position_keys[j - i]) / sqrt(D). The
+    output is the sum of value_j + position_values[j - i], weighted by the softmax of the scores. Heads share tables.
 
     Args:
         dim: Width of a token.
         heads: Number of heads.
-        reach: Most tokens that it can take; row `j - i + reach` of a table belongs to the distance j - i.
-        dropout: Share of probabilities that are dropped.
+        reach: Largest number of tokens. Row `j - i + reach` of a table belongs to the distance j - i.
+        dropout: Dropout rate of the probabilities.
     """
 
     def __init__(self, dim: int, heads: int, reach: int, dropout: float) -> None:
@@ -45,31 +45,32 @@ class RelativeAttention(nn.Module):
         for part in self.qkv.weight.data.chunk(3):
             nn.init.xavier_uniform_(part)
 
-    def forward(self, tokens: Tensor, outside: Tensor | None = None) -> Tensor:
-        """Attend.
+    def forward(self, tokens: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Compute attention over tokens.
 
         Args:
-            tokens: Shape (B, T, dim).
-            outside: True where a token is padding and is not heard. Shape (B, T), bool.
+            tokens: Shape (B, T, dim); T is at most `reach`.
+            padding: True at padding. Shape (B, T), bool. None means that all tokens are valid.
 
         Returns:
             Shape (B, T, dim).
         """
         time = tokens.shape[1]
-        # Copied once here; every product below would copy its part of it again.
+        # One copy here avoids a copy of each part in every product below.
         query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).contiguous()
         scale = query.shape[3] ** -0.5
-        by_content = (query + self.content_bias.unsqueeze(1)) * scale
-        by_position = (query + self.position_bias.unsqueeze(1)) * scale
-        unheard = None if outside is None else outside[:, None, None, :]
+        content_query = (query + self.content_bias.unsqueeze(1)) * scale
+        position_query = (query + self.position_bias.unsqueeze(1)) * scale
+        hidden_keys = None if padding is None else padding[:, None, None, :]
         attended = []
-        piece = time if isinstance(time, torch.SymInt) else _QUERIES  # a graph for any time cannot count its pieces
+        # A graph for any length has no fixed number of pieces.
+        piece = time if isinstance(time, torch.SymInt) else _QUERIES
         for first in range(0, time, piece) if isinstance(time, int) else (0,):
             count = min(piece, time - first) if isinstance(time, int) else time
             rows = slice(self.reach - first - count, self.reach - first + time)
-            queries = (by_content[:, :, first : first + count], by_position[:, :, first : first + count])
+            queries = (content_query[:, :, first : first + count], position_query[:, :, first : first + count])
             tables = (self.position_keys[rows], self.position_values[rows])
-            attended.append(self._attend(queries, key, value, tables, unheard))
+            attended.append(self._attend(queries, key, value, tables, hidden_keys))
         return self.out(torch.cat(attended, dim=2).transpose(1, 2).flatten(2))
 
     def _attend(
@@ -78,71 +79,85 @@ class RelativeAttention(nn.Module):
         key: Tensor,
         value: Tensor,
         tables: tuple[Tensor, Tensor],
-        unheard: Tensor | None,
+        hidden_keys: Tensor | None,
     ) -> Tensor:
-        """One piece of the queries over all keys. Shape (B, H, Q, D)."""
-        by_content, by_position = queries
+        """Compute the output of one piece of the queries over all keys. Shape (B, H, Q, D)."""
+        content_query, position_query = queries
         if torch.is_grad_enabled() and not torch.is_autocast_enabled(key.device.type) and key.requires_grad:
             kept = None
             if self.training and self.dropout.share:
-                kept = self.dropout.draw(key.new_empty(0), (*by_content.shape[:3], key.shape[2]))
+                kept = self.dropout.draw_mask((*content_query.shape[:3], key.shape[2]), key.device)
             scale = 1 / (1 - self.dropout.share) if kept is not None else 1.0
-            return _Attend.apply(by_content, by_position, key, value, *tables, unheard, kept, scale)
-        weights = self.dropout(_weights(by_content, by_position, key, tables[0], unheard))
+            return _RelativeAttentionFunction.apply(
+                content_query, position_query, key, value, *tables, hidden_keys, kept, scale
+            )
+        weights = self.dropout(_weights(content_query, position_query, key, tables[0], hidden_keys))
         return weights @ value + columns_to_diagonals(weights) @ tables[1]
 
 
-def _weights(by_content: Tensor, by_position: Tensor, key: Tensor, keys: Tensor, unheard: Tensor | None) -> Tensor:
-    """Probabilities (B, H, Q, T) of the keys."""
-    scores = by_content @ key.transpose(2, 3)
-    scores += diagonals_to_columns(by_position @ keys.T, key.shape[2])
-    if unheard is not None:
-        scores = scores.masked_fill(unheard, torch.finfo(scores.dtype).min)
+def _weights(
+    content_query: Tensor, position_query: Tensor, key: Tensor, position_keys: Tensor, hidden_keys: Tensor | None
+) -> Tensor:
+    """Return the probabilities of the keys. Shape (B, H, Q, T)."""
+    scores = content_query @ key.transpose(2, 3)
+    scores += diagonals_to_columns(position_query @ position_keys.T, key.shape[2])
+    if hidden_keys is not None:
+        scores = scores.masked_fill(hidden_keys, torch.finfo(scores.dtype).min)
     return scores.softmax(3)
 
 
-class _Attend(torch.autograd.Function):
-    """The same with its gradient by hand: the transpose of reading along diagonals is writing along them.
+class _RelativeAttentionFunction(torch.autograd.Function):
+    """Relative attention with an explicit gradient.
 
-    Autograd would keep the probabilities three times (before and after dropout, and along diagonals); this keeps them
-    once and makes the others again, which halves the memory of training and copies less.
+    The transpose of reading along diagonals is writing along them. Autograd keeps the probabilities three times: before
+    and after dropout, and along diagonals. This function keeps them once and computes the others again. That halves
+    the memory of training, and copies less.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        by_content: Tensor,
-        by_position: Tensor,
+        content_query: Tensor,
+        position_query: Tensor,
         key: Tensor,
         value: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        unheard: Tensor | None,
+        position_keys: Tensor,
+        position_values: Tensor,
+        hidden_keys: Tensor | None,
         kept: Tensor | None,
         scale: float,
     ) -> Tensor:
-        weights = _weights(by_content, by_position, key, keys, unheard)
-        ctx.save_for_backward(by_content, by_position, key, value, keys, values, weights, kept)
+        weights = _weights(content_query, position_query, key, position_keys, hidden_keys)
+        ctx.save_for_backward(content_query, position_query, key, value, position_keys, position_values, weights, kept)
         ctx.scale = scale
         dropped = weights if kept is None else (weights * kept).mul_(scale)
-        return dropped @ value + columns_to_diagonals(dropped) @ values
+        return dropped @ value + columns_to_diagonals(dropped) @ position_values
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        by_content, by_position, key, value, keys, values, weights, kept = ctx.saved_tensors
+        content_query, position_query, key, value, position_keys, position_values, weights, kept = ctx.saved_tensors
         dropped = weights if kept is None else (weights * kept).mul_(ctx.scale)
         flat = gradient.flatten(0, 2)
-        to_value = dropped.transpose(2, 3) @ gradient
-        to_values = columns_to_diagonals(dropped).flatten(0, 2).T @ flat
-        to_weights = gradient @ value.transpose(2, 3)
-        to_weights += diagonals_to_columns(gradient @ values.T, key.shape[2])
+        grad_value = dropped.transpose(2, 3) @ gradient
+        grad_position_values = columns_to_diagonals(dropped).flatten(0, 2).T @ flat
+        grad_weights = gradient @ value.transpose(2, 3)
+        grad_weights += diagonals_to_columns(gradient @ position_values.T, key.shape[2])
         if kept is not None:
-            to_weights.mul_(kept).mul_(ctx.scale)
-        to_scores = torch._softmax_backward_data(to_weights, weights, 3, weights.dtype)
-        band = columns_to_diagonals(to_scores)
-        to_keys = band.flatten(0, 2).T @ by_position.flatten(0, 2)
-        to_key = to_scores.transpose(2, 3) @ by_content
-        return to_scores @ key, band @ keys, to_key, to_value, to_keys, to_values, None, None, None
+            grad_weights.mul_(kept).mul_(ctx.scale)
+        grad_scores = torch._softmax_backward_data(grad_weights, weights, 3, weights.dtype)
+        band = columns_to_diagonals(grad_scores)
+        grad_position_keys = band.flatten(0, 2).T @ position_query.flatten(0, 2)
+        grad_key = grad_scores.transpose(2, 3) @ content_query
+        grad_content_query, grad_position_query = grad_scores @ key, band @ position_keys
+        grads = (
+            grad_content_query,
+            grad_position_query,
+            grad_key,
+            grad_value,
+            grad_position_keys,
+            grad_position_values,
+        )
+        return (*grads, None, None, None)
 
 
 def diagonals_to_columns(band: Tensor, time: int) -> Tensor:
@@ -152,25 +167,27 @@ def diagonals_to_columns(band: Tensor, time: int) -> Tensor:
 
 
 def columns_to_diagonals(weights: Tensor) -> Tensor:
-    """The inverse: out[i, j - i + Q] = weights[i, j], and zero elsewhere. (..., Q, T) -> (..., Q, T + Q)."""
+    """Write (..., Q, T) so that out[i, j - i + Q] = weights[i, j], and zero elsewhere. Shape (..., Q, T + Q)."""
     queries, time = weights.shape[-2:]
     if not weights.requires_grad and not torch.compiler.is_exporting():
         band = weights.new_zeros(*weights.shape[:-1], time + queries)
-        diagonals_to_columns(band, time).copy_(weights)  # through the view; no second copy
+        diagonals_to_columns(band, time).copy_(weights)  # writes through the view, without a second copy
         return band
     shifted = F.pad(weights, (0, queries - 1)).flatten(-2)
     return F.pad(shifted, (queries, 0)).unflatten(-1, (queries, time + queries))
 
 
-class Block(nn.Module):
-    """Pre-norm block; its feed-forward part has a norm of its own after the block's (as the official weights want).
+class RelativeBlock(nn.Module):
+    """Pre-norm transformer block with relative attention.
+
+    The feed-forward part has a norm of its own after the norm of the block, as in the official weights.
 
     Args:
         dim: Width of a token.
         hidden: Width of the feed-forward part.
-        heads: Of attention.
-        reach: Most tokens.
-        dropout: After the activation, the feed-forward part, and on attention's probabilities.
+        heads: Number of attention heads.
+        reach: Largest number of tokens.
+        dropout: Dropout rate after the activation, after the feed-forward part, and of the attention probabilities.
     """
 
     def __init__(self, dim: int, hidden: int, heads: int, reach: int, dropout: float) -> None:
@@ -183,7 +200,7 @@ class Block(nn.Module):
             Dropout(dropout),
         )  # fmt: skip
 
-    def forward(self, tokens: Tensor, outside: Tensor | None = None) -> Tensor:
-        """(B, T, dim), same shape out; `outside` (B, T) is True at padding."""
-        tokens = tokens + self.attention(self.norm1(tokens), outside)
+    def forward(self, tokens: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Transform tokens (B, T, dim). Same shape out. `padding` (B, T) is True at padding; None: all are valid."""
+        tokens = tokens + self.attention(self.norm1(tokens), padding)
         return tokens + self.feed_forward(self.norm2(tokens))

@@ -1,1 +1,1 @@
-"""Transformers over patches of a spectrogram: the encoders of EAT, CAT and MATPAC."""
+"""A transformer over patches of a spectrogram: the encoder of EAT, CAT and MATPAC."""

@@ -1,4 +1,4 @@
-"""Transformer blocks that also tell what their feed-forward part made.
+"""Transformer blocks that also return the output of their feed-forward part.
 
 Letters of shapes: B batch, N tokens, D width.
 """
@@ -13,14 +13,14 @@ from distill.data.encoders.attention import Attention, FeedForward
 EPSILON = 1e-6
 
 
-class _Block(nn.Module):
-    """Attention and feed-forward; what is learned from is the feed-forward's output before it is added.
+class _TransformerBlock(nn.Module):
+    """The layers of a block, and stochastic depth (Huang et al. 2016).
 
     Args:
-        dim: Width.
-        heads: Of attention.
-        ratio: Width of the feed-forward part over `dim`.
-        drop: Chance that a block is left out for a clip, in training (Huang et al. 2016).
+        dim: Width of a token.
+        heads: Number of attention heads.
+        ratio: Width of the feed-forward part, as a multiple of `dim`.
+        drop: Probability that a branch is dropped for a clip, in training. 0 disables it.
     """
 
     def __init__(self, dim: int, heads: int, ratio: float, drop: float) -> None:
@@ -31,39 +31,55 @@ class _Block(nn.Module):
         self.mlp = FeedForward(dim, int(dim * ratio))
         self.drop = drop
 
-    def dropped(self, branch: Tensor) -> Tensor:
-        """A branch, left out for some clips, and larger for the others."""
+    def drop_branch(self, branch: Tensor) -> Tensor:
+        """Set a branch (B, N, D) to zero for random clips, and scale it for the others. Only in training."""
         if not self.training or not self.drop:
             return branch
         kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop
         return branch * kept / (1 - self.drop)
 
 
-class PostNormBlock(_Block):
-    """Normalises what has been added (EAT, CAT)."""
+class PostNormBlock(_TransformerBlock):
+    """A block that normalises after each addition (EAT, CAT)."""
 
-    def forward(self, tokens: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(B, N, D) -> the same shape, and what the feed-forward part made."""
-        tokens = self.norm1(tokens + self.dropped(self.attn(tokens, inside)))
-        made = self.mlp(tokens)
-        return self.norm2(tokens + self.dropped(made)), made
+    def forward(self, tokens: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Transform tokens (B, N, D); `valid` (B, N) is False at padding, and None means that all tokens are valid.
+
+        Returns:
+            Tokens, and the output of the feed-forward part before it is added. Both (B, N, D).
+        """
+        tokens = self.norm1(tokens + self.drop_branch(self.attn(tokens, valid)))
+        branch = self.mlp(tokens)
+        return self.norm2(tokens + self.drop_branch(branch)), branch
 
 
-class PreNormBlock(_Block):
-    """Normalises what goes in (MATPAC)."""
+class PreNormBlock(_TransformerBlock):
+    """A block that normalises the input of each branch (MATPAC)."""
 
-    def forward(self, tokens: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(B, N, D) -> the same shape, and what the feed-forward part made."""
-        tokens = tokens + self.dropped(self.attn(self.norm1(tokens), inside))
-        made = self.mlp(self.norm2(tokens))
-        return tokens + self.dropped(made), made
+    def forward(self, tokens: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Transform tokens (B, N, D); `valid` (B, N) is False at padding, and None means that all tokens are valid.
+
+        Returns:
+            Tokens, and the output of the feed-forward part before it is added. Both (B, N, D).
+        """
+        tokens = tokens + self.drop_branch(self.attn(self.norm1(tokens), valid))
+        branch = self.mlp(self.norm2(tokens))
+        return tokens + self.drop_branch(branch), branch
 
 
 def positions(columns: int, rows: int, dim: int, device: torch.device | None = None) -> Tensor:
-    """Fixed sines and cosines: the first half of the channels tells frequency, the second time (MAE's table).
+    """Return fixed sine and cosine positions (MAE's table).
+
+    The first half of the channels encodes the row (frequency), the second half the column (time).
+
+    Args:
+        columns: Number of patches in time.
+        rows: Number of patches in frequency.
+        dim: Width of a token; a multiple of 4.
+        device: Device of the result. None means the CPU.
 
     Returns:
-        Row by row of frequency within each column of time. Shape (columns * rows, dim), float32.
+        Positions of all rows of the first column, then of the next column. Shape (columns * rows, dim), float32.
     """
     rates = 10_000.0 ** (-torch.arange(dim // 4, dtype=torch.float32, device=device) / (dim / 4))
 

@@ -1,20 +1,17 @@
-"""EAT's and CAT's published weights: fairseq's keys, Hugging Face's, and ours."""
+"""EAT's and CAT's published weights: map the keys of fairseq and Hugging Face to ours."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill.data.encoders.checkpoint import Provenance, load_weights, provenance, read_state_dict
 from distill.data.errors import UserError
 
-if TYPE_CHECKING:
-    from distill.students.patch_transformer.student import PatchTransformer
-
-# Official beginnings of keys, and ours, in this order.
-_RENAMED = (
+# Official prefixes of keys, and ours. They are replaced in this order.
+_PREFIXES = (
     (r"modality_encoders\.IMAGE\.", ""),
     (r"context_encoder\.norm\.", "norm."),
     (r"pre_norm\.", "norm."),
@@ -24,15 +21,25 @@ _RENAMED = (
     (r"head\.", "head.1."),
     (r"fc_norm\.", "head.0."),
 )
-_OURS = re.compile(r"(?:patches\.|norm\.|blocks\.|first$|head\.)")
+_STUDENT_KEYS = re.compile(r"(?:patches\.|norm\.|blocks\.|first$|head\.)")
 
 
-def sizes_of(checkpoint: str) -> dict[str, Any]:
-    """Sizes of an official encoder by the shapes of its tensors. Raises UserError."""
-    state = _renamed(checkpoint)
+def official_sizes(checkpoint: str) -> dict[str, Any]:
+    """Return the sizes of an official encoder, from the shapes of its tensors.
+
+    Args:
+        checkpoint: Path of the file.
+
+    Returns:
+        The options `hidden`, `layers` and `resolutions` of `PatchTransformer`.
+
+    Raises:
+        UserError: the file cannot be read, or is not an EAT or CAT encoder.
+    """
+    state = _read_renamed(checkpoint)
     if "first" not in state or "norm.weight" not in state:
         raise UserError(
-            f"--student.checkpoint {checkpoint}: no EAT or CAT encoder (it has no extra token or no first norm)"
+            f"--student.checkpoint {checkpoint}: not an EAT or CAT encoder (it has no extra token or no first norm)"
         )
     sides, side = [], 1
     for stage in sorted(key for key in state if re.fullmatch(r"patches\.patch_embed\.\d\.proj\.weight", key)):
@@ -45,23 +52,35 @@ def sizes_of(checkpoint: str) -> dict[str, Any]:
     }
 
 
-def load_official(student: PatchTransformer, checkpoint: str) -> Provenance:
-    """Take the encoder's weights, and the head's where it has as many classes. Raises UserError."""
-    state = _renamed(checkpoint)
-    used = {key: tensor for key, tensor in state.items() if _OURS.match(key)}
-    fits = student.head is not None and len(used.get("head.1.weight", ())) == student.head[1].out_features
-    if not fits:
+def load_official_encoder(student: nn.Module, checkpoint: str, classes: int) -> Provenance:
+    """Load the encoder's weights, and those of the head if it has the same number of classes.
+
+    Args:
+        student: A `PatchTransformer`.
+        checkpoint: Path of the file.
+        classes: Number of classes of the student's head. 0 means that it has no head.
+
+    Returns:
+        The provenance of the weights.
+
+    Raises:
+        UserError: the file cannot be read, or its weights do not fit.
+    """
+    state = _read_renamed(checkpoint)
+    used = {key: tensor for key, tensor in state.items() if _STUDENT_KEYS.match(key)}
+    head_fits = classes > 0 and len(used.get("head.1.weight", ())) == classes
+    if not head_fits:
         used = {key: tensor for key, tensor in used.items() if not key.startswith("head.")}
-    load_weights(student, used, f"--student.checkpoint {checkpoint}", ignore=() if fits else ("head.*",))
+    load_weights(student, used, f"--student.checkpoint {checkpoint}", ignore=() if head_fits else ("head.*",))
     return provenance(checkpoint, sorted(state.keys() - used.keys()))
 
 
-def _renamed(checkpoint: str) -> dict[str, Tensor]:
-    """The file's tensors by our keys; keys that we have no part for keep theirs."""
+def _read_renamed(checkpoint: str) -> dict[str, Tensor]:
+    """Return the file's tensors by our keys. Keys of parts that the student does not have stay the same."""
     ours = {}
     for key, tensor in read_state_dict(checkpoint, "--student.checkpoint").items():
         name = key.removeprefix("model.")
-        for official, new in _RENAMED:
+        for official, new in _PREFIXES:
             name = re.sub(f"^{official}", new, name)
         ours[name] = tensor
     return ours

@@ -1,7 +1,8 @@
-"""From a spectrogram to tokens. Letters of shapes: B batch, C channels, T time, F frequency, D width.
+"""Patch embeddings: from a spectrogram to tokens.
 
-Tokens go through the rows of frequency of one column of time after the other. `visible` (B, columns, rows) is 1 where a
-patch may be seen and 0 where it is hidden.
+Letters of shapes: B batch, C channels, T time, F frequency, D width.
+The tokens of all rows (frequency) of the first column (time) come first, then those of the next column.
+`visible` (B, columns, rows) is 1 where a patch is visible and 0 where it is hidden.
 """
 
 from __future__ import annotations
@@ -15,14 +16,20 @@ from torch.nn import functional as F
 
 from distill.data.errors import UserError
 
-PATCH = 16  # spectra, and mel bands
-_BLOCKS = 2  # of convolution in every resolution but the last
+PATCH = 16  # side of a patch, in spectra and in mel bands
+_BLOCKS_PER_RESOLUTION = 2  # in every resolution but the last
 
 
 class PatchConvolution(nn.Module):
-    """One convolution whose kernel is a patch: no patch sees another, so masking is left to what comes after."""
+    """One convolution whose kernel and stride are a patch.
 
-    masks = False
+    A token depends on its own patch only, so hidden patches need no masking here.
+
+    Args:
+        dim: Width of a token.
+    """
+
+    masks = False  # whether `forward` uses `visible`
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -30,35 +37,34 @@ class PatchConvolution(nn.Module):
         nn.init.xavier_uniform_(self.proj.weight.view(dim, -1))
 
     def forward(self, spectrogram: Tensor, visible: Tensor | None = None) -> Tensor:
-        """(B, T, F) -> tokens (B, T / 16 * F / 16, D)."""
+        """Embed (B, T, F) as tokens (B, T / 16 * F / 16, D). `visible` is not used."""
         return self.proj(spectrogram.unsqueeze(1)).flatten(2).transpose(1, 2)
 
 
 class MultiResolution(nn.Module):
-    """CAT's: patches of growing size, convolved between, and the sum of what each size sees (arXiv 2601.21612).
+    """CAT's multi-resolution patch embedding (arXiv 2601.21612).
 
-    Convolutions reach into neighbours, so a masked clip is convolved for itself: hidden patches are zero where a kernel
-    could reach them.
+    The patches grow from one resolution to the next, with convolution blocks between. A token is the sum of the outputs
+    of all resolutions. The kernels of the blocks overlap neighbouring patches. A masked clip is therefore convolved
+    separately, with hidden patches set to zero.
 
     Args:
         dim: Width of a token.
-        sides: Of the patches in each resolution, each a multiple of the one before, the last 16.
-        channels: Of each resolution but the last.
+        sides: Side of a patch in each resolution. Each is a multiple of the one before, and the last is 16.
+        channels: Number of channels of each resolution but the last.
 
     Raises:
-        UserError: sides that do not grow so, or not as many channels.
+        UserError: `sides` are not such multiples, or `channels` has another length.
     """
 
-    masks = True
+    masks = True  # whether `forward` uses `visible`
 
     def __init__(self, dim: int, sides: Sequence[int] = (4, 8, 16), channels: Sequence[int] = (256, 384)) -> None:
         super().__init__()
         if not sides or sides[-1] != PATCH or any(b % a or b <= a for a, b in pairwise(sides)):
-            raise UserError(
-                f"--student.resolutions {list(sides)}: multiples, each of the one before, up to 16 are wanted"
-            )
+            raise UserError(f"--student.resolutions {list(sides)}: must be growing multiples, the last one 16")
         if len(channels) != len(sides) - 1:
-            raise UserError(f"--student.channels {list(channels)}: {len(sides) - 1} numbers are wanted")
+            raise UserError(f"--student.channels {list(channels)}: must have {len(sides) - 1} numbers")
         self.sides = tuple(sides)
         widths = (1, *channels, dim)
         kernels = [sides[0], *(b // a for a, b in pairwise(sides))]
@@ -66,37 +72,37 @@ class MultiResolution(nn.Module):
         last = nn.Linear(dim, dim)
         nn.init.normal_(last.weight, 0, 0.02)
         nn.init.zeros_(last.bias)
-        stages = [_Stage(a, b, kernel) for (a, b), kernel in zip(pairwise(widths), kernels, strict=True)]
+        stages = [_PatchStage(a, b, kernel) for (a, b), kernel in zip(pairwise(widths), kernels, strict=True)]
         self.patch_embed = nn.ModuleList([*stages, last])
         self.conv_blocks = nn.ModuleList(
-            nn.ModuleList(_ConvolutionBlock(width) for _ in range(_BLOCKS)) for width in channels
+            nn.ModuleList(_ConvolutionBlock(width) for _ in range(_BLOCKS_PER_RESOLUTION)) for width in channels
         )
         self.stage_output_decode = nn.ModuleList(
             nn.Conv2d(width, dim, PATCH // side, PATCH // side) for width, side in zip(channels, sides, strict=False)
         )
 
     def forward(self, spectrogram: Tensor, visible: Tensor | None = None) -> Tensor:
-        """(B, T, F) -> tokens (B, T / 16 * F / 16, D)."""
+        """Embed (B, T, F) as tokens (B, T / 16 * F / 16, D). Hidden patches do not change visible tokens."""
         x, summed = spectrogram.unsqueeze(1), torch.zeros((), device=spectrogram.device)
         *stages, last = self.patch_embed
         for number, stage in enumerate(stages):
             x = stage(x)
             if number == len(stages) - 1:
                 return summed + last(x.flatten(2).transpose(1, 2))
-            seen = None if visible is None else _enlarged(visible, PATCH // self.sides[number]).unsqueeze(1)
+            shown = None if visible is None else _enlarge_cells(visible, PATCH // self.sides[number]).unsqueeze(1)
             for block in self.conv_blocks[number].children():
-                x = block(x, seen)
+                x = block(x, shown)
             summed = summed + self.stage_output_decode[number](x).flatten(2).transpose(1, 2)
-        raise AssertionError("there is a last stage")
+        raise AssertionError("sides are not empty")
 
 
-def _enlarged(visible: Tensor, times: int) -> Tensor:
-    """Each cell as a square of `times` cells."""
+def _enlarge_cells(visible: Tensor, times: int) -> Tensor:
+    """Repeat each cell (B, columns, rows) `times` times in time and in frequency."""
     return visible.repeat_interleave(times, 1).repeat_interleave(times, 2)
 
 
-class _Stage(nn.Module):
-    """Patches of the last map, as a convolution, and a norm over their channels."""
+class _PatchStage(nn.Module):
+    """A convolution from patches of the feature map before, and a norm over the channels."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()
@@ -105,11 +111,11 @@ class _Stage(nn.Module):
         self.norm = nn.LayerNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _over_channels(self.norm, self.proj(x))
+        return _normalise_channels(self.norm, self.proj(x))
 
 
 class _ConvolutionBlock(nn.Module):
-    """Depthwise 5 x 5 between linear maps, then a feed-forward part, each added to what went in."""
+    """A depthwise 5 x 5 convolution between linear layers, then a feed-forward part. Both are residual."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -119,10 +125,11 @@ class _ConvolutionBlock(nn.Module):
         self.mlp = nn.ModuleDict({"fc1": nn.Conv2d(width, 4 * width, 1), "fc2": nn.Conv2d(4 * width, width, 1)})
 
     def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        inner = self.conv1(_over_channels(self.norm1, x))
+        inner = self.conv1(_normalise_channels(self.norm1, x))
         x = x + self.conv2(self.attn(inner if visible is None else inner * visible))
-        return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](_over_channels(self.norm2, x))))
+        return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](_normalise_channels(self.norm2, x))))
 
 
-def _over_channels(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+def _normalise_channels(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Normalise (B, C, T, F) over its channels."""
     return norm(x.movedim(1, 3)).movedim(3, 1)

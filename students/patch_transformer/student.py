@@ -1,4 +1,4 @@
-"""The spectrogram-patch transformer of EAT and CAT, and of MATPAC by other arguments."""
+"""The spectrogram-patch transformer of EAT and CAT, and with other arguments that of MATPAC."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, require_one_of
 from distill.students.patch_transformer.blocks import EPSILON, PostNormBlock, PreNormBlock, positions
-from distill.students.patch_transformer.official import load_official, sizes_of
+from distill.students.patch_transformer.official import load_official_encoder, official_sizes
 from distill.students.patch_transformer.patches import PATCH, MultiResolution, PatchConvolution
 from distill.students.student import Student
 
 BLOCKS = {"post": PostNormBlock, "pre": PreNormBlock}
 POOLINGS = ("first", "mean")
-_EAT = (-4.268, 2 * 4.569)  # AudioSet's mean, and twice its deviation
+# Mean and scale of AudioSet's spectrograms. EAT divides by twice the standard deviation.
+_EAT = (-4.268, 2 * 4.569)
 _MATPAC = (-7.056, 4.193)
+_LOG_OFFSET = 1.1920929e-07  # float32's epsilon, as in MATPAC
 
 
 class Encoded(NamedTuple):
-    """What the blocks make of tokens. Shapes (B, 1 + N, D): the first token stands for the whole clip.
+    """Output of the blocks. The first token represents the whole clip.
 
     Args:
-        tokens: After the last block.
-        branches: Output of each block's feed-forward part, before it is added.
+        tokens: Tokens after the last block. Shape (B, 1 + N, D).
+        branches: Output of each block's feed-forward part, before it is added. Shape of each (B, 1 + N, D).
     """
 
     tokens: Tensor
@@ -38,33 +40,36 @@ class Encoded(NamedTuple):
 
 
 class PatchTransformer(Student):
-    """Patches of 16 x 16 of a log-mel spectrogram through a transformer: 85.3 M parameters at EAT's size.
+    """A transformer over 16 x 16 patches of a log-mel spectrogram: 85.3 M parameters at EAT's size.
 
-    A frame every 160 ms is the mean over a column's patches, the clip the first token (or the mean of its frames).
-    Pre-train it with the objective `utterance_frame` (EAT; with teachers CAT) or `latent_prediction` (MATPAC), or
-    distil any teacher into it.
+    A frame is the mean of the patches of one column, every 160 ms. A clip is the first token, or the mean of its
+    frames. Pre-train the student with the objective `utterance_frame` (EAT; with teachers CAT) or `latent_prediction`
+    (MATPAC), or train it with any teacher.
 
     Args:
-        hidden: Width of a token; 768 in EAT, 192 is small, 96 tiny.
+        hidden: Width of a token: 768 in EAT, 192 for a small and 96 for a tiny student.
         layers: Number of blocks.
-        heads: Of attention.
-        ratio: Width of the feed-forward parts over `hidden`.
-        norm: "post" (EAT, CAT) or "pre" (MATPAC).
-        bands: 128: Kaldi's filter bank, normalised as in EAT; 80: Slaney's mel, as in MATPAC.
-        resolutions: Sides of CAT's patches, such as 4, 8, 16, with convolutions between; none is one plain convolution.
-        channels: Of each resolution but the last.
-        pooling: Of a clip: the "first" token, or the "mean" of its frames.
-        frames: Spectra that each clip is padded with zeros or cut to before it is normalised; 1024 in EAT on AudioSet.
-            0 pads to the next whole patch, and hides the padding of shorter clips in a batch.
-        mean: Subtracted from the spectrogram; none takes that of AudioSet.
-        scale: What it is divided by; none takes that of AudioSet.
-        drop_path: Chance that the last block is left out, in training; those before it less often, in a line.
-        spec_augment: Largest share of the bands, and of the spectra, that is blanked in training (Park et al. 2019).
-        classes: Of a head on the clip, for fine-tuning; 0 has none. `distill fit` takes it from labelled data.
-        checkpoint: Official EAT or CAT file to start from (fairseq or Hugging Face); its sizes are used.
+        heads: Number of attention heads.
+        ratio: Width of the feed-forward parts, as a multiple of `hidden`.
+        norm: Place of the norms in a block: "post" (EAT, CAT) or "pre" (MATPAC).
+        bands: Number of mel bands. 128: Kaldi's filter bank, normalised as in EAT. 80: Slaney's mel, as in MATPAC.
+        resolutions: Sides of CAT's patches, such as 4, 8, 16, with convolutions between. Empty means one convolution.
+        channels: Number of channels of each resolution but the last.
+        pooling: Embedding of a clip: the "first" token, or the "mean" of its frames.
+        frames: Number of spectra to which each clip is padded with zeros or cut, before it is normalised. 1024 in EAT
+            on AudioSet. 0 pads to the next whole patch, and masks the padding of shorter clips in a batch.
+        mean: Mean that is subtracted from the spectrogram. None means that of AudioSet.
+        scale: Number that the spectrogram is divided by. None means that of AudioSet.
+        drop_path: Probability that the last block is dropped in training. It falls linearly to 0 at the first block.
+        spec_augment: Largest share of the bands, and of the spectra, that is masked in training (Park et al. 2019).
+            0 disables it.
+        classes: Number of classes of a head on the clip, for fine-tuning. 0 means no head. `distill fit` takes it from
+            labelled data.
+        checkpoint: Official EAT or CAT file to start from (fairseq or Hugging Face). Its sizes replace those given.
+            None means random weights.
 
     Raises:
-        UserError: sizes that do not fit each other, or a file that is no such encoder.
+        UserError: the sizes do not fit each other, or the file is not an EAT or CAT encoder.
     """
 
     sample_rate = 16_000
@@ -91,30 +96,19 @@ class PatchTransformer(Student):
         checkpoint: str | None = None,
     ) -> None:
         super().__init__()
-        require_one_of("--student.norm", norm, tuple(BLOCKS))
-        require_one_of("--student.pooling", pooling, POOLINGS)
+        _check_options(norm, bands, pooling, frames, spec_augment)
         sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "resolutions": tuple(resolutions)}
         if checkpoint is not None:
-            sizes |= sizes_of(checkpoint)
+            sizes |= official_sizes(checkpoint)
             self.sizes = sizes
         width, sides = sizes["hidden"], sizes["resolutions"]
         if width % heads or width % 4:
-            raise UserError(f"--student.hidden {width}: a multiple of --student.heads {heads} and of 4 is wanted")
-        if bands not in (80, 128):
-            raise UserError(f"--student.bands {bands}: 128 (EAT) or 80 (MATPAC) is wanted")
-        if frames % PATCH or frames < 0:
-            raise UserError(f"--student.frames {frames}: a multiple of the patch, {PATCH}, is wanted")
-        mel = (
-            KaldiFbank(bands)
-            if bands == 128
-            else LogMel(self.sample_rate, window=400, hop=160, bands=bands, low=50.0, high=8_000.0, offset=_TINY)
-        )
-        self.mel, self.rows, self.frames, self.pooling = mel, bands // PATCH, frames, pooling
-        usual = _EAT if bands == 128 else _MATPAC
-        if not 0 <= spec_augment < 1:
-            raise UserError(f"--student.spec_augment {spec_augment}: a share from 0 to below 1 is wanted")
-        self.spec_augment = spec_augment
-        self.mean, self.scale = usual[0] if mean is None else mean, usual[1] if scale is None else scale
+            raise UserError(f"--student.hidden {width}: must be a multiple of --student.heads {heads} and of 4")
+        self.mel = _mel_front_end(bands, self.sample_rate)
+        self.rows, self.frames, self.pooling, self.spec_augment = bands // PATCH, frames, pooling, spec_augment
+        default_mean, default_scale = _EAT if bands == 128 else _MATPAC
+        self.mean = default_mean if mean is None else mean
+        self.scale = default_scale if scale is None else scale
         self.patches = MultiResolution(width, sides, channels) if sides else PatchConvolution(width)
         self.first = nn.Parameter(torch.randn(1, 1, width))
         self.norm = nn.LayerNorm(width, EPSILON) if norm == "post" else nn.Identity()
@@ -122,101 +116,143 @@ class PatchTransformer(Student):
         self.blocks = nn.ModuleList(BLOCKS[norm](width, heads, ratio, drop) for drop in drops)
         self.last_norm = nn.LayerNorm(width, EPSILON) if norm == "pre" else nn.Identity()
         self.blocks.apply(_initialise)
-        self.head = _head(width, classes) if classes else None
-        self._table = torch.zeros(0, 0)
+        self.head = _classification_head(width, classes) if classes else None
+        self._positions = torch.zeros(0, 0)  # for the longest input until now
         if checkpoint is not None:
-            self.provenance = load_official(self, checkpoint)
+            self.provenance = load_official_encoder(self, checkpoint, classes)
 
     @property
     def width(self) -> int:
-        """Numbers in a token."""
+        """Width of a token."""
         return self.first.shape[2]
 
     def spectrogram(self, batch: AudioBatch) -> tuple[Tensor, Tensor]:
-        """Normalised spectra (B, T, bands), T a multiple of 16, and how many columns of patches hold sound (B,)."""
+        """Compute the normalised spectrogram of a batch at any sample rate.
+
+        Returns:
+            Spectra (B, T, bands), T a multiple of 16, and the number of valid columns of patches (B,), int64.
+        """
         batch = batch.resample(self.sample_rate)
         waveform = batch.waveform
-        inside = frame_mask(batch.lengths, waveform.shape[1])
-        level = (waveform * inside).sum(1, keepdim=True) / batch.lengths.clamp(min=1).unsqueeze(1)
-        centred = (waveform - level) * inside
+        valid_samples = frame_mask(batch.lengths, waveform.shape[1])
+        level = (waveform * valid_samples).sum(1, keepdim=True) / batch.lengths.clamp(min=1).unsqueeze(1)
+        centred = (waveform - level) * valid_samples
         mel = self.mel(centred) if isinstance(self.mel, KaldiFbank) else self.mel(centred).transpose(1, 2)
         valid = self.mel.frames(batch.lengths)
-        mel = mel * frame_mask(valid, mel.shape[1]).unsqueeze(2)  # a clip alone is padded with zeros too
-        # Not -(-n // 16): a graph's division of integers rounds towards 0.
-        wanted = self.frames or (mel.shape[1] + PATCH - 1) // PATCH * PATCH
-        mel = F.pad(mel, (0, 0, 0, max(0, wanted - mel.shape[1])))[:, :wanted]
-        columns = valid.new_full((len(valid),), wanted // PATCH) if self.frames else (valid + PATCH - 1) // PATCH
+        mel = mel * frame_mask(valid, mel.shape[1]).unsqueeze(2)  # as a clip that is not in a batch is padded
+        # Not -(-n // 16): an exported graph rounds integer division towards 0.
+        total = self.frames or (mel.shape[1] + PATCH - 1) // PATCH * PATCH
+        mel = F.pad(mel, (0, 0, 0, max(0, total - mel.shape[1])))[:, :total]
+        columns = valid.new_full((len(valid),), total // PATCH) if self.frames else (valid + PATCH - 1) // PATCH
         return (mel - self.mean) / self.scale, columns
 
     def embed_patches(self, spectrogram: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Tokens with their positions (B, N, D); `visible` (B, columns, rows) where patches are hidden."""
+        """Embed the patches of a spectrogram (B, T, bands), and add their positions.
+
+        Args:
+            spectrogram: Normalised spectra, as `spectrogram` returns them. Shape (B, T, bands).
+            visible: 1 where a patch is visible, 0 where it is hidden. Shape (B, columns, rows). None: all are visible.
+
+        Returns:
+            Tokens. Shape (B, N, D).
+        """
         tokens = self.patches(spectrogram, visible)
         if torch.compiler.is_exporting():
             return tokens + positions(tokens.shape[1] // self.rows, self.rows, self.width, tokens.device)
-        if self._table.shape[0] < tokens.shape[1] or self._table.device != tokens.device:
-            self._table = positions(tokens.shape[1] // self.rows, self.rows, self.width, tokens.device)
-        return tokens + self._table[: tokens.shape[1]]
+        if self._positions.shape[0] < tokens.shape[1] or self._positions.device != tokens.device:
+            self._positions = positions(tokens.shape[1] // self.rows, self.rows, self.width, tokens.device)
+        return tokens + self._positions[: tokens.shape[1]]
 
-    def contextual(self, tokens: Tensor, inside: Tensor | None = None) -> Encoded:
-        """Tokens (B, N, D), all or some of a clip, in their context; `inside` (B, N) is False at padding."""
+    def contextual(self, tokens: Tensor, valid: Tensor | None = None) -> Encoded:
+        """Encode tokens by all blocks.
+
+        Args:
+            tokens: All or some tokens of each clip. Shape (B, N, D).
+            valid: False at padding. Shape (B, N), bool. None means that all tokens are valid.
+        """
         x = self.norm(torch.cat([self.first.expand(len(tokens), -1, -1), tokens], dim=1))
-        if inside is not None:
-            inside = F.pad(inside, (1, 0), value=True)
+        if valid is not None:
+            valid = F.pad(valid, (1, 0), value=True)
         branches = []
         for block in self.blocks:
-            x, made = block(x, inside)
-            branches.append(made)
+            x, branch = block(x, valid)
+            branches.append(branch)
         return Encoded(self.last_norm(x), tuple(branches))
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Embed a batch at 16 kHz."""
+        """Encode a batch of audio at 16 kHz."""
         spectrogram, columns = self.spectrogram(batch)
         if self.training and self.spec_augment:
-            spectrogram = blanked(spectrogram, self.spec_augment)
+            spectrogram = blank_spans(spectrogram, self.spec_augment)
         tokens = self.embed_patches(spectrogram)
-        held = frame_mask(columns, spectrogram.shape[1] // PATCH)
-        # A graph cannot branch on values, and takes clips whole.
-        whole = torch.compiler.is_exporting() or bool(held.all())
-        inside = None if whole else held.repeat_interleave(self.rows, 1)
-        encoded = self.contextual(tokens, inside).tokens
+        valid_columns = frame_mask(columns, spectrogram.shape[1] // PATCH)
+        # An exported graph cannot branch on values, and its clips are not padded.
+        unpadded = torch.compiler.is_exporting() or bool(valid_columns.all())
+        valid = None if unpadded else valid_columns.repeat_interleave(self.rows, 1)
+        encoded = self.contextual(tokens, valid).tokens
         frames = encoded[:, 1:].unflatten(1, (-1, self.rows)).mean(2)
         hop = 160 / self.sample_rate
         times = 0.0125 + hop * (PATCH * torch.arange(frames.shape[1], device=frames.device) + (PATCH - 1) / 2)
         clip = encoded[:, 0] if self.pooling == "first" else None
-        embeddings = Embeddings.of_frames(frames, times, held, clip=clip)
+        embeddings = Embeddings.of_frames(frames, times, valid_columns, clip=clip)
         return embeddings if self.head is None else embeddings._replace(logits=self.head(embeddings.clip))
 
-    def height(self, parameter: str) -> int:
-        """Blocks from the one that a parameter lies in to the last, that one included; 0 outside of blocks."""
+    def layer_depth(self, parameter: str) -> int:
+        """Return the depth of a parameter, counted from the last block (1) to the first. 0: not in a block."""
         parts = parameter.split(".")
         return len(self.blocks) - int(parts[1]) if parts[0] == "blocks" else 0
 
 
-def blanked(spectrogram: Tensor, share: float) -> Tensor:
-    """With one run of bands and one of spectra set to 0 in each clip (B, T, F), each up to a share of them."""
-    inside = torch.ones_like(spectrogram, dtype=torch.bool)
+def blank_spans(spectrogram: Tensor, share: float) -> Tensor:
+    """Set one random span of bands and one of spectra to 0 in each clip (SpecAugment, Park et al. 2019).
+
+    Args:
+        spectrogram: Spectra. Shape (B, T, F).
+        share: Largest width of a span, as a share of the bands or of the spectra.
+
+    Returns:
+        Shape (B, T, F).
+    """
+    kept = torch.ones_like(spectrogram, dtype=torch.bool)
     for axis in (1, 2):
         size = spectrogram.shape[axis]
         width = torch.rand(len(spectrogram), 1, device=spectrogram.device) * share * size
         start = torch.rand(len(spectrogram), 1, device=spectrogram.device) * (size - width)
-        place = torch.arange(size, device=spectrogram.device)
-        kept = (place < start.floor()) | (place >= (start + width).floor())
-        inside = inside & kept.unsqueeze(3 - axis)
-    return spectrogram * inside
+        position = torch.arange(size, device=spectrogram.device)
+        outside_span = (position < start.floor()) | (position >= (start + width).floor())
+        kept = kept & outside_span.unsqueeze(3 - axis)
+    return spectrogram * kept
 
 
-def _head(width: int, classes: int) -> nn.Sequential:
+def _check_options(norm: str, bands: int, pooling: str, frames: int, spec_augment: float) -> None:
+    """Check options that do not depend on the checkpoint. Raise UserError."""
+    require_one_of("--student.norm", norm, tuple(BLOCKS))
+    require_one_of("--student.pooling", pooling, POOLINGS)
+    if bands not in (80, 128):
+        raise UserError(f"--student.bands {bands}: must be 128 (EAT) or 80 (MATPAC)")
+    if frames % PATCH or frames < 0:
+        raise UserError(f"--student.frames {frames}: must be a multiple of the patch, {PATCH}")
+    if not 0 <= spec_augment < 1:
+        raise UserError(f"--student.spec_augment {spec_augment}: must be at least 0 and below 1")
+
+
+def _mel_front_end(bands: int, sample_rate: int) -> KaldiFbank | LogMel:
+    """Return EAT's front-end (128 bands) or MATPAC's (80 bands)."""
+    if bands == 128:
+        return KaldiFbank(bands)
+    return LogMel(sample_rate, window=400, hop=160, bands=bands, low=50.0, high=8_000.0, offset=_LOG_OFFSET)
+
+
+def _classification_head(width: int, classes: int) -> nn.Sequential:
+    """Return a norm and a linear layer, as EAT's head for fine-tuning."""
     last = nn.Linear(width, classes)
     nn.init.trunc_normal_(last.weight, std=0.02)
     nn.init.zeros_(last.bias)
     return nn.Sequential(nn.LayerNorm(width, EPSILON), last)
 
 
-_TINY = 1.1920929e-07  # float32's epsilon, MATPAC's offset of the logarithm
-
-
 def _initialise(module: nn.Module) -> None:
-    """BERT's: N(0, 0.02) for linear layers."""
+    """Initialise a linear layer as BERT does: N(0, 0.02)."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, 0, 0.02)
         nn.init.zeros_(module.bias)

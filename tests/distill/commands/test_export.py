@@ -8,15 +8,14 @@ import onnxruntime
 import pytest
 import torch
 
-import distill
 from distill.cli.shell import main
 from distill.students.saved import save_student
-from tests.students.test_students import OPTIONS
+from tests.students.tiny import STUDENT_NAMES, tiny_student
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", STUDENT_NAMES)
 def test_a_student_from_waveform_to_embeddings_at_any_length(name: str, tmp_path: Path) -> None:
-    student = distill.create_student(name, **OPTIONS[name]).eval()
+    student = tiny_student(name).eval()
     save_student(student, tmp_path / "run" / "student", "card")
     main(["export", "--model", str(tmp_path / "run"), "--out", str(tmp_path / "student.onnx")])
     session = onnxruntime.InferenceSession(str(tmp_path / "student.onnx"))

@@ -72,7 +72,7 @@ class Told(TinyConvolution):
         super().__init__()
         self.shares: list[float] = []
 
-    def at(self, share: float) -> None:
+    def on_progress(self, share: float) -> None:
         self.shares.append(share)
 
 

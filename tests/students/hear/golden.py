@@ -1,4 +1,4 @@
-"""The golden tensors of HEAR, and the official weights of every size by the rule of their README."""
+"""The golden tensors of HEAR, and the official weights of every size, by the rule of their README."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ OVERLAP = 10
 
 @cache
 def inputs() -> dict[str, Tensor]:
+    """Return the golden inputs of the tiny models, with half precision as float32."""
     return {
         key: t.float() if t.dtype == torch.float16 else t for key, t in load_file(TINY / "inputs.safetensors").items()
     }
@@ -27,15 +28,17 @@ def inputs() -> dict[str, Tensor]:
 
 @cache
 def outputs(size: str = "tiny") -> dict[str, Tensor]:
+    """Return the golden outputs of the models of one size: "tiny" or "default"."""
     return load_file(GOLDEN / "hear" / size / "outputs.safetensors")
 
 
 def waveform(name: str) -> Tensor:
+    """Return a golden waveform with one channel, in [-1, 1]. Shape (batch, samples)."""
     return inputs()[name].float().mean(1) / 32768 if name == "wave_stereo" else inputs()[name][:, 0].float() / 32768
 
 
-def filled(key: str, shape: tuple[int, ...]) -> Tensor:
-    """The official weight called `key`."""
+def official_weight(key: str, shape: tuple[int, ...]) -> Tensor:
+    """Return the official weight `key`, regenerated from its key and shape."""
     count = math.prod(shape)
     state = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
     u = torch.from_numpy((state.randint(-(2**23), 2**23, count) / 2**23).reshape(shape))
@@ -55,36 +58,42 @@ def filled(key: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def official_weights(keys: dict[str, Any], rename: tuple[str, str] = ("", "")) -> dict[str, Tensor]:
-    """All weights of an official module, from its list of keys; `rename` gives the prefix that owns them."""
+    """Return all weights of an official module, regenerated from its list of keys.
+
+    Args:
+        keys: Shape and dtype of each weight, by key.
+        rename: Prefix of a key, and the prefix by which its weight is regenerated. Empty: the keys are used.
+    """
     state = {}
     for key, (shape, _) in keys.items():
         if key.startswith("preprocessor."):
             continue
         owner = rename[1] + key.removeprefix(rename[0]) if rename[0] and key.startswith(rename[0]) else key
-        whole = key.endswith("num_batches_tracked")
-        state[key] = torch.zeros((), dtype=torch.int64) if whole else filled(owner, tuple(shape))
+        is_counter = key.endswith("num_batches_tracked")
+        state[key] = torch.zeros((), dtype=torch.int64) if is_counter else official_weight(owner, tuple(shape))
     return state
 
 
 def synthetic(seed: int, samples: int) -> Tensor:
-    """The waveform with this seed, int16."""
+    """Return the synthetic waveform of a seed. Shape (samples,), int16."""
     noise = np.random.RandomState(seed).randint(-1000, 1001, size=samples + 16).astype(np.int64)
     taps = [5, 4, 3, 2, 1, 0, -1, -1, 1, 0, 2, 0, 0, -1, 0, 1]
     signal = sum(tap * noise[k : k + samples] for k, tap in enumerate(taps))
-    place = np.arange(samples) % 8000
-    signal = signal * (np.minimum(place, 8000 - place) + 400) // 4400 + 37
+    position = np.arange(samples) % 8000
+    signal = signal * (np.minimum(position, 8000 - position) + 400) // 4400 + 37
     return torch.from_numpy(np.clip(signal, -32768, 32767).astype(np.int16))
 
 
-def padded(seeds: list[int], lengths: list[int]) -> tuple[Tensor, Tensor]:
+def padded_batch(seeds: list[int], lengths: list[int]) -> tuple[Tensor, Tensor]:
+    """Return a padded batch of synthetic waveforms in [-1, 1], and their lengths."""
     rows = torch.zeros(len(seeds), max(lengths), dtype=torch.int16)
     for row, (seed, length) in enumerate(zip(seeds, lengths, strict=True)):
         rows[row, :length] = synthetic(seed, length)
     return rows.float() / 32768, torch.tensor(lengths)
 
 
-def matches(name: str, tensor: Tensor, atol: float, size: str = "default") -> None:
-    """Compare with what the default golden keeps of a tensor: shape, statistics and every so many elements."""
+def assert_matches(name: str, tensor: Tensor, atol: float, size: str = "default") -> None:
+    """Compare a tensor with its golden shape, statistics, and the first 256 of every n-th element."""
     golden = outputs(size)
     flat = tensor.detach().flatten()
     assert tuple(golden[f"{name}.shape"].tolist()) == tuple(tensor.shape)

@@ -1,9 +1,10 @@
-"""HEAR against the official code, and where the official code is wrong, against what is right."""
+"""HEAR against the official code, or against the right behaviour where the official code is wrong."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,25 +15,36 @@ from torch.nn import functional as F
 import distill
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
-from distill.students.hear.classifier import HearClassifier, pool
+from distill.students.hear.classifier import HearClassifier, pool_statistics
 from distill.students.hear.dropout import Dropout
 from distill.students.hear.frontend import HearFrontEnd
 from distill.students.hear.students import Hear, HearTokenizer
 from distill.students.hear.transformer import RelativeAttention, columns_to_diagonals, diagonals_to_columns
+from distill.students.saved import load_student, save_student
 from tests.conftest import GOLDEN
 from tests.students.hear.golden import (
     OVERLAP,
     TINY,
+    assert_matches,
     inputs,
-    matches,
     official_weights,
     outputs,
-    padded,
+    padded_batch,
     waveform,
 )
 
+SIZES = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 2, "window": 40, "overlap": 10, "dropout": 0.0}
+TINY_OPTIONS: dict[str, dict[str, Any]] = {
+    "hear": SIZES,
+    "hear_classifier": {
+        **SIZES, "classes": 3, "task_hidden": 12, "task_intermediate": 24, "head_hidden": 8, "positions": 400,
+        "head_dropout": 0.0,
+    },
+    "hear_tokenizer": {**SIZES, "codes": 16},
+}  # fmt: skip
 
-def close(found: Tensor, name: str, atol: float = 1e-4) -> None:
+
+def assert_close(found: Tensor, name: str, atol: float = 1e-4) -> None:
     torch.testing.assert_close(found.detach(), outputs()[name].to(found.dtype), atol=atol, rtol=1e-4)
 
 
@@ -52,19 +64,19 @@ def tokenizer() -> HearTokenizer:
 def test_front_end(name: str) -> None:
     spectra = HearFrontEnd(official=True)(waveform(f"wave_{name}"), inputs()[f"len_{name}"], power=True)
     bands = slice(None) if name == "short" else slice(None, None, 8)
-    close(spectra.mel[:, bands], "pre.short.mel" if name == "short" else "pre.long.mel_s8")
-    close(spectra.power[:, ::16], f"pre.{name}.power_s16", atol=1e-3)
+    assert_close(spectra.mel[:, bands], "pre.short.mel" if name == "short" else "pre.long.mel_s8")
+    assert_close(spectra.power[:, ::16], f"pre.{name}.power_s16", atol=1e-3)
     assert spectra.frames.equal(outputs()[f"pre.{name}.frames"].long())
 
 
 def test_front_end_of_two_channels_and_of_44_khz() -> None:
     spectra = HearFrontEnd(official=True)(waveform("wave_stereo"), torch.tensor([3000, 3000]), power=True)
-    close(spectra.mel[:, ::4], "pre.stereo.mel_s4")
-    close(spectra.power[:, ::16], "pre.stereo.power_s16", atol=1e-3)
+    assert_close(spectra.mel[:, ::4], "pre.stereo.mel_s4")
+    assert_close(spectra.power[:, ::16], "pre.stereo.power_s16", atol=1e-3)
     wide = HearFrontEnd(44_100, 2048, official=True)
     spectra = wide(waveform("wave_short"), inputs()["len_short"], power=True)
-    close(spectra.mel[:, ::4], "pre.44k.mel_s4")
-    close(spectra.power[:, ::32], "pre.44k.power_s32", atol=1e-3)
+    assert_close(spectra.mel[:, ::4], "pre.44k.mel_s4")
+    assert_close(spectra.power[:, ::32], "pre.44k.power_s32", atol=1e-3)
     assert spectra.frames.equal(outputs()["pre.44k.frames"].long())
 
 
@@ -75,8 +87,8 @@ def test_frame_counts() -> None:
 
 def test_attention_and_block(classifier: HearClassifier) -> None:
     block, outside = classifier.acoustic.layers[0], ~inputs()["attn.mask"]
-    close(block.attention(inputs()["attn.x"], outside), "attn.out", atol=1e-5)
-    close(block(inputs()["attn.x"], outside), "block.out", atol=1e-5)
+    assert_close(block.attention(inputs()["attn.x"], outside), "attn.out", atol=1e-5)
+    assert_close(block(inputs()["attn.x"], outside), "block.out", atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["short", "long"])
@@ -92,7 +104,7 @@ def test_acoustic_model(name: str, classifier: HearClassifier) -> None:
 
 
 @pytest.mark.parametrize(("name", "frames"), [("edge", [222, 217, 122]), ("t60", [120, 118]), ("t61", [122, 120])])
-def test_windows_at_their_edges(name: str, frames: list[int], classifier: HearClassifier) -> None:
+def test_lengths_near_a_whole_number_of_windows(name: str, frames: list[int], classifier: HearClassifier) -> None:
     mel = inputs()["ac.edge.mel"][: len(frames), :, : max(frames)]
     lengths = torch.tensor(frames) // 2
     found = classifier.acoustic(classifier.acoustic.features(mel), lengths)
@@ -101,7 +113,7 @@ def test_windows_at_their_edges(name: str, frames: list[int], classifier: HearCl
 
 
 def test_taper(classifier: HearClassifier) -> None:
-    close(classifier.acoustic.taper, "ac.window", atol=1e-7)
+    assert_close(classifier.acoustic.taper, "ac.window", atol=1e-7)
 
 
 def test_tokenizer(tokenizer: HearTokenizer) -> None:
@@ -115,26 +127,26 @@ def test_tokenizer(tokenizer: HearTokenizer) -> None:
 
 
 def test_mixture_task_model_and_head(classifier: HearClassifier) -> None:
-    close(classifier.mixture(inputs()["mix.h"], inputs()["mix.power"]), "mix.out", atol=1e-5)
+    assert_close(classifier.mixture(inputs()["mix.h"], inputs()["mix.power"]), "mix.out", atol=1e-5)
     lengths = inputs()["task.lengths"].long()
     inside = torch.arange(33) < lengths.unsqueeze(1)
     found = classifier.task(inputs()["task.x"], lengths)
     torch.testing.assert_close(found[inside], outputs()["task.out"][inside], atol=1e-5, rtol=1e-4)
-    pooled = pool(inputs()["task.x"], inside)
-    close(pooled, "head.pooled", atol=1e-5)
-    close(classifier.head(pooled), "head.logits", atol=1e-5)
+    pooled = pool_statistics(inputs()["task.x"], inside)
+    assert_close(pooled, "head.pooled", atol=1e-5)
+    assert_close(classifier.head(pooled), "head.logits", atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["short", "long"])
-def test_hear_whole(name: str, classifier: HearClassifier) -> None:
+def test_the_whole_model(name: str, classifier: HearClassifier) -> None:
     batch = AudioBatch.of(waveform(f"wave_{name}"), 16_000, inputs()[f"len_{name}"])
     embeddings = classifier(batch)
-    close(embeddings.logits, f"full.{name}.logits")
+    assert_close(embeddings.logits, f"full.{name}.logits")
     if name == "long":
-        close(embeddings.clip, "full.long.pooled")
+        assert_close(embeddings.clip, "full.long.pooled")
         return
     loss = F.cross_entropy(classifier(batch).logits, inputs()["labels"])
-    close(loss, "full.short.ce")
+    assert_close(loss, "full.short.ce")
     loss.backward()
     gradients = {key: t for key, t in outputs().items() if key.startswith("full.grad_norm.")}
     copy = HearClassifier(checkpoint=str(TINY / "hear.state_dict.safetensors"), overlap=OVERLAP)
@@ -148,23 +160,23 @@ def test_hear_whole(name: str, classifier: HearClassifier) -> None:
 
 
 def test_the_published_sizes() -> None:
-    """Default sizes, with regenerated weights: the whole model, 10 s and shorter clips in one padded batch."""
+    """Test the whole model at its default sizes, with regenerated weights and a padded batch of up to 10 s."""
     keys = json.loads((GOLDEN / "hear" / "default" / "info.json").read_text())["keys"]["hear"]
     state = official_weights(keys, rename=("acoustic_model.", "encoder."))
     model = HearClassifier(classes=50, official=True).eval()
     assert model.parameter_count() == 15_097_394
     model._load(state, whole=True, where="golden")
-    wave, lengths = padded([1000, 1001, 1002], [160_000, 117_000, 51_234])
+    wave, lengths = padded_batch([1000, 1001, 1002], [160_000, 117_000, 51_234])
     with torch.no_grad():
         spectra = model.front_end(wave, lengths, power=True)
-        matches("pre.mel", spectra.mel, 1e-3)
+        assert_matches("pre.mel", spectra.mel, 1e-3)
         logits = model(AudioBatch.of(wave, 16_000, lengths)).logits
     torch.testing.assert_close(logits, outputs("default")["logits"], atol=1e-4, rtol=1e-4)
     alone = model.embed(wave[2, :51_234], 16_000).logits[0]
     torch.testing.assert_close(alone, outputs("default")["logits_row2_alone"].flatten(), atol=1e-4, rtol=1e-4)
 
 
-def test_what_is_written_back_is_the_official_file(classifier: HearClassifier, tokenizer: HearTokenizer) -> None:
+def test_official_state_equals_the_official_file(classifier: HearClassifier, tokenizer: HearTokenizer) -> None:
     official = load_file(TINY / "hear.state_dict.safetensors")
     ours = HearClassifier(checkpoint=str(TINY / "hear.state_dict.safetensors"), overlap=OVERLAP).official_state()
     assert ours.keys() == {key for key in official if not key.startswith("preprocessor.")}
@@ -173,7 +185,7 @@ def test_what_is_written_back_is_the_official_file(classifier: HearClassifier, t
     assert all(tensor.equal(framework[f"tokenizer.{key}"]) for key, tensor in tokenizer.official_state().items())
 
 
-def test_a_student_says_what_it_loaded(tokenizer: HearTokenizer) -> None:
+def test_provenance_names_the_file_and_the_unused_keys(tokenizer: HearTokenizer) -> None:
     assert tokenizer.provenance is not None
     assert tokenizer.provenance.file.endswith("tokenizer_framework.state_dict.safetensors")
     assert all(not key.startswith("tokenizer.") for key in tokenizer.provenance.dropped)
@@ -196,7 +208,7 @@ def test_diagonals(queries: int) -> None:
 
 
 @pytest.mark.parametrize("time", [1, 7, 250])
-def test_attention_is_the_slow_formula(time: int) -> None:
+def test_attention_equals_the_slow_formula(time: int) -> None:
     attention = RelativeAttention(8, 2, reach=260, dropout=0.0)
     torch.nn.init.normal_(attention.content_bias)
     torch.nn.init.normal_(attention.position_bias)
@@ -221,8 +233,8 @@ def test_attention_is_the_slow_formula(time: int) -> None:
     torch.testing.assert_close(fast, slow, atol=1e-4, rtol=1e-4)
 
 
-def test_padding_changes_nothing_and_would_in_the_official_code() -> None:
-    wave, lengths = padded([1, 2], [16_000, 5_000])
+def test_padding_has_an_effect_in_the_official_code_only() -> None:
+    wave, lengths = padded_batch([1, 2], [16_000, 5_000])
     for official, limit in ((False, 1e-4), (True, None)):
         student = HearClassifier(
             checkpoint=str(TINY / "hear.state_dict.safetensors"), overlap=OVERLAP, official=official
@@ -233,7 +245,7 @@ def test_padding_changes_nothing_and_would_in_the_official_code() -> None:
         assert difference < limit if limit else difference > 1e-2
 
 
-def test_silence_is_silence() -> None:
+def test_a_constant_signal_has_no_power() -> None:
     lengths = torch.tensor([8000])
     silent = torch.full((1, 8000), 0.1)
     assert HearFrontEnd()(silent, lengths, power=True).power.abs().max() < 0.01
@@ -241,23 +253,23 @@ def test_silence_is_silence() -> None:
 
 
 @pytest.mark.parametrize("samples", range(44_520, 44_560, 4))
-def test_mel_and_power_of_44_khz_have_as_many_frames(samples: int) -> None:
+def test_mel_and_power_at_44_khz_have_equal_numbers_of_frames(samples: int) -> None:
     spectra = HearFrontEnd(44_100, 2048)(torch.randn(1, samples), torch.tensor([samples]), power=True)
     assert spectra.mel.shape[2] == spectra.power.shape[2]
 
 
-def test_lengths_given_are_left_alone(tokenizer: HearTokenizer) -> None:
+def test_tokens_do_not_change_the_lengths_of_the_batch(tokenizer: HearTokenizer) -> None:
     batch = AudioBatch.of(waveform("wave_short"), 16_000, inputs()["len_short"].clone())
     tokenizer.tokens(batch)
     assert batch.lengths.equal(inputs()["len_short"])
 
 
-def test_a_classifier_begins_from_an_acoustic_model(tmp_path: Path) -> None:
-    hear = Hear(hidden=16, intermediate=32, heads=2, layers=1, window=40, overlap=10)
-    from distill.students.saved import load_student, save_student
-
+def test_a_classifier_starts_from_an_acoustic_model(tmp_path: Path) -> None:
+    hear = distill.create_student("hear", hidden=16, intermediate=32, heads=2, layers=1, window=40, overlap=10)
     save_student(hear, tmp_path / "run" / "student", "card")
-    classifier = HearClassifier(classes=3, acoustic=str(tmp_path / "run"), task_hidden=16, overlap=10)
+    classifier = distill.create_student(
+        "hear_classifier", classes=3, acoustic=str(tmp_path / "run"), task_hidden=16, overlap=10
+    )
     assert all(
         tensor.equal(classifier.acoustic.state_dict()[key]) for key, tensor in hear.acoustic.state_dict().items()
     )
@@ -272,32 +284,36 @@ def test_a_classifier_begins_from_an_acoustic_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("hear", {"hidden": 10, "heads": 3}, "cannot be shared"),
+        ("hear", {"hidden": 10, "heads": 3}, "must be a multiple of --student.heads"),
         ("hear", {"overlap": 200}, "half of the window"),
         ("hear", {"checkpoint": str(GOLDEN / "ssast" / "ssast_tiny_frame.pth")}, "feature_extractor.conv.weight"),
-        ("hear_classifier", {}, "how many classes"),
-        ("hear_classifier", {"checkpoint": str(TINY / "pretrain_framework.state_dict.safetensors")}, "HEAR whole"),
+        ("hear_classifier", {}, "classes: must be at least 1"),
+        (
+            "hear_classifier",
+            {"checkpoint": str(TINY / "pretrain_framework.state_dict.safetensors")},
+            "not the whole of HEAR",
+        ),
         ("hear_tokenizer", {"checkpoint": str(TINY / "hear.state_dict.safetensors")}, "tokenizer"),
     ],
 )
-def test_what_cannot_be_built(name: str, options: dict[str, object], message: str) -> None:
+def test_invalid_options_are_refused(name: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         distill.create_student(name, **options)
 
 
-def test_the_gradient_by_hand_is_autograds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_explicit_gradient_equals_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
     attention = RelativeAttention(8, 2, reach=150, dropout=0.3).double().train()
     for bias in (attention.content_bias, attention.position_bias):
         torch.nn.init.normal_(bias)
     tokens = torch.randn(2, 130, 8, dtype=torch.float64, requires_grad=True)
     outside = torch.arange(130) >= torch.tensor([[130], [90]])
-    found = []
-    for by_hand in (True, False):
+    results = []
+    for explicit in (True, False):
         torch.manual_seed(5)
-        monkeypatch.setattr(torch, "is_autocast_enabled", lambda device, plain=not by_hand: plain)
+        monkeypatch.setattr(torch, "is_autocast_enabled", lambda device, plain=not explicit: plain)
         out = attention(tokens, outside)
-        found.append([out, *torch.autograd.grad(out.square().sum(), [tokens, *attention.parameters()])])
-    for ours, autograds in zip(*found, strict=True):
+        results.append([out, *torch.autograd.grad(out.square().sum(), [tokens, *attention.parameters()])])
+    for ours, autograds in zip(*results, strict=True):
         torch.testing.assert_close(ours, autograds, atol=1e-9, rtol=1e-7)
 
 

@@ -1,4 +1,4 @@
-"""HEAR over sound that comes in pieces, or is long: the same frames as at once."""
+"""HEAR over audio that is long or comes in pieces: the same frames as for the whole clip."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from torch import Tensor
 
 from distill.data.batch import AudioBatch
 from distill.students.hear import students
-from distill.students.hear.streaming import statistics_of
+from distill.students.hear.streaming import measure_statistics
 from distill.students.hear.students import Hear, HearTokenizer
-
-SIZES = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 2, "window": 40, "overlap": 10, "dropout": 0.0}
+from tests.students.test_hear import SIZES
 
 
 @pytest.fixture(scope="module")
@@ -19,45 +18,47 @@ def student() -> Hear:
     return Hear(**SIZES).eval()
 
 
-def in_pieces(student: Hear, waveform: Tensor, size: int) -> Tensor:
-    stream = student.stream(like=waveform)
+def stream_frames(student: Hear, waveform: Tensor, size: int) -> Tensor:
+    stream = student.stream(reference=waveform)
     return torch.cat([*(stream.feed(piece) for piece in waveform.split(size)), stream.finish()])
 
 
-# Tokens: fewer than a window, one window exactly, one more, an overlap exactly, many.
+# Numbers of tokens: below a window, exactly one window, one more, exactly an overlap more, many.
 @pytest.mark.parametrize("samples", [100, 480, 3_000, 12_640, 12_960, 15_840, 16_160, 50_001])
 @pytest.mark.parametrize("size", [37, 160, 4_001, 100_000])
-def test_a_stream_gives_the_frames_of_the_whole_clip(samples: int, size: int, student: Hear) -> None:
+def test_a_stream_returns_the_frames_of_the_whole_clip(samples: int, size: int, student: Hear) -> None:
     waveform = torch.randn(samples) * 0.1 + 0.02
     whole = student.embed(waveform, 16_000).frames[0]
-    streamed = in_pieces(student, waveform, size)
+    streamed = stream_frames(student, waveform, size)
     assert streamed.shape == whole.shape
     torch.testing.assert_close(streamed, whole, atol=1e-4, rtol=1e-4)
 
 
-def test_frames_come_as_soon_as_they_are_final(student: Hear) -> None:
+def test_frames_are_returned_as_soon_as_they_are_final(student: Hear) -> None:
     waveform = torch.randn(32_000) * 0.1
-    stream = student.stream(like=waveform)
+    stream = student.stream(reference=waveform)
     first = stream.feed(waveform[:16_000])
     assert len(first) == 30  # a window of 40 tokens less the overlap
     torch.testing.assert_close(first, student.embed(waveform, 16_000).frames[0, :30], atol=1e-4, rtol=1e-4)
 
 
-def test_statistics_are_those_of_the_front_end(student: Hear) -> None:
+def test_statistics_equal_those_of_the_front_end(student: Hear) -> None:
     waveform = torch.randn(20_000) * 0.1 + 0.3
-    statistics = statistics_of(student.front_end, waveform)
+    statistics = measure_statistics(student.front_end, waveform)
     mel = student.front_end(waveform.unsqueeze(0), torch.tensor([20_000])).mel
     centred = waveform - waveform.mean()
     half = student.front_end.mel.points // 2
     mirrored = torch.cat([centred[1 : half + 1].flip(0), centred, centred[-half - 1 : -1].flip(0)])
     raw = student.front_end.log_mel(mirrored.unsqueeze(0))
     torch.testing.assert_close(
-        student.front_end.normalise(raw, statistics.mean, statistics.deviation), mel, atol=1e-4, rtol=1e-4
+        student.front_end.standardise(raw, statistics.mean, statistics.deviation), mel, atol=1e-4, rtol=1e-4
     )
 
 
 @pytest.mark.parametrize("kind", [Hear, HearTokenizer])
-def test_long_clips_are_encoded_by_the_window_and_equally(kind: type[Hear], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_clips_have_the_same_frames_one_window_at_a_time(
+    kind: type[Hear], monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = kind(**SIZES).eval()
     waveform = torch.randn(2, 48_000) * 0.1
     lengths = torch.tensor([48_000, 30_000])

@@ -10,7 +10,7 @@ from distill.data.batch import Embeddings
 from distill.data.encoders.encoder import Encoder
 from distill.data.errors import UserError
 from distill.objectives.parts.alignment import ALIGNMENTS, Alignment
-from tests.students.test_students import OPTIONS as STUDENTS
+from tests.students.tiny import STUDENT_NAMES, tiny_student
 from tests.teachers.conftest import Options
 
 TEACHERS = ("ast", "beats", "clap", "frozen", "matpac", "passt", "spectral", "ssast", "transformers")
@@ -105,7 +105,7 @@ def test_an_event_meets_itself_for_every_teacher_and_student(options: Options) -
     """A teacher stands beside the students too, so that hops meet both ways."""
     waveform, lengths = torch.randn(2, 40_000) * 0.1, torch.tensor([40_000, 26_000])
     known: dict[str, Encoder] = {name: distill.create_teacher(name, **options[name]) for name in TEACHERS}
-    known |= {name: distill.create_student(name, **settings).eval() for name, settings in STUDENTS.items()}
+    known |= {name: tiny_student(name).eval() for name in STUDENT_NAMES}
     heard = {name: encoder.embed(waveform, 16_000, lengths) for name, encoder in known.items()}
     for student in known:
         for teacher in TEACHERS:
@@ -125,12 +125,12 @@ def test_an_event_meets_itself_for_every_teacher_and_student(options: Options) -
                 assert float(distance.max()) < max(hops) * 1.5, (student, teacher)
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", STUDENT_NAMES)
 def test_a_click_changes_a_students_frames_where_it_sounds(name: str) -> None:
     """By the median of several clicks and random networks: wide fields of random weights put single ones beside it."""
     quiet, missed = torch.randn(64_000) * 0.01, []
     for _ in range(3):
-        student = distill.create_student(name, **STUDENTS[name]).eval()
+        student = tiny_student(name).eval()
         before = student.embed(quiet, 16_000)
         for second in (1.0, 1.7, 2.1, 3.0):
             sound = quiet.clone()

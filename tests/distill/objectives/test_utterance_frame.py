@@ -1,0 +1,237 @@
+"""The objective of EAT and CAT against their official code: tokens, masks, losses and gradients."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from distill.data.batch import AudioBatch
+from distill.data.errors import UserError
+from distill.objectives.parts.masking import GridMask, covered
+from distill.objectives.utterance_frame import Seen, UtteranceFrame, visible_patches
+from distill.students.patch_transformer.student import PatchTransformer
+from tests.conftest import GOLDEN
+from tests.students.patch_transformer.golden import (
+    assert_close,
+    golden,
+    hidden_patches,
+    official_objective,
+    scalars,
+    source,
+)
+
+TINY: dict[str, Any] = {"hidden": 32, "layers": 2, "heads": 2}
+
+
+@pytest.mark.parametrize("system", ["eat", "cat"])
+def test_visible_tokens_equal_the_official_ones_and_hidden_patches_do_not_leak(system: str, tmp_path: Path) -> None:
+    objective, expected = official_objective(system, tmp_path).eval(), golden(system, "outputs")
+    with torch.no_grad():
+        seen = objective.see(source(system), hidden_patches(system))
+        order = expected["ids_keep"].argsort(1)  # the official order is random
+        theirs = expected["student_out"][:, 1:].gather(
+            1, order.unsqueeze(2).expand(-1, -1, seen.encoded.tokens.shape[2])
+        )
+        assert_close(seen.encoded.tokens[:, 1:], theirs)
+        assert_close(seen.encoded.tokens[:, 0], expected["student_out"][:, 0])
+        per_patch = hidden_patches(system)[:1].unflatten(1, (-1, 8))
+        content = per_patch.repeat_interleave(16, 1).repeat_interleave(16, 2)
+        changed = torch.where(content, torch.randn(content.shape), source(system)[:1])
+        assert objective.see(changed, hidden_patches(system)[:1]).encoded.tokens.equal(
+            objective.see(source(system)[:1], hidden_patches(system)[:1]).encoded.tokens
+        )
+
+
+def losses(objective: UtteranceFrame, system: str) -> tuple[dict[str, Tensor], Seen, Tensor]:
+    spectrogram, mask = source(system), hidden_patches(system)
+    seen, target = objective.see(spectrogram, mask), objective.target(spectrogram)
+    filled = objective.fill(seen.encoded.tokens[:, 1:], mask, seen.visible)
+    predicted = objective.decoder(filled, spectrogram.shape[1] // 16, 8)
+    found = objective.self_distillation(predicted, seen.encoded.tokens[:, 0], target, mask)
+    for name, teacher in objective.teachers.items():
+        found[name] = objective.regularisation(name, seen.encoded, teacher.clip)
+    return found, seen, predicted
+
+
+@pytest.mark.parametrize("system", ["eat", "cat"])
+def test_targets_losses_and_gradients_equal_the_official_ones(system: str, tmp_path: Path) -> None:
+    objective, expected = official_objective(system, tmp_path).train(), golden(system, "outputs")
+    assert_close(objective.target(source(system))[: len(expected["target"])], expected["target"])
+    found, _, predicted = losses(objective, system)
+    if system == "eat":
+        assert_close(predicted[:2], expected["decoder_out_zero_noise"])
+    torch.testing.assert_close(found["frame"], expected["loss_frame_elem"].mean(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found["utterance"], expected["loss_cls_elem"].sum(), rtol=1e-5, atol=1e-5)
+    if system == "cat":
+        torch.testing.assert_close(found["clap"], expected["loss_clap_elem"].sum(), rtol=1e-5, atol=1e-5)
+    objective.total(found).backward()
+    gradients = {key.removeprefix("grad."): value for key, value in expected.items() if key.startswith("grad.")}
+    assert gradients
+    ours = official_gradients(objective)
+    for key, value in gradients.items():
+        assert_close(ours[key], value, 3e-5)
+    if system == "eat":
+        assert set(gradients) == set(ours)
+
+
+def official_gradients(objective: UtteranceFrame) -> dict[str, Tensor]:
+    """Return the gradients of the student, the decoder and the projector, by the official keys."""
+    image = "modality_encoders.IMAGE."
+    names = {"first": f"{image}extra_tokens", "patches.proj.": f"{image}local_encoder.proj."}
+    names |= {"norm.": f"{image}context_encoder.norm.", "patches.": image}
+    found = {}
+    for key, parameter in objective.student.named_parameters():
+        ours = next((prefix for prefix in names if key.startswith(prefix)), "")
+        found[names.get(ours, "") + key.removeprefix(ours)] = parameter.grad
+    for key, parameter in objective.decoder.named_parameters():
+        kind, _, rest = key.partition(".")
+        number, _, leaf = rest.partition(".")
+        name = f"blocks.{number}.0.{leaf}" if kind == "blocks" else key
+        found[f"{image}decoder.{name}"] = parameter.grad
+    for projector in objective.projectors.values():
+        found |= {f"clap_proj.{key}": parameter.grad for key, parameter in projector.named_parameters()}
+    assert all(gradient is not None for gradient in found.values())
+    return found
+
+
+VARIANTS = [
+    key for key in json.loads((GOLDEN / "cat" / "scalars.json").read_text())["rr_loss_variants"] if "disp" not in key
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_published_form_of_regularisation(variant: str, tmp_path: Path) -> None:
+    projection, distance, layer = variant.split(".")
+    options = {"distance": "kl" if distance == "ce" else distance, "layer": int(layer.removeprefix("layer"))}
+    objective = official_objective(
+        "cat", tmp_path, projected="teacher" if projection == "proj1" else "student", **options
+    )
+    if projection == "proj1":
+        inputs = golden("cat", "inputs")
+        objective.projectors["clap"].load_state_dict(
+            {name: inputs[f"proj1.clap_proj.{name}"] for name in ("weight", "bias")}
+        )
+    with torch.no_grad():
+        found, _, _ = losses(objective.eval(), "cat")
+    assert float(found["clap"]) == pytest.approx(scalars("cat")["rr_loss_variants"][variant], rel=2e-5)
+
+
+def test_the_slow_copy_follows_as_the_official_one(tmp_path: Path) -> None:
+    objective, expected = official_objective("eat", tmp_path), golden("eat", "outputs")
+    objective.after_step(1)
+    slow = objective.slow.network.state_dict()
+    for theirs, ours in (
+        ("blocks.0.attn.qkv.weight", "blocks.0.attn.qkv.weight"),
+        ("blocks.1.norm2.bias", "blocks.1.norm2.bias"),
+        ("modality_encoders.IMAGE.context_encoder.norm.weight", "norm.weight"),
+        ("modality_encoders.IMAGE.extra_tokens", "first"),
+        ("modality_encoders.IMAGE.local_encoder.proj.weight", "patches.proj.weight"),
+    ):
+        torch.testing.assert_close(slow[ours], expected[f"ema_after_step.{theirs}"], rtol=1e-6, atol=1e-7)
+    for step, decay in scalars("eat")["ema_decay_at"].items():
+        assert objective.slow.decay(int(step)) == pytest.approx(decay, abs=1e-9)
+
+
+def test_blocks_around_the_official_centres_equal_the_official_ones() -> None:
+    expected = golden("eat", "outputs")
+    hidden_before = expected["mask_official_seed1234_before_adjust"].bool()
+    assert (~covered(expected["mask_official_seed1234_centres"], 64, 8, 5)).equal(hidden_before)
+
+
+@pytest.mark.parametrize(("name", "share", "adjust"), [("official_base", 0.8, 0.07), ("official_large", 0.75, 0.10)])
+def test_masks_have_the_official_statistics(name: str, share: float, adjust: float) -> None:
+    expected = json.loads((GOLDEN / "eat" / "mask_stats.json").read_text())[name]
+    torch.manual_seed(0)
+    mask = GridMask(share=share, adjust=adjust)
+    visible = ~mask.draw(4000, 64, 8, torch.device("cpu"))
+    assert set(visible.sum(1).tolist()) == {expected["visible_target"]}
+    by_row = visible.unflatten(1, (64, 8)).float().mean((0, 1))
+    np.testing.assert_allclose(by_row, expected["visible_prob_per_freq_index"], atol=0.006)
+    by_column = visible.unflatten(1, (64, 8)).float().mean((0, 2))
+    np.testing.assert_allclose(by_column[:4], expected["visible_prob_first4_time_index"], atol=0.012)
+    before = mask._blocks(4000, 64, 8, torch.device("cpu")).sum(1).float()
+    assert float(before.mean()) == pytest.approx(expected["visible_before_adjust"]["mean"], abs=0.8)
+    assert float(before.std()) == pytest.approx(expected["visible_before_adjust"]["std"], abs=0.6)
+
+
+@pytest.mark.parametrize("kind", ["random", "time", "frequency", "inverse_blocks"])
+def test_every_mask_hides_equal_numbers_of_patches_and_follows_the_seed(kind: str) -> None:
+    mask = GridMask(kind, share=0.6, block=3)
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        drawn.append(mask.draw(20, 10, 8, torch.device("cpu")))
+    assert drawn[0].equal(drawn[1])
+    assert len(set(drawn[0].sum(1).tolist())) == 1
+    assert float(drawn[0].float().mean()) == pytest.approx(0.6, abs=0.05)
+    assert len({tuple(row) for row in drawn[0].int().tolist()}) > 3
+    visible = visible_patches(drawn[0])
+    assert not drawn[0].gather(1, visible).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clones": 0}, "--objective.clones 0"),
+        ({"mask": {"share": 1.0}}, "must lie between 0 and 1"),
+        ({"mask": {"kind": "stripes"}}, "mask.kind 'stripes'"),
+        ({"decoder_kernel": 4}, "must be odd"),
+        ({"layer": 3}, "the student has 2 blocks"),
+        ({"distance": "far"}, "--objective.distance 'far'"),
+    ],
+)
+def test_invalid_objectives_are_refused_when_built(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        UtteranceFrame(PatchTransformer(**TINY), {}, **options)
+
+
+def test_a_short_clip_is_padded_to_a_patch_and_needs_a_visible_one() -> None:
+    student = PatchTransformer(**TINY)
+    assert student.embed(torch.randn(800), 16_000).frames.shape == (1, 1, 32)
+    objective = UtteranceFrame(student, {}, clones=2, mask={"share": 0.95})
+    with pytest.raises(UserError, match="leaves 0 of them visible"):
+        objective(AudioBatch.of(torch.randn(2, 800), 16_000))
+
+
+def test_collapsed_representations_stop_the_run() -> None:
+    student = PatchTransformer(**TINY)
+    objective = UtteranceFrame(student, {}, clones=1).train()
+    torch.nn.init.zeros_(objective.decoder.proj.weight)
+    batch = AudioBatch.of(torch.randn(2, 16_000), 16_000)
+    objective.health.steps.fill_(100)
+    with pytest.raises(UserError, match="collapse: the predictions have a deviation"):
+        objective(batch)
+
+
+def test_health_is_observed() -> None:
+    objective = UtteranceFrame(PatchTransformer(**TINY), {}, clones=3).train()
+    objective(AudioBatch.of(torch.randn(2, 16_000), 16_000))
+    objective.after_step(1)
+    seen = objective.observed
+    assert seen["hidden_share"] == pytest.approx(0.8, abs=0.02)
+    assert 1 <= seen["effective_rank"] <= 6
+    assert seen["target_deviation"] > 0.5
+    assert seen["moving_average"] == pytest.approx(0.9998)
+
+
+def test_a_mean_over_clones_does_not_depend_on_their_number() -> None:
+    """A sum, as in the published code, depends on it."""
+    student = PatchTransformer(**TINY).eval()
+    first, target = torch.randn(2, 32), torch.randn(2, 56, 32)
+    predicted, mask = torch.randn(2, 56, 32), torch.rand(2, 56) < 0.8
+    for summed in (False, True):
+        objective = UtteranceFrame(student, {}, sum_over_clones=summed)
+        one, four = (
+            objective.self_distillation(
+                predicted.repeat_interleave(n, 0), first.repeat_interleave(n, 0), target, mask.repeat_interleave(n, 0)
+            )
+            for n in (1, 4)
+        )
+        torch.testing.assert_close(one["frame"], four["frame"])
+        torch.testing.assert_close(one["utterance"] * (4 if summed else 1), four["utterance"])

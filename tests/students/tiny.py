@@ -1,0 +1,34 @@
+"""Students with tiny networks, for the tests that must hold for every student."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import distill
+from distill.students import STUDENTS
+from distill.students.student import Student
+
+STUDENT_NAMES = [name for name in STUDENTS.names() if STUDENTS.location(name) is not None]  # no plugins
+
+
+@cache
+def _all_tiny_options() -> dict[str, dict[str, Any]]:
+    """Collect `TINY_OPTIONS` of all test files of students: constructor options by the name of the student."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in Path(__file__).parent.glob("test_*.py"):
+        # Imported here and not above, since the test files import this file.
+        found |= getattr(import_module(f"tests.students.{file.stem}"), "TINY_OPTIONS", {})
+    return found
+
+
+def tiny_student(name: str) -> Student:
+    """Build a student with the tiny options from its own test file. Fail if there are none."""
+    options = _all_tiny_options().get(name)
+    if options is None:
+        pytest.fail(f"no tiny options of the student {name!r}: add TINY_OPTIONS to its test file in tests/students/")
+    return distill.create_student(name, **options)
