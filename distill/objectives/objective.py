@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch
+from distill.data.clips.manifest import Manifest
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError
 from distill.students.student import Student
@@ -30,6 +31,7 @@ class Objective(nn.Module, ABC):
         reads_labels: Whether the data must have labels.
         needs_clusters: Whether it asks for `clusters`.
         needs_store: What is made from the teachers' stored embeddings, in words, where something is.
+        takes_teachers: Whether the constructor has an argument `teachers`, a mapping of teachers by name.
         clusters: Cluster of each training clip by its id, where it asks for them.
         observed: What the last forward measured beside its losses, by name; logged and not minimised.
     """
@@ -38,6 +40,12 @@ class Objective(nn.Module, ABC):
     reads_labels = False
     needs_clusters = False
     needs_store = ""
+    takes_teachers = False
+
+    @classmethod
+    def options_for(cls, options: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
+        """Return the options, with those chosen that depend on the data."""
+        return dict(options)
 
     def __init__(
         self, student: Student, published: Mapping[str, float], weights: Mapping[str, float] | None = None
