@@ -20,8 +20,8 @@ import distill
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
 from distill.objectives.classification import Classification
-from distill.objectives.parts.masking import GridMask, covered
-from distill.objectives.utterance_frame import Seen, UtteranceFrame, visible_patches
+from distill.objectives.parts.masking import GridMask, block_mask, visible_patches
+from distill.objectives.utterance_frame import UtteranceFrame, VisibleTokens
 from distill.students.patch_transformer.blocks import positions
 from distill.students.patch_transformer.student import PatchTransformer, blanked
 from distill.students.saved import save_student
@@ -114,7 +114,7 @@ def test_cats_encoder_equals_the_official_one_and_takes_any_length(tmp_path: Pat
 def test_visible_tokens_equal_the_official_ones_and_hidden_patches_do_not_leak(system: str, tmp_path: Path) -> None:
     objective, expected = official(system, tmp_path).eval(), golden(system, "outputs")
     with torch.no_grad():
-        seen = objective.see(source(system), hidden(system))
+        seen = objective.encode_visible(source(system), hidden(system))
         order = expected["ids_keep"].argsort(1)  # theirs come in any order
         theirs = expected["student_out"][:, 1:].gather(
             1, order.unsqueeze(2).expand(-1, -1, seen.encoded.tokens.shape[2])
@@ -124,15 +124,15 @@ def test_visible_tokens_equal_the_official_ones_and_hidden_patches_do_not_leak(s
         per_patch = hidden(system)[:1].unflatten(1, (-1, 8))
         content = per_patch.repeat_interleave(16, 1).repeat_interleave(16, 2)
         changed = torch.where(content, torch.randn(content.shape), source(system)[:1])
-        assert objective.see(changed, hidden(system)[:1]).encoded.tokens.equal(
-            objective.see(source(system)[:1], hidden(system)[:1]).encoded.tokens
+        assert objective.encode_visible(changed, hidden(system)[:1]).encoded.tokens.equal(
+            objective.encode_visible(source(system)[:1], hidden(system)[:1]).encoded.tokens
         )
 
 
-def losses(objective: UtteranceFrame, system: str) -> tuple[dict[str, Tensor], Seen, Tensor]:
+def losses(objective: UtteranceFrame, system: str) -> tuple[dict[str, Tensor], VisibleTokens, Tensor]:
     spectrogram, mask = source(system), hidden(system)
-    seen, target = objective.see(spectrogram, mask), objective.target(spectrogram)
-    filled = objective.fill(seen.encoded.tokens[:, 1:], mask, seen.visible)
+    seen, target = objective.encode_visible(spectrogram, mask), objective.target(spectrogram)
+    filled = objective.fill_hidden(seen.encoded.tokens[:, 1:], mask, seen.visible)
     predicted = objective.decoder(filled, spectrogram.shape[1] // 16, 8)
     found = objective.self_distillation(predicted, seen.encoded.tokens[:, 0], target, mask)
     for name, teacher in objective.teachers.items():
@@ -229,7 +229,7 @@ def test_positions_and_front_end_equal_the_official_ones() -> None:
 def test_blocks_around_the_official_centres_equal_the_official_ones() -> None:
     expected = golden("eat", "outputs")
     hidden_before = expected["mask_official_seed1234_before_adjust"].bool()
-    assert (~covered(expected["mask_official_seed1234_centres"], 64, 8, 5)).equal(hidden_before)
+    assert (~block_mask(expected["mask_official_seed1234_centres"], 64, 8, 5)).equal(hidden_before)
 
 
 @pytest.mark.parametrize(("name", "share", "adjust"), [("official_base", 0.8, 0.07), ("official_large", 0.75, 0.10)])
@@ -442,7 +442,7 @@ def test_fine_tuning_losses_equal_the_official_ones(tmp_path: Path) -> None:
     assert smooth == pytest.approx(sums["ft_esc_ce_ls0.1_sum(train)"], rel=1e-5)
     spoken = loss(inputs["labels_single"], loss="binary") * logits.numel()
     assert spoken == pytest.approx(sums["ft_spc_bce_sum(eval)"], rel=1e-5)
-    with pytest.raises(UserError, match="binary is wanted"):
+    with pytest.raises(UserError, match="use binary"):
         loss(inputs["labels_multi"], loss="cross_entropy")
 
 
