@@ -263,7 +263,7 @@ def test_neighbours_vote_only_on_what_is_known_of_them() -> None:
 
 def test_what_cannot_be_measured_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     embeddings, labels = blobs(40)
-    with pytest.raises(UserError, match="one of linear, mlp, knn"):
+    with pytest.raises(UserError, match="must be one of linear, mlp, knn"):
         score_embeddings(embeddings, labels, "forest")
     with pytest.raises(UserError, match="--metric F1"):
         score_embeddings(embeddings, labels, metric="F1")
@@ -271,7 +271,7 @@ def test_what_cannot_be_measured_is_said_in_one_line(capsys: pytest.CaptureFixtu
         score_embeddings(
             embeddings, Labels(labels.names, np.ones((40, 4), np.float32), None, labels.parts), metric="accuracy"
         )
-    with pytest.raises(UserError, match="'cow', which is none of the 2 classes"):
+    with pytest.raises(UserError, match="'cow', which is not one of the 2 classes"):
         labels_of([Row("1", Path("1"), labels=("cow",))], ("cat", "dog"))
     with pytest.raises(UserError, match="leaves 0 clips"):
         score_embeddings(embeddings, Labels(labels.names, labels.truth, None, ("test",) * 40))
@@ -440,7 +440,7 @@ def test_fine_tuning_learns_on_some_folds_and_is_scored_on_others(tmp_path: Path
     sizes = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 1, "dropout": 0.0}
     save_student(distill.create_student("hear", **sizes).eval(), tmp_path / "run" / "student", "card")
     before = {key: tensor.clone() for key, tensor in distill.load(str(tmp_path / "run")).state_dict().items()}
-    from distill.evaluation.protocols import FineTuning
+    from distill.evaluation.settings import FineTuning
 
     broken = sorted(data.glob("audio/*.wav"))[0]
     broken.write_bytes(b"no sound")
