@@ -34,7 +34,8 @@ class Alignment:
     """Function that pairs the frames of two encoders.
 
     - `pool_student` pairs each teacher frame with the mean of the student frames in its span. The span is
-      [centre - hop / 2, centre + hop / 2), and a frame is in it if its centre is. "auto" chooses it if the teacher's hop is at least twice the student's.
+      [centre - hop / 2, centre + hop / 2), and a frame is in it if its centre is. "auto" chooses this mode if the
+      teacher's hop is at least twice the student's.
     - `pool_teacher` does the same with exchanged roles. "auto" chooses it if the student's hop is at least twice the
       teacher's.
     - `interpolate_teacher` pairs each student frame with the teacher at that time: linear between two centres, constant
