@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distill.data.files import write_atomically
 from distill.data.sampling.clusters import Clustering
-from distill.training.metrics import COLUMNS, VALIDATION
+from distill.training.metrics_file import COLUMNS, VALIDATION
 
 matplotlib.use("agg")
 from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from distill.data.clips.lightning import L
 from distill.data.errors import UserError
 from distill.data.store.format import SetAside
 from distill.objectives.objective import Objective
-from distill.training.metrics import VALIDATION
+from distill.training.metrics_file import VALIDATION
 from distill.training.optimizer import Optimizer, parameter_groups
 
 

@@ -80,13 +80,13 @@ class KeepAlive(L.Callback):
         devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return {"random_state": torch.get_rng_state(), "device_random_states": devices}
 
-    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Mark the only epoch of Lightning as not ended, so that a finished run can resume with more epochs."""
-        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Keep the generators' states until `on_train_start` restores them."""
         self._random_state, self._device_random_states = state["random_state"], state["device_random_states"]
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Mark the only epoch of Lightning as not ended, so that a finished run can resume with more epochs."""
+        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
 
     def _stop_after_batch(self, number: int, frame: FrameType | None) -> None:
         if self.stopped_by == signal.SIGINT == number:

@@ -15,7 +15,7 @@ from distill.data.clips.dataset import Loaded
 from distill.data.clips.lightning import L
 from distill.data.clips.module import AudioData
 from distill.training.distiller import Distiller
-from distill.training.metrics import VALIDATION, MetricsFile
+from distill.training.metrics_file import VALIDATION, MetricsFile
 
 
 class Progress(L.Callback):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from distill.training.metrics import COLUMNS, MetricsFile
+from distill.training.metrics_file import COLUMNS, MetricsFile
 
 
 def rows(path: Path) -> list[dict[str, str]]:
