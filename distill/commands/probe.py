@@ -22,8 +22,9 @@ from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
 from distill.data.files import lock, write_json, write_text
 from distill.evaluation.cost import cost_of, memory_of
-from distill.evaluation.protocols import PROTOCOLS, FineTuning
+from distill.evaluation.protocols import PROTOCOLS
 from distill.evaluation.scoring import Named, ProbeResult, Scored, choose_metric, labels_of, score_store
+from distill.evaluation.settings import FineTuning
 from distill.evaluation.splits import splits_of
 from distill.run.embeddings import choose_device, encoder_of, fill_store, identity, introduction, report_set_aside
 from distill.students.student import Student

@@ -1,1 +1,1 @@
-"""How good an encoder is, measured so that it can be believed: splits, protocols, scores, and what it costs."""
+"""Evaluation of an encoder: splits, protocols, scores and cost."""

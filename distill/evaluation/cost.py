@@ -1,4 +1,4 @@
-"""What an encoder costs: weights, operations, time and memory."""
+"""Cost of an encoder: parameters, operations, time and memory."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _REPEATS = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one clip.
+    """Cost of embedding one clip.
 
     Args:
-        seconds: Length of the clip.
-        parameters: Weights of the encoder.
-        flops: Floating-point operations; a multiplication and an addition are two. Fourier transforms and elementwise
-            operations are not counted.
-        latency: Seconds from samples to embedding, the median of five, alone on `device`.
-        memory: Most bytes of intermediate values at any time.
-        device: Where it was measured, and with how many threads.
+        seconds: Length of the clip in seconds.
+        parameters: Number of parameters of the encoder.
+        flops: Floating-point operations. A multiplication and an addition are two operations. Fourier transforms and
+            elementwise operations do not count.
+        latency: Seconds from samples to embedding: one clip at a time, median of five runs.
+        memory: Peak memory of intermediate tensors, in bytes.
+        device: Name of the device, or number of CPU threads.
     """
 
     seconds: float
@@ -43,20 +43,20 @@ class Cost:
 
 
 def cost_of(encoder: Encoder, seconds: float = 10.0) -> Cost:
-    """Measure an encoder on one clip of noise, alone."""
+    """Measure the cost of an encoder on one clip of noise."""
     clip = _noise(encoder, seconds)
 
     def embed() -> None:
         encoder.embed(clip, encoder.sample_rate)
 
-    # Fused attention hides its products from the counter; the plain one does not.
-    fast = torch.backends.mha.get_fastpath_enabled()
+    # The counter does not see the products inside fused attention.
+    fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             embed()
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+        torch.backends.mha.set_fastpath_enabled(fast_path)
     memory = memory_of(encoder, seconds)
     times = []
     for _ in range(_REPEATS):
@@ -72,9 +72,9 @@ def cost_of(encoder: Encoder, seconds: float = 10.0) -> Cost:
 
 
 def memory_of(encoder: Encoder, seconds: float) -> int:
-    """Most bytes of intermediate values at any time, while one clip of noise is embedded."""
+    """Return the peak memory of intermediate tensors in bytes, while one clip of noise is embedded."""
     clip = _noise(encoder, seconds)
-    with _Peak() as peak:
+    with _PeakMemory() as peak:
         encoder.embed(clip, encoder.sample_rate)
     return peak.bytes
 
@@ -83,25 +83,25 @@ def _noise(encoder: Encoder, seconds: float) -> torch.Tensor:
     return torch.randn(round(seconds * encoder.sample_rate), generator=torch.Generator().manual_seed(0)) * 0.1
 
 
-class _Peak(TorchDispatchMode):
-    """Counts bytes of living tensors that operations have made; `bytes` is the most at any time."""
+class _PeakMemory(TorchDispatchMode):
+    """Mode that tracks the memory of tensors created by operations; `bytes` is the peak."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
-        self._living: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._allocated: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        known = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs or {}))}
+        inputs = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs or {}))}
         result = func(*args, **(kwargs or {}))
         for tensor in _tensors(result):
             storage = tensor.untyped_storage()
-            if storage._cdata not in known:
-                self._living[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
-        self._living = {key: held for key, held in self._living.items() if not held[0].expired()}
-        self.bytes = max(self.bytes, sum(size for _, size in self._living.values()))
+            if storage._cdata not in inputs:
+                self._allocated[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self._allocated = {key: entry for key, entry in self._allocated.items() if not entry[0].expired()}
+        self.bytes = max(self.bytes, sum(size for _, size in self._allocated.values()))
         return result
 
 

@@ -1,4 +1,4 @@
-"""The protocol `finetune`: a linear head on an encoder, and all of its weights learn."""
+"""The protocol `finetune`: train a linear head and all weights of an encoder."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from distill.data.clips.module import AudioData
 from distill.data.errors import UserError
 from distill.data.sampling.orders import UniformOrder
 from distill.data.store.format import SetAside
-from distill.evaluation.protocols import FineTuning
 from distill.evaluation.scoring import Scored, choose_metric, collect, labels_of, usable_splits
+from distill.evaluation.settings import FineTuning
 from distill.evaluation.splits import Split
 from distill.objectives.classification import Classification, loss_for
 from distill.students.student import Student
@@ -33,8 +33,8 @@ class Classifier(Student):
     """An encoder with a linear head on its clip embedding.
 
     Args:
-        encoder: Learns too.
-        classes: How many.
+        encoder: Encoder; it is trained too.
+        classes: Number of classes.
     """
 
     def __init__(self, encoder: Student, classes: int) -> None:
@@ -44,21 +44,22 @@ class Classifier(Student):
         self.head = nn.Sequential(nn.LayerNorm(encoder.clip_dim), nn.Linear(encoder.clip_dim, classes))
 
     def on_progress(self, share: float) -> None:
-        """Pass the progress on to the encoder."""
+        """Pass the progress of training, from 0 to 1, to the encoder."""
         self.encoder.on_progress(share)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Embed and classify a batch."""
+        """Return the embeddings of a batch, with logits."""
         embeddings = self.encoder.encode(batch)
         return embeddings._replace(logits=self.head(embeddings.clip))
 
 
 def readable(clips: ClipDataset, batch_size: int, workers: int) -> tuple[Manifest, list[SetAside]]:
-    """The clips that can be decoded, and the others: all protocols leave the same clips out."""
+    """Return the clips that can be decoded, and the others. So all protocols leave out the same clips."""
     manifest = clips.manifest
-    aside = [clip for loaded in loader(clips, InOrder(len(clips), batch_size), workers) for clip in loaded.set_aside]
-    broken = {clip.id for clip in aside}
-    return manifest.subset(row for row in manifest.rows if row.id not in broken), aside
+    batches = loader(clips, InOrder(len(clips), batch_size), workers)
+    set_aside = [clip for loaded in batches for clip in loaded.set_aside]
+    broken = {clip.id for clip in set_aside}
+    return manifest.subset(row for row in manifest.rows if row.id not in broken), set_aside
 
 
 def score_finetuned(
@@ -72,21 +73,21 @@ def score_finetuned(
     metric: str = "auto",
     engine: Engine = Engine(workers=0),
 ) -> Scored:
-    """Fine-tune on every fold with every seed, and score the clips that were left out.
+    """Fine-tune on every split with every seed, and score the held-out clips.
 
     Args:
-        student: Encoder to begin with; it is left as it is.
+        student: Encoder to start from; it is not changed.
         manifest: Labelled clips.
         crop: Part of each clip that is used.
-        settings: How.
+        settings: Settings of training.
         folder: Lightning's working folder.
-        seeds: How many.
-        task: Data set, for its metric.
+        seeds: Number of seeds.
+        task: Name of the data set, which has a metric; "auto" means none.
         metric: "accuracy", "mAP", "AUC", "d_prime", "F1" or "auto".
-        engine: Where it runs, and with how many processes that decode audio.
+        engine: Device, and number of processes that decode audio.
 
     Raises:
-        UserError: a clip cannot be read (see `readable`), or labels that the metric does not fit.
+        UserError: a clip cannot be decoded (see `readable`), or the metric does not fit the labels.
     """
     labels = labels_of(manifest.rows, manifest.classes)
     metric = choose_metric(metric, task, labels)
@@ -94,23 +95,25 @@ def score_finetuned(
     for seed in range(seeds):
         run = []
         for split in usable_splits(labels, seed):
-            classifier = _learn(student, manifest, split, crop, settings, folder, seed, engine)
+            classifier = _fine_tune(student, manifest, split, crop, settings, folder, seed, engine)
             run.append((split, _scores(classifier, manifest, split, crop, settings.batch_size, engine.workers)))
         runs.append(run)
     return collect(runs, labels, "finetune", task, metric)
 
 
-def _learn(
+def _fine_tune(
     student: Student, manifest: Manifest, split: Split, crop: Crop, settings: FineTuning, folder: Path, seed: int,
     engine: Engine,
 ) -> Classifier:  # fmt: skip
+    """Return a classifier trained on the training clips of a split."""
     torch.manual_seed(seed)
     classifier = Classifier(copy.deepcopy(student), len(manifest.classes))
-    part = manifest.subset(manifest.rows[row] for row in split.train.tolist())
-    clips = ClipDataset(part, student.sample_rate, crop, manifest.classes, seed)
-    nothing = ClipDataset(manifest.subset([]), student.sample_rate, crop, manifest.classes)
+    train = manifest.subset(manifest.rows[row] for row in split.train.tolist())
+    clips, no_validation = (
+        ClipDataset(part, student.sample_rate, crop, manifest.classes, seed) for part in (train, manifest.subset([]))
+    )
     data = AudioData(
-        clips, nothing, UniformOrder(len(part), seed), settings.batch_size, settings.epochs, engine.workers
+        clips, no_validation, UniformOrder(len(train), seed), settings.batch_size, settings.epochs, engine.workers
     )
     optimizer = Optimizer(learning_rate=settings.learning_rate, warmup=0.1)
     module = Distiller(Classification(classifier, loss=loss_for(manifest)), optimizer, len(data.sampler()))
@@ -123,13 +126,14 @@ def _learn(
 def _scores(
     classifier: Classifier, manifest: Manifest, split: Split, crop: Crop, batch_size: int, workers: int
 ) -> NDArray[np.float32]:
+    """Return the logits of the test clips of a split. Shape (clips, classes)."""
     classifier.eval()
-    part = manifest.subset(manifest.rows[row] for row in split.test.tolist())
-    clips = ClipDataset(part, classifier.sample_rate, crop)
+    test = manifest.subset(manifest.rows[row] for row in split.test.tolist())
+    clips = ClipDataset(test, classifier.sample_rate, crop)
     scores = []
-    for loaded in loader(clips, InOrder(len(part), batch_size), workers):
+    for loaded in loader(clips, InOrder(len(test), batch_size), workers):
         if loaded.set_aside or loaded.batch is None:
             first = loaded.set_aside[0]
-            raise UserError(f"{first.id} cannot be scored ({first.reason}: {first.detail}); leave it out of the table")
+            raise UserError(f"{first.id} cannot be scored ({first.reason}: {first.detail}); remove it from the table")
         scores.append(classifier(loaded.batch.to(classifier.device)).logits.cpu().float().numpy())
     return np.concatenate(scores)

@@ -1,7 +1,7 @@
-"""Scores of predictions, exact, class by class.
+"""Exact metrics of predictions, for each class and over all classes.
 
-Letters of shapes: N clips, C classes. `truth` is 1 where a clip has a label, 0 where it has not; `known` is False where
-nobody asked, and such a cell counts nowhere.
+Letters of shapes: N clips, C classes. `truth` is 1 where a clip has a label, otherwise 0. `known` is False where a
+label was not annotated; such a pair of clip and class is left out. `known=None` means that all labels were annotated.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 METRICS = ("accuracy", "mAP", "AUC", "d_prime", "F1")
-_ALL_BUT_ONE = 1 - 1e-9  # an area of 1 would lie infinitely far from one of a half
+_MAX_AUC = 1 - 1e-9  # the d-prime of an area of 1 is infinite
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """What each class scores. Every array has shape (C,), and NaN where a class cannot be scored.
+    """Scores of each class. Every array has shape (C,); NaN if a class cannot be scored.
 
     Args:
-        clips: Clips that have the label.
-        recall: Share of those whose highest score is the class.
-        average_precision: Area under precision over recall, by steps.
-        auc: Area under the receiver's curve: the chance that a clip with the label scores above one without.
+        clips: Number of clips with the label.
+        recall: Share of the clips with the label whose highest score is this class.
+        average_precision: Area under the precision-recall curve, as a sum of steps.
+        auc: Area under the ROC curve: the probability that a clip with the label has a higher score than one without.
     """
 
     clips: NDArray[np.int64]
@@ -37,27 +37,28 @@ class ClassScores:
 def class_scores(
     scores: NDArray[np.floating], truth: NDArray[np.floating], known: NDArray[np.bool_] | None = None
 ) -> ClassScores:
-    """Score every class. Arguments have shape (N, C).
+    """Return the scores of each class. Arguments have shape (N, C).
 
-    Equal scores share a threshold, as in scikit-learn, so that the order of clips does not matter. A class without a
-    clip that has it has no scores (NaN), and one without a clip that has it not has no area under the curve.
+    Equal scores share a threshold, as in scikit-learn, so the order of clips does not matter. A class without positive
+    clips has no scores (NaN). A class without negative clips has no AUC (NaN).
     """
     present = truth > 0.5
     if known is not None:
         present = present & known
-    ranked = [_rank(scores[:, c], present[:, c], None if known is None else known[:, c]) for c in range(truth.shape[1])]
+    classes = range(truth.shape[1])
+    ranked = [_precision_and_auc(scores[:, c], present[:, c], None if known is None else known[:, c]) for c in classes]
     clips = present.sum(0)
-    highest = scores.argmax(1)
-    hit = np.array([(highest[present[:, c]] == c).sum() for c in range(truth.shape[1])])
-    recall = np.divide(hit, clips, out=np.full(len(clips), np.nan), where=clips > 0)
+    predicted = scores.argmax(1)
+    hits = np.array([(predicted[present[:, c]] == c).sum() for c in classes])
+    recall = np.divide(hits, clips, out=np.full(len(clips), np.nan), where=clips > 0)
     precision, auc = np.array(ranked).T
     return ClassScores(clips, recall, precision, auc)
 
 
-def _rank(
+def _precision_and_auc(
     scores: NDArray[np.floating], present: NDArray[np.bool_], known: NDArray[np.bool_] | None
 ) -> tuple[float, float]:
-    """Average precision and area under the receiver's curve of one class."""
+    """Return the average precision and the AUC of one class. Arguments have shape (N,)."""
     if known is not None:
         scores, present = scores[known], present[known]
     positives = int(present.sum())
@@ -66,23 +67,29 @@ def _rank(
         return np.nan, np.nan
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    right = np.cumsum(present[order])[ends]
-    wrong = ends + 1 - right
-    steps = np.diff(right, prepend=0)
-    precision = float((steps * right / (ends + 1)).sum() / positives)
+    true_positives = np.cumsum(present[order])[ends]  # at each threshold, from the highest
+    false_positives = ends + 1 - true_positives
+    steps = np.diff(true_positives, prepend=0)
+    precision = float((steps * true_positives / (ends + 1)).sum() / positives)
     if negatives == 0:
         return precision, np.nan
-    widths = np.diff(wrong, prepend=0)
-    return precision, float((widths * (right - steps / 2)).sum() / (positives * negatives))
+    widths = np.diff(false_positives, prepend=0)
+    return precision, float((widths * (true_positives - steps / 2)).sum() / (positives * negatives))
 
 
 def accuracy(scores: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
-    """Share of clips whose highest score is one of their labels. Arguments (N, C)."""
+    """Return the share of clips whose highest score is one of their labels. Arguments have shape (N, C)."""
     return float((truth[np.arange(len(truth)), scores.argmax(1)] > 0.5).mean())
 
 
 def coarse_accuracy(scores: NDArray[np.floating], truth: NDArray[np.floating], groups: Sequence[str]) -> float:
-    """Share of clips whose highest score is in the group of their label, where each clip has one. Arguments (N, C)."""
+    """Return the share of clips whose highest score is in the group of their label.
+
+    Args:
+        scores: Shape (N, C).
+        truth: One label in each row. Shape (N, C).
+        groups: Group of each class.
+    """
     names = np.asarray(groups)
     return float((names[scores.argmax(1)] == names[truth.argmax(1)]).mean())
 
@@ -93,20 +100,20 @@ def f1(
     known: NDArray[np.bool_] | None = None,
     threshold: float = 0.0,
 ) -> float:
-    """Mean over classes of 2 hits / (2 hits + misses + false alarms), scores above the threshold counting as a yes.
+    """Return the F1 score, 2 hits / (2 hits + misses + false alarms), as a mean over classes with positive clips.
 
-    Arguments (N, C). A class without a clip that has it counts nowhere.
+    A score above the threshold is a positive prediction. Arguments have shape (N, C).
     """
-    asked = np.ones(truth.shape, bool) if known is None else known
-    said, present = (scores > threshold) & asked, (truth > 0.5) & asked
-    hits, wrong = (said & present).sum(0), (said != present).sum(0)
+    annotated = np.ones(truth.shape, bool) if known is None else known
+    predicted, present = (scores > threshold) & annotated, (truth > 0.5) & annotated
+    hits, errors = (predicted & present).sum(0), (predicted != present).sum(0)
     scored = present.any(0)
-    return _mean(2 * hits[scored] / (2 * hits + wrong)[scored])
+    return _mean(2 * hits[scored] / (2 * hits + errors)[scored])
 
 
 def d_prime(auc: float) -> float:
-    """Distance, in deviations, of two normal distributions with this area: sqrt(2) times its normal quantile."""
-    return float(np.sqrt(2) * NormalDist().inv_cdf(min(max(auc, 1 - _ALL_BUT_ONE), _ALL_BUT_ONE)))
+    """Return d-prime: sqrt(2) times the normal quantile of the AUC."""
+    return float(np.sqrt(2) * NormalDist().inv_cdf(min(max(auc, 1 - _MAX_AUC), _MAX_AUC)))
 
 
 def overall(
@@ -115,28 +122,29 @@ def overall(
     known: NDArray[np.bool_] | None = None,
     threshold: float = 0.0,
 ) -> dict[str, float]:
-    """Every metric, over the classes that can be scored. Arguments (N, C); `threshold` is that of F1.
+    """Return every metric by name, over the classes that can be scored. Arguments have shape (N, C).
 
-    d_prime is that of the mean area, as AudioSet's authors have it.
+    `threshold` is that of F1. d_prime is computed from the mean AUC, as by AudioSet's authors.
     """
     classes = class_scores(scores, truth, known)
-    area = _mean(classes.auc)
+    auc = _mean(classes.auc)
     return {
         "accuracy": accuracy(scores, truth),
         "mAP": _mean(classes.average_precision),
-        "AUC": area,
-        "d_prime": area if np.isnan(area) else d_prime(area),
+        "AUC": auc,
+        "d_prime": auc if np.isnan(auc) else d_prime(auc),
         "F1": f1(scores, truth, known, threshold),
     }
 
 
 def _mean(values: NDArray[np.float64]) -> float:
+    """Return the mean of the values that are not NaN; NaN if there is none."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")
 
 
 def confusion(scores: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Clips of class (row) that were taken for class (column), where each clip has one label. Shape (C, C)."""
+    """Return the confusion matrix (C, C) of clips with one label: rows are true classes, columns predicted classes."""
     classes = truth.shape[1]
     cells = truth.argmax(1) * classes + scores.argmax(1)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)

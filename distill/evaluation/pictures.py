@@ -1,4 +1,4 @@
-"""Pictures of results: confusions, temporal support, quality against cost."""
+"""Figures of results: confusion matrix, temporal support, score against cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distill.evaluation.scoring import ProbeResult
 
 
 def confusion_figure(counts: NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
-    """Clips of each class (row) by what they were taken for (column), as shares of the row."""
+    """Return a figure of a confusion matrix (rows: true classes), as shares of each row."""
     side = min(14.0, max(3.5, 0.28 * len(names) + 1.6))
     figure = Figure(figsize=(side + 0.8, side))
     axes = figure.subplots()
@@ -26,13 +26,13 @@ def confusion_figure(counts: NDArray[np.int64], names: Sequence[str], title: str
             dark = shares[row, column] > 0.5
             color = "white" if dark else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=color)
-    axes.set(xlabel="taken for", ylabel="is", title=title)
+    axes.set(xlabel="predicted class", ylabel="true class", title=title)
     figure.colorbar(image, ax=axes, fraction=0.046, label="share of the clips of a class")
     return figure
 
 
 def support_figure(results: Mapping[float, ProbeResult], title: str) -> Figure:
-    """Score, operations and memory against temporal support in seconds."""
+    """Return a figure of score, operations and memory against the temporal support in seconds."""
     figure = Figure(figsize=(9.6, 3.0))
     seconds = list(results)
     metric = next(iter(results.values())).metric
@@ -55,7 +55,7 @@ def support_figure(results: Mapping[float, ProbeResult], title: str) -> Figure:
 
 
 def comparison_figure(results: Sequence[ProbeResult], names: Sequence[str], title: str) -> Figure:
-    """Quality against cost: a point for each encoder, its score over the operations of a clip; size is its weights."""
+    """Return a figure of scores against operations, one point for each encoder; its size shows the parameters."""
     figure = Figure(figsize=(6.4, 4.2))
     axes = figure.subplots()
     for name, result in zip(names, results, strict=True):

@@ -1,7 +1,8 @@
-"""Classifiers that read frozen embeddings: each protocol is a function from training clips to candidates.
+"""Protocols: classifiers trained on frozen embeddings.
 
-A candidate is one choice of hyper-parameters, trained; which of them is scored is decided elsewhere, on clips that are
-not scored. Letters of shapes: N clips, D numbers of an embedding, C classes.
+Each protocol is a function that takes training clips and yields candidates. A candidate is a trained classifier with
+one choice of hyper-parameters. `scoring` selects a candidate on clips that are not scored. Letters of shapes: N clips,
+D size of an embedding, C classes.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # of the L2 penalty, each solution the start of the next
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # of the L2 penalty; each solution is the start of the next
 NEIGHBOURS = (1, 5, 10, 20, 50)
 EPOCHS = (5, 10, 20, 40, 80)
 _OFFICIAL_EPOCHS = 1000
-Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # (N, D) -> scores (N, C)
+Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # embeddings (N, D) -> scores (N, C)
 
 
 class Clips(NamedTuple):
-    """Clips to learn from.
+    """Embeddings and labels of clips.
 
     Args:
         embeddings: Shape (N, D), float32.
-        truth: 1 where a clip has a label. Shape (N, C), float32.
-        known: False where nobody asked; None where everybody did. Shape (N, C).
+        truth: 1 where a clip has a label, otherwise 0. Shape (N, C), float32.
+        known: False where the label was not annotated. Shape (N, C), bool. None: all labels were annotated.
         single: Whether every clip has exactly one label.
     """
 
@@ -38,27 +39,27 @@ class Clips(NamedTuple):
     known: NDArray[np.bool_] | None
     single: bool
 
-    def take(self, rows: NDArray[np.int64]) -> Clips:
-        """Return the clips at some rows."""
+    def select(self, rows: NDArray[np.int64]) -> Clips:
+        """Return the clips with these row indices."""
         known = None if self.known is None else self.known[rows]
         return Clips(self.embeddings[rows], self.truth[rows], known, self.single)
 
 
 def linear(clips: Clips, seed: int) -> Iterator[Predict]:
-    """Logistic regression on standardised embeddings with an L2 penalty, solved by L-BFGS; a candidate a strength."""
-    scale = _Scale(clips.embeddings)
-    x, y = scale(clips.embeddings), torch.from_numpy(clips.truth)
+    """Train logistic regression on standardised embeddings, by L-BFGS. Yield one candidate for each L2 penalty."""
+    standardise = _Standardiser(clips.embeddings)
+    x, y = standardise(clips.embeddings), torch.from_numpy(clips.truth)
     known = None if clips.known is None else torch.from_numpy(clips.known)
     weight, bias = torch.zeros(x.shape[1], y.shape[1]), torch.zeros(y.shape[1])
     for strength in STRENGTHS:
         _solve(x, y, known, clips.single, strength, weight, bias)
-        yield _Linear(scale, weight.clone(), bias.clone())
+        yield _LinearClassifier(standardise, weight.clone(), bias.clone())
 
 
 def mlp(clips: Clips, seed: int) -> Iterator[Predict]:
-    """One hidden layer of 512 with dropout 0.25, AdamW at 1e-3 in batches of 128; a candidate a number of epochs."""
-    scale = _Scale(clips.embeddings)
-    x, y = scale(clips.embeddings), torch.from_numpy(clips.truth)
+    """Train one hidden layer of 512 (dropout 0.25, AdamW at 1e-3, batches of 128). Yield one candidate per `EPOCHS`."""
+    standardise = _Standardiser(clips.embeddings)
+    x, y = standardise(clips.embeddings), torch.from_numpy(clips.truth)
     known = None if clips.known is None else torch.from_numpy(clips.known)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
@@ -70,28 +71,29 @@ def mlp(clips: Clips, seed: int) -> Iterator[Predict]:
                 _loss(network(x[rows]), y[rows], None if known is None else known[rows], clips.single).backward()
                 optimizer.step()
             if epoch in EPOCHS:
-                frozen = [parameter.detach().clone() for parameter in network.parameters()]
-                yield _Perceptron(scale, *frozen)
+                weights = [parameter.detach().clone() for parameter in network.parameters()]
+                yield _Perceptron(standardise, *weights)
 
 
 def knn(clips: Clips, seed: int) -> Iterator[Predict]:
-    """Votes of the nearest clips by cosine, each weighed by it; a candidate a number of neighbours.
+    """Classify by the vote of the nearest clips, weighted by cosine. Yield one candidate for each number of neighbours.
 
-    Of a label only those vote of which it is known; where none of them is, it scores as among all known clips.
+    Only neighbours with an annotated label vote on that label. If there is none, the score is the label's frequency.
     """
     import faiss
 
-    unit = _unit(clips.embeddings)
-    index = faiss.IndexFlatIP(unit.shape[1])
-    index.add(unit)
+    vectors = _unit_length(clips.embeddings)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
     for neighbours in NEIGHBOURS:
-        yield _Neighbours(index, clips.truth, clips.known, min(neighbours, len(unit)))
+        yield _Neighbours(index, clips.truth, clips.known, min(neighbours, len(vectors)))
 
 
 def linear_best_test_epoch(clips: Clips, seed: int) -> Iterator[Predict]:
-    """S-SONDO's notebook for ESC-50: embeddings as they are, Adam at 1e-3 in batches of 64; a candidate an epoch.
+    """Train as S-SONDO's notebook for ESC-50 (raw embeddings, Adam at 1e-3, batches of 64).
 
-    The published scores are those of the best of 1000 epochs on the test fold: not to be compared with others.
+    Yield one candidate for each epoch. The published scores are those of the best of 1000 epochs on
+    the test fold. Do not compare them with other scores.
     """
     x, y = torch.from_numpy(clips.embeddings), torch.from_numpy(clips.truth)
     known = None if clips.known is None else torch.from_numpy(clips.known)
@@ -104,18 +106,18 @@ def linear_best_test_epoch(clips: Clips, seed: int) -> Iterator[Predict]:
                 optimizer.zero_grad()
                 _loss(head(x[rows]), y[rows], None if known is None else known[rows], clips.single).backward()
                 optimizer.step()
-            yield _Linear(None, head.weight.detach().T.clone(), head.bias.detach().clone())
+            yield _LinearClassifier(None, head.weight.detach().T.clone(), head.bias.detach().clone())
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How frozen embeddings are read.
+    """One way to train classifiers on frozen embeddings.
 
     Args:
-        name: Stands in every result.
-        candidates: Trains them.
-        chosen_on_test: Whether the candidate is chosen on the clips that are scored, which flatters.
-        threshold: Score above which a label counts as given: that of even odds.
+        name: Name of the protocol, part of every result.
+        candidates: Function of training clips and a seed that yields candidates.
+        chosen_on_test: Whether the candidate is selected on the scored clips, which overestimates the score.
+        threshold: Score above which F1 counts a label as predicted: a probability of a half.
     """
 
     name: str
@@ -135,8 +137,8 @@ PROTOCOLS = {
 }
 
 
-class _Scale:
-    """To mean 0 and deviation 1 in each column of the training clips."""
+class _Standardiser:
+    """Standardisation by the mean and the standard deviation of each column of the training clips."""
 
     def __init__(self, embeddings: NDArray[np.float32]) -> None:
         self.mean, self.deviation = embeddings.mean(0), embeddings.std(0) + 1e-6
@@ -145,43 +147,52 @@ class _Scale:
         return torch.from_numpy(((embeddings - self.mean) / self.deviation).astype(np.float32))
 
 
-class _Linear:
-    def __init__(self, scale: _Scale | None, weight: Tensor, bias: Tensor) -> None:
-        self.scale, self.weight, self.bias = scale, weight, bias
+class _LinearClassifier:
+    """Logits of a linear layer. Without a standardiser, it takes embeddings as they are."""
+
+    def __init__(self, standardise: _Standardiser | None, weight: Tensor, bias: Tensor) -> None:
+        self.standardise, self.weight, self.bias = standardise, weight, bias
 
     def __call__(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        x = self.scale(embeddings) if self.scale else torch.from_numpy(embeddings)
+        x = self.standardise(embeddings) if self.standardise else torch.from_numpy(embeddings)
         return torch.addmm(self.bias, x, self.weight).numpy()
 
 
 class _Perceptron:
-    def __init__(self, scale: _Scale, weight: Tensor, bias: Tensor, out_weight: Tensor, out_bias: Tensor) -> None:
-        self.scale, self.hidden, self.out = scale, (weight, bias), (out_weight, out_bias)
+    """Logits of a network with one hidden layer."""
+
+    def __init__(
+        self, standardise: _Standardiser, weight: Tensor, bias: Tensor, out_weight: Tensor, out_bias: Tensor
+    ) -> None:
+        self.standardise, self.hidden, self.out = standardise, (weight, bias), (out_weight, out_bias)
 
     def __call__(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        return F.linear(F.linear(self.scale(embeddings), *self.hidden).relu(), *self.out).numpy()
+        return F.linear(F.linear(self.standardise(embeddings), *self.hidden).relu(), *self.out).numpy()
 
 
 class _Neighbours:
+    """Scores by the vote of the `count` nearest clips of an index."""
+
     def __init__(self, index: object, truth: NDArray[np.float32], known: NDArray[np.bool_] | None, count: int) -> None:
         self.index, self.count = index, count
         self.known = np.ones(truth.shape, np.float32) if known is None else known.astype(np.float32)
         self.positive = truth * self.known
-        self.usual = self.positive.sum(0) / self.known.sum(0).clip(min=1)
+        self.frequency = self.positive.sum(0) / self.known.sum(0).clip(min=1)
 
     def __call__(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        cosines, rows = self.index.search(_unit(embeddings), self.count)  # type: ignore[attr-defined]
+        cosines, rows = self.index.search(_unit_length(embeddings), self.count)  # type: ignore[attr-defined]
         weights = np.exp((cosines - 1) / 0.07)
-        voted, votes = (np.einsum("nk,nkc->nc", weights, of[rows]) for of in (self.known, self.positive))
-        return np.where(voted > 0, votes / voted.clip(min=1e-12), self.usual).astype(np.float32)
+        total, votes = (np.einsum("nk,nkc->nc", weights, cells[rows]) for cells in (self.known, self.positive))
+        return np.where(total > 0, votes / total.clip(min=1e-12), self.frequency).astype(np.float32)
 
 
-def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+def _unit_length(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True).clip(min=1e-12)
     return np.ascontiguousarray(embeddings / norms, dtype=np.float32)
 
 
 def _loss(logits: Tensor, y: Tensor, known: Tensor | None, single: bool) -> Tensor:
+    """Return cross entropy if every clip has one label, otherwise binary cross entropy over the annotated labels."""
     if single:
         return F.cross_entropy(logits, y)
     losses = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
@@ -192,9 +203,18 @@ def _loss(logits: Tensor, y: Tensor, known: Tensor | None, single: bool) -> Tens
 def _solve(
     x: Tensor, y: Tensor, known: Tensor | None, single: bool, strength: float, weight: Tensor, bias: Tensor
 ) -> None:
-    """Minimise loss + strength / 2 * |weight|^2 from (weight, bias), in place. x (N, D), y (N, C).
+    """Minimise loss + strength / 2 * |weight|^2, starting from `weight` and `bias`, which are changed in place.
 
-    The gradient is written out, which takes half of autograd's time.
+    The gradient is written by hand, which takes half of autograd's time.
+
+    Args:
+        x: Shape (N, D).
+        y: Shape (N, C).
+        known: Shape (N, C), bool; None: all labels were annotated.
+        single: Whether every clip has exactly one label.
+        strength: Factor of the L2 penalty.
+        weight: Shape (D, C).
+        bias: Shape (C,).
     """
     weight.requires_grad_(False)
     optimizer = torch.optim.LBFGS(
@@ -206,33 +226,18 @@ def _solve(
     def closure() -> Tensor:
         logits = torch.addmm(bias, x, weight)
         if single:
-            normaliser = logits.logsumexp(1, keepdim=True)
-            loss = (normaliser.squeeze(1) - (logits * y).sum(1)).sum()
-            slope = (logits - normaliser).exp_().sub_(y)
+            log_sum = logits.logsumexp(1, keepdim=True)
+            loss = (log_sum.squeeze(1) - (logits * y).sum(1)).sum()
+            gradient = (logits - log_sum).exp_().sub_(y)
         else:
-            each = F.softplus(logits) - logits * y
-            slope = logits.sigmoid() - y
+            losses = F.softplus(logits) - logits * y
+            gradient = logits.sigmoid() - y
             if known is not None:
-                each, slope = each * known, slope * known
-            loss = each.sum()
-        slope /= cells
-        weight.grad = torch.addmm(weight, x.T, slope, beta=strength)
-        bias.grad = slope.sum(0)
+                losses, gradient = losses * known, gradient * known
+            loss = losses.sum()
+        gradient /= cells
+        weight.grad = torch.addmm(weight, x.T, gradient, beta=strength)
+        bias.grad = gradient.sum(0)
         return loss / cells + strength / 2 * weight.square().sum()
 
     optimizer.step(closure)
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """How an encoder is fine-tuned. All of it is fixed beforehand; the last state is scored, not the best.
-
-    Args:
-        epochs: Passes over the training clips.
-        learning_rate: At its highest; it rises in a tenth of the steps and falls as a cosine.
-        batch_size: Clips in a batch.
-    """
-
-    epochs: int = 20
-    learning_rate: float = 3e-4
-    batch_size: int = 32

@@ -1,8 +1,13 @@
-"""From embeddings and labels to a result that can be believed."""
+"""Scores of embeddings: choose hyper-parameters, score each split and collect one result.
+
+A label that was not annotated has two forms. In training it is NaN in `AudioBatch.labels`, as a batch has one tensor of
+labels. In `distill.evaluation` it is False in the mask `known`, as metrics and solvers need finite numbers. `labels_of`
+is the only function that makes the mask.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -21,13 +26,13 @@ from distill.evaluation.splits import Rows, Split, splits_of
 
 @dataclass(frozen=True)
 class Labels:
-    """What the clips of a data set are known to be.
+    """Labels and parts of the clips of a data set.
 
     Args:
-        names: Of the classes, sorted. (classes,)
-        truth: 1 where a clip has a label. Shape (clips, classes), float32.
-        known: False where nobody asked; None where everybody did. Shape (clips, classes).
-        parts: Split or fold of each clip.
+        names: Names of the classes, sorted.
+        truth: 1 where a clip has a label, otherwise 0. Shape (clips, classes), float32.
+        known: False where the label was not annotated. Shape (clips, classes), bool. None: all labels were annotated.
+        parts: Split or fold of each clip; "" without one.
     """
 
     names: tuple[str, ...]
@@ -42,26 +47,26 @@ class Labels:
 
     @property
     def main(self) -> NDArray[np.int64]:
-        """A class of each clip, by which folds are stratified: its rarest label. Shape (clips,)."""
+        """Rarest label of each clip, for the stratification of folds. Shape (clips,), int64."""
         return (self.truth / self.truth.sum(0).clip(min=1)).argmax(1)
 
 
 def labels_of(rows: Sequence[Row], names: Sequence[str]) -> Labels:
-    """Labels of some rows of a manifest.
+    """Return the labels of some rows of a manifest.
 
     Args:
         rows: The clips.
-        names: All classes, sorted.
+        names: Names of all classes, sorted.
 
     Raises:
-        UserError: a label that is not among the names.
+        UserError: a label is not among the names.
     """
     column = {name: number for number, name in enumerate(names)}
     truth = np.zeros((len(rows), len(names)), dtype=np.float32)
     known = np.zeros_like(truth, dtype=bool) if any(row.asked for row in rows) else None
     for number, row in enumerate(rows):
         if unknown := [label for label in (*row.labels, *row.asked) if label not in column]:
-            raise UserError(f"{row.id!r} has the label {unknown[0]!r}, which is none of the {len(names)} classes")
+            raise UserError(f"{row.id!r} has the label {unknown[0]!r}, which is not one of the {len(names)} classes")
         truth[number, [column[label] for label in row.labels]] = 1
         if known is not None:
             known[number, [column[label] for label in row.asked or names]] = True
@@ -69,13 +74,13 @@ def labels_of(rows: Sequence[Row], names: Sequence[str]) -> Labels:
 
 
 class Named(NamedTuple):
-    """What a result is of.
+    """Names of the data and of the encoder of a result.
 
     Args:
         data: Name of the folder or table.
-        model: What was measured.
-        identity: Of what was measured.
-        teachers: Whom it imitates: identity of each by its name.
+        model: Path or name of the encoder.
+        identity: Identity of the encoder: a digest of its class, options and weights.
+        teachers: Identity of each teacher of the encoder, by name.
     """
 
     data: str
@@ -89,22 +94,22 @@ class ProbeResult:
     """Scores of one encoder on one data set.
 
     Args:
-        protocol: Name of how it was measured; scores of different protocols are not to be compared.
-        task: Of the data set, or "auto".
-        metric: What `score` is.
+        protocol: Name of the protocol. Scores of different protocols must not be compared.
+        task: Name of the data set, or "auto".
+        metric: Name of the metric of `score`, `folds` and `seeds`.
         score: Mean over folds and seeds.
         spread: Standard deviation over all folds and seeds; 0 with one measurement.
-        folds: Score of each fold, the mean over seeds, by its name.
-        seeds: Score of each seed, the mean over folds.
-        metrics: All that fit the labels, means over folds and seeds: mAP, AUC and d_prime; accuracy where each clip has
-            one label, and F1 where not; and what the data set has besides.
-        clips: Clips that were used.
-        classes: How many.
+        folds: Score of each fold by name, a mean over seeds.
+        seeds: Score of each seed, a mean over folds.
+        metrics: All metrics that fit the labels, by name, as means over folds and seeds: mAP, AUC and d_prime; accuracy
+            if each clip has one label, otherwise F1; and the coarser accuracies of the data set.
+        clips: Number of clips.
+        classes: Number of classes.
         data: Name of the folder or table.
-        model: What was measured.
-        identity: Of what was measured: class, options and weights.
-        teachers: Whom it imitates: identity of each by its name.
-        cost: Parameters, operations, seconds and bytes of a clip of 10 s; empty where not measured.
+        model: Path or name of the encoder.
+        identity: Identity of the encoder: a digest of its class, options and weights.
+        teachers: Identity of each teacher of the encoder, by name.
+        cost: Fields of `Cost` for a clip of 10 s, by name; empty if not measured.
     """
 
     protocol: str
@@ -124,19 +129,19 @@ class ProbeResult:
     cost: dict[str, Any] = field(default_factory=dict)
 
     def of(self, named: Named, cost: Cost) -> ProbeResult:
-        """The same scores with the names of the data, of what was measured and of its teachers, and what it costs."""
+        """Return the same scores with the names of the data and of the encoder, and with its cost."""
         return replace(self, **named._asdict(), cost=asdict(cost))
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A result, and what stands behind it.
+    """A result with its details.
 
     Args:
-        result: The numbers.
-        labels: Of the clips.
-        by_class: Scores of each class over all clips that were scored, with the first seed.
-        confusion: Clips of class (row) taken for class (column), with the first seed; None where a clip has several.
+        result: Scores over all folds and seeds.
+        labels: Labels of the clips.
+        by_class: Scores of each class over all scored clips, with the first seed.
+        confusion: Confusion matrix with the first seed; rows are true classes. None if a clip has several labels.
     """
 
     result: ProbeResult
@@ -153,10 +158,10 @@ def score_store(
     task: str = "auto",
     metric: str = "auto",
 ) -> Scored:
-    """Read embeddings that are in a store; clips that it lacks are left out."""
+    """Score the embeddings of a store. Clips that are not in the store are left out. Raises as `score_embeddings`."""
     rows = [row for row in manifest.rows if row.id in store]
     if not rows:
-        raise UserError(f"{store.path} holds none of the {len(manifest)} clips of {manifest.source}")
+        raise UserError(f"{store.path} has none of the {len(manifest)} clips of {manifest.source}")
     return score_embeddings(
         store[[r.id for r in rows]], labels_of(rows, manifest.classes), protocol, seeds, task, metric
     )
@@ -170,48 +175,56 @@ def score_embeddings(
     task: str = "auto",
     metric: str = "auto",
 ) -> Scored:
-    """Read embeddings (clips, dim) by a protocol, over all folds and seeds.
+    """Score embeddings over all folds and seeds.
+
+    Args:
+        embeddings: Shape (clips, dim).
+        labels: Labels of the clips.
+        protocol: Name of a protocol, one of `PROTOCOLS`.
+        seeds: Number of seeds.
+        task: Name of the data set, which has a metric; "auto" means none.
+        metric: "accuracy", "mAP", "AUC", "d_prime", "F1" or "auto".
 
     Raises:
-        UserError: an unknown protocol or metric, labels that the metric does not fit, or parts that cannot be split.
+        UserError: the protocol or the metric is unknown, the metric does not fit the labels, or there is no split.
     """
     if protocol not in PROTOCOLS:
-        raise UserError(f"--protocol {protocol}: one of {', '.join((*PROTOCOLS, 'finetune'))} is wanted")
+        raise UserError(f"--protocol {protocol}: must be one of {', '.join((*PROTOCOLS, 'finetune'))}")
     metric = choose_metric(metric, task, labels)
     clips = Clips(np.ascontiguousarray(embeddings, dtype=np.float32), labels.truth, labels.known, labels.single)
     runs = []
     for seed in range(seeds):
         splits = usable_splits(labels, seed)
-        reader = _Reader(clips, PROTOCOLS[protocol], metric, seed)
-        runs.append([(split, reader.scores(split)) for split in splits])
+        evaluator = _Evaluator(clips, PROTOCOLS[protocol], metric, seed)
+        runs.append([(split, evaluator.scores(split)) for split in splits])
     return collect(runs, labels, protocol, task, metric, PROTOCOLS[protocol].threshold)
 
 
 def choose_metric(metric: str, task: str, labels: Labels) -> str:
-    """The metric that was asked for, else that of the data set, else what its labels allow. Raises UserError."""
+    """Return the given metric; if it is "auto", that of the data set, or one that fits the labels. Raises UserError."""
     if metric == "auto":
         metric = LAYOUTS[task].metric if task in LAYOUTS else "accuracy" if labels.single else "mAP"
     if metric not in METRICS:
-        raise UserError(f"--metric {metric}: one of {', '.join(METRICS)} is wanted")
+        raise UserError(f"--metric {metric}: must be one of {', '.join(METRICS)}")
     if metric == "accuracy" and not labels.single:
-        raise UserError("--metric accuracy: clips of this data have several labels, or none; mAP or AUC is wanted")
+        raise UserError("--metric accuracy: clips of this data have several labels, or none; use mAP or AUC")
     if metric == "F1" and labels.single:
-        raise UserError("--metric F1: each clip of this data has one label; accuracy, mAP or AUC is wanted")
+        raise UserError("--metric F1: each clip of this data has one label; use accuracy, mAP or AUC")
     return metric
 
 
 def usable_splits(labels: Labels, seed: int) -> list[Split]:
-    """The measurements of a data set. Raises UserError where nothing could be learned or scored."""
+    """Return the splits of a data set. Raises UserError if a split has no clips to train on or no labels to score."""
     splits = splits_of(labels.parts, labels.main, seed)
     for split in splits:
         if len(split.train) == 0 or len(split.test) == 0:
-            raise UserError(f"the part {split.name!r} leaves {len(split.train)} clips to learn from")
-        learned = labels.truth[split.train].any(0)
+            raise UserError(f"the part {split.name!r} leaves {len(split.train)} clips for training")
+        trained = labels.truth[split.train].any(0)
         scored = labels.truth[split.test].any(0)
         if not scored.any():
-            raise UserError(f"no clip of the part {split.name!r} has a label, so nothing can be scored on it")
-        if missing := [labels.names[column] for column in np.flatnonzero(scored & ~learned)]:
-            print(f"part {split.name!r}: no training clip has {missing[0]!r}; {len(missing)} classes cannot be learned")
+            raise UserError(f"no clip of the part {split.name!r} has a label, so it cannot be scored")
+        if missing := [labels.names[column] for column in np.flatnonzero(scored & ~trained)]:
+            print(f"part {split.name!r}: no training clip has {missing[0]!r}; {len(missing)} classes have none")
     return splits
 
 
@@ -223,34 +236,32 @@ def collect(
     metric: str,
     threshold: float = 0.0,
 ) -> Scored:
-    """One result from the scores (clips of the split, classes) of every split, for every seed.
+    """Return one result.
 
-    A label counts as given, for F1, where its score is above the threshold; that of logits is 0.
+    Args:
+        runs: For each seed, the splits and the scores of their test clips, (clips, classes).
+        labels: Labels of all clips.
+        protocol: Name of the protocol.
+        task: Name of the data set, or "auto".
+        metric: Name of the metric of the score.
+        threshold: Score above which F1 counts a label as predicted; 0 for logits.
     """
-    groups = {
-        name: [group(label) for label in labels.names]
-        for name, group in (LAYOUTS[task].coarser if task in LAYOUTS else {}).items()
-    }
-    tables = []
-    for run in runs:
-        table = {}
-        for split, scores in run:
-            known = None if labels.known is None else labels.known[split.test]
-            truth = labels.truth[split.test]
-            table[split.name] = overall(scores, truth, known, threshold) | {
-                name: coarse_accuracy(scores, truth, group) for name, group in groups.items()
-            }
-        tables.append(table)
-    by_seed = [float(np.mean([numbers[metric] for numbers in table.values()])) for table in tables]
+    coarser = LAYOUTS[task].coarser if task in LAYOUTS else {}
+    groups = {name: [group(label) for label in labels.names] for name, group in coarser.items()}
+    tables = [
+        {split.name: _measure(scores, labels, split.test, threshold, groups) for split, scores in run} for run in runs
+    ]
+    measurements = [measured for table in tables for measured in table.values()]
+    by_seed = [float(np.mean([measured[metric] for measured in table.values()])) for table in tables]
     folds = {name: float(np.mean([table[name][metric] for table in tables])) for name in tables[0]}
     metrics = {
-        name: float(np.mean([numbers[name] for table in tables for numbers in table.values()]))
+        name: float(np.mean([measured[name] for measured in measurements]))
         for name in (*METRICS, *groups)
         if name != ("F1" if labels.single else "accuracy")
     }
-    spread = [numbers[metric] for table in tables for numbers in table.values()]
+    values = [measured[metric] for measured in measurements]
     result = ProbeResult(
-        protocol, task, metric, float(np.mean(by_seed)), float(np.std(spread, ddof=1)) if len(spread) > 1 else 0.0,
+        protocol, task, metric, float(np.mean(by_seed)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
         folds, by_seed, metrics, len(labels.truth), len(labels.names),
     )  # fmt: skip
     rows = np.concatenate([split.test for split, _ in runs[0]])
@@ -260,39 +271,52 @@ def collect(
     return Scored(result, labels, by_class, confusion(scores, truth) if labels.single else None)
 
 
-class _Reader:
-    """Chooses hyper-parameters and scores, fold by fold. Folds that leave out the same clips share their training."""
+def _measure(
+    scores: NDArray[np.float32], labels: Labels, rows: Rows, threshold: float, groups: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """Return every metric by name, and the accuracy over each grouping of the classes."""
+    truth = labels.truth[rows]
+    known = None if labels.known is None else labels.known[rows]
+    coarse = {name: coarse_accuracy(scores, truth, group) for name, group in groups.items()}
+    return overall(scores, truth, known, threshold) | coarse
+
+
+class _Evaluator:
+    """Chooses hyper-parameters and scores splits with one seed.
+
+    Candidates are cached by their training clips, as inner splits of different folds often have the same ones.
+    """
 
     def __init__(self, clips: Clips, protocol: Protocol, metric: str, seed: int) -> None:
         self.clips, self.protocol, self.metric, self.seed = clips, protocol, metric, seed
-        self._trained: dict[bytes, list[Predict]] = {}
+        self._candidates: dict[bytes, list[Predict]] = {}  # by the row indices of the training clips
 
     def scores(self, split: Split) -> NDArray[np.float32]:
-        """Of the clips of the split's test part. Shape (clips, classes)."""
+        """Return the scores of the test clips of a split. Shape (clips, classes)."""
         embeddings = self.clips.embeddings[split.test]
+        candidates = self.protocol.candidates(self.clips.select(split.train), self.seed)
         if self.protocol.chosen_on_test:
-            scored = (
-                candidate(embeddings) for candidate in self.protocol.candidates(self.clips.take(split.train), self.seed)
-            )
-            return max(scored, key=lambda scores: self._value(scores, split.test))
-        candidates = list(self.protocol.candidates(self.clips.take(split.train), self.seed))
-        return candidates[self._best(split, len(candidates))](embeddings)
+            scores = (candidate(embeddings) for candidate in candidates)
+            return max(scores, key=lambda scores: self._value(scores, split.test))
+        trained = list(candidates)
+        return trained[self._best(split, len(trained))](embeddings)
 
     def _best(self, split: Split, candidates: int) -> int:
-        """Number of the candidate that is best on the clips held out of training, in the mean over inner splits."""
+        """Return the index of the candidate with the best mean over the inner splits; the middle one without splits."""
         if not split.inner:
             return candidates // 2
         values = []
         for train, held_out in split.inner:
             key = train.tobytes()
-            if key not in self._trained:
-                self._trained[key] = list(self.protocol.candidates(self.clips.take(train), self.seed))
+            if key not in self._candidates:
+                self._candidates[key] = list(self.protocol.candidates(self.clips.select(train), self.seed))
             embeddings = self.clips.embeddings[held_out]
-            values.append([self._value(candidate(embeddings), held_out) for candidate in self._trained[key]])
-        shortest = min(candidates, *(len(row) for row in values))
-        return int(np.nanargmax(np.mean([row[:shortest] for row in values], axis=0)))
+            values.append([self._value(candidate(embeddings), held_out) for candidate in self._candidates[key]])
+        common = min(candidates, *(len(row) for row in values))
+        return int(np.nanargmax(np.mean([row[:common] for row in values], axis=0)))
 
     def _value(self, scores: NDArray[np.float32], rows: Rows) -> float:
+        """Return the metric of the scores of these rows; 0 if it is not finite."""
         known = None if self.clips.known is None else self.clips.known[rows]
         value = overall(scores, self.clips.truth[rows], known, self.protocol.threshold)[self.metric]
         return value if np.isfinite(value) else 0.0

@@ -1,7 +1,7 @@
-"""Losses between embeddings: tensors in, a scalar out. They know no model, no batch and no configuration.
+"""Losses between embeddings: functions of tensors, without a model, a batch or a configuration.
 
-A loss is a function, or a module with options, of prediction and target (rows, dim). One with `needs_clusters` gets the
-cluster of each row too.
+A loss is a function, or a module with options. It takes a prediction and a target, both (rows, dim), and returns a
+scalar. A loss with `needs_clusters = True` takes a third argument: the cluster of each row, (rows,).
 """
 
 from __future__ import annotations
@@ -35,10 +35,14 @@ LOSSES: Registry[Tensor] = Registry(
 
 
 def build_loss(spec: str | Mapping[str, Any]) -> Loss:
-    """A loss from its name or from {class_path, init_args}. Raises UserError."""
-    found: Any = LOSSES.find(spec if isinstance(spec, str) else str(spec.get("class_path")))
-    if not isinstance(found, type):
-        return found
+    """Return a loss, given its name or {class_path: NAME, init_args: OPTIONS}.
+
+    Raises:
+        UserError: the name is unknown, or an option is not valid.
+    """
+    loss: Any = LOSSES.find(spec if isinstance(spec, str) else str(spec.get("class_path")))
+    if not isinstance(loss, type):
+        return loss
     try:
         return LOSSES.build(spec)  # type: ignore[return-value]
     except ValueError as error:

@@ -1,8 +1,8 @@
-"""Losses that compare every clip of a batch with every other. Shapes: prediction and target (rows, dim).
+"""Losses that compare every clip of a batch with every other clip. Shapes: prediction and target (rows, dim).
 
-All similarities are cosines over a temperature, in float32 and with the largest taken out before exponents, so that no
-temperature overflows. `clusters` (rows,) are whole numbers; `official` computes what S-SONDO's code does (commit
-f89abf2), whose masks multiply similarities before the exponent, so that each masked pair still adds exp(0) = 1.
+All similarities are cosines divided by a temperature, in float32. The maximum is subtracted before the exponential, so
+no temperature overflows. `clusters` (rows,) are integers. `official` reproduces S-SONDO's code (commit f89abf2): its
+masks multiply the similarities before the exponential, so each masked pair still adds exp(0) = 1.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from torch.nn import functional as F
 
 from distill.losses.regression import cosine
 
-_LEAST_TEMPERATURE = 0.01  # of a learned one, as in CLAP
+_MIN_LEARNED_TEMPERATURE = 0.01  # as in CLAP
 
 
 class _Similarity(nn.Module):
-    """Cosines of all pairs over a temperature.
+    """Cosine similarities of all pairs, divided by a temperature.
 
     Args:
-        temperature: What cosines are divided by.
-        learned: Learn it, from this value on (Elizalde et al. 2022).
+        temperature: Divisor of the cosines, above 0.
+        learned: Whether the temperature is trained, starting at `temperature` (Elizalde et al. 2022).
 
     Raises:
-        ValueError: a temperature of 0 or below, or a learned one that begins below 0.01, which could not learn.
+        ValueError: `temperature` is not above 0; or it is learned and starts below 0.01, where its gradient is 0.
     """
 
     def __init__(self, temperature: float = 0.07, learned: bool = False) -> None:
         super().__init__()
-        if not temperature > 0 or (learned and temperature < _LEAST_TEMPERATURE):
-            least = f"{_LEAST_TEMPERATURE} or more" if learned else "above 0"
-            raise ValueError(f"temperature {temperature}: {least} is wanted")
+        if not temperature > 0 or (learned and temperature < _MIN_LEARNED_TEMPERATURE):
+            valid_range = f"at least {_MIN_LEARNED_TEMPERATURE}" if learned else "above 0"
+            raise ValueError(f"temperature {temperature}: must be {valid_range}")
         scale = torch.tensor(math.log(1 / temperature))
         self.log_scale: Tensor
         if learned:
@@ -42,51 +42,51 @@ class _Similarity(nn.Module):
             self.register_buffer("log_scale", scale, persistent=False)
 
     def similarities(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Row i, column j: prediction i with target j. Shape (rows, rows)."""
+        """Return the similarity of prediction i (row) and target j (column). Shape (rows, rows)."""
         learned = isinstance(self.log_scale, nn.Parameter)
-        scale = self.log_scale.clamp(max=-math.log(_LEAST_TEMPERATURE)) if learned else self.log_scale
+        scale = self.log_scale.clamp(max=-math.log(_MIN_LEARNED_TEMPERATURE)) if learned else self.log_scale
         return F.normalize(prediction.float(), dim=1) @ F.normalize(target.float(), dim=1).T * scale.exp()
 
 
 class Contrastive(_Similarity):
-    """Each prediction finds its own target among all, and each target its prediction (the form of CLAP).
+    """Cross entropy of finding each prediction's own target among all, and the reverse (the form of CLAP).
 
     Args:
-        temperature: What cosines are divided by.
-        learned: Learn it, from this value on.
+        temperature: Divisor of the cosines, above 0.
+        learned: Whether the temperature is trained, starting at `temperature`.
     """
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """A scalar."""
+        """Return the mean of both directions, a scalar."""
         scores = self.similarities(prediction, target)
-        own = torch.arange(len(scores), device=scores.device)
-        return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+        own_index = torch.arange(len(scores), device=scores.device)
+        return (F.cross_entropy(scores, own_index) + F.cross_entropy(scores.T, own_index)) / 2
 
 
 class Decoupled(_Similarity):
-    """Contrastive without the own pair in the denominator (Yeh et al. 2022); it has no lower bound.
+    """Contrastive loss without the own pair in the denominator (Yeh et al. 2022). It has no lower bound.
 
     Args:
-        temperature: What cosines are divided by.
-        learned: Learn it, from this value on.
+        temperature: Divisor of the cosines, above 0.
+        learned: Whether the temperature is trained, starting at `temperature`.
     """
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """A scalar; 0 for a single row."""
+        """Return the mean over rows, a scalar; 0 for a single row."""
         scores = self.similarities(prediction, target)
-        own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        own_pairs = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
         if len(scores) < 2:
             return scores.sum() * 0
-        return (scores.masked_fill(own, -torch.inf).logsumexp(1) - scores.diagonal()).mean()
+        return (scores.masked_fill(own_pairs, -torch.inf).logsumexp(1) - scores.diagonal()).mean()
 
 
 class OtherClusters(_Similarity):
-    """Contrastive with negatives from other clusters only: what is alike is not pushed away.
+    """Contrastive loss whose negatives come from other clusters only, so similar clips are not pushed apart.
 
     Args:
-        temperature: What cosines are divided by.
-        learned: Learn it, from this value on.
-        official: Compute as the published code does.
+        temperature: Divisor of the cosines, above 0.
+        learned: Whether the temperature is trained, starting at `temperature`.
+        official: Whether to compute as the published code does.
     """
 
     needs_clusters = True
@@ -96,28 +96,28 @@ class OtherClusters(_Similarity):
         self.official = official
 
     def forward(self, prediction: Tensor, target: Tensor, clusters: Tensor) -> Tensor:
-        """A scalar, the mean over rows that have a negative; 0 where none has."""
+        """Return the mean over rows that have a negative, a scalar; 0 if no row has one."""
         scores = self.similarities(prediction, target)
-        other = clusters.unsqueeze(1) != clusters
-        rows = other.any(1)
+        is_negative = clusters.unsqueeze(1) != clusters
+        has_negative = is_negative.any(1)
         own = scores.diagonal()
         if self.official:
-            denominator = own.exp() + (scores * other).exp().sum(1) + 1e-8
+            denominator = own.exp() + (scores * is_negative).exp().sum(1) + 1e-8
             losses = denominator.log() - own
         else:
-            negatives = scores.masked_fill(~other, -torch.inf).logsumexp(1)
+            negatives = scores.masked_fill(~is_negative, -torch.inf).logsumexp(1)
             losses = torch.logaddexp(own, negatives) - own
-        return losses[rows].mean() if bool(rows.any()) else scores.sum() * 0
+        return losses[has_negative].mean() if bool(has_negative.any()) else scores.sum() * 0
 
 
 class ClusterAware(_Similarity):
-    """Pulls a prediction to all targets of its cluster and pushes it from those of others, in both directions.
+    """Contrastive loss with all targets of the same cluster as positives and all others as negatives, both ways.
 
     Args:
-        temperature: What cosines are divided by.
-        learned: Learn it, from this value on.
-        own: Count the own pair among those of the cluster; without it, no prediction is drawn to its own target.
-        official: Compute as the published code does.
+        temperature: Divisor of the cosines, above 0.
+        learned: Whether the temperature is trained, starting at `temperature`.
+        own: Whether the own pair is a positive. Without it, no prediction is drawn to its own target.
+        official: Whether to compute as the published code does.
     """
 
     needs_clusters = True
@@ -129,34 +129,37 @@ class ClusterAware(_Similarity):
         self.own, self.official = own, official
 
     def forward(self, prediction: Tensor, target: Tensor, clusters: Tensor) -> Tensor:
-        """A scalar, the mean over rows that have a positive and a negative; 0 where none has."""
+        """Return the mean over rows that have a positive and a negative, a scalar; 0 if no row has both."""
         scores = self.similarities(prediction, target)
-        same = clusters.unsqueeze(1) == clusters
-        alike = same
+        same_cluster = clusters.unsqueeze(1) == clusters
+        is_positive = same_cluster
         if self.official or not self.own:
-            alike = same & ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-        return (self._one_way(scores, alike, ~same) + self._one_way(scores.T, alike, ~same)) / 2
+            is_positive = same_cluster & ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        to_targets = self._one_direction(scores, is_positive, ~same_cluster)
+        to_predictions = self._one_direction(scores.T, is_positive, ~same_cluster)
+        return (to_targets + to_predictions) / 2
 
-    def _one_way(self, scores: Tensor, alike: Tensor, other: Tensor) -> Tensor:
+    def _one_direction(self, scores: Tensor, is_positive: Tensor, is_negative: Tensor) -> Tensor:
+        masks = (is_positive, is_negative)
         if self.official:
-            positives, negatives = ((scores * mask).exp().sum(1) for mask in (alike, other))
+            positives, negatives = ((scores * mask).exp().sum(1) for mask in masks)
             return ((positives + negatives).log() - positives.log()).mean()
-        rows = alike.any(1) & other.any(1)
+        rows = is_positive.any(1) & is_negative.any(1)
         if not bool(rows.any()):
             return scores.sum() * 0
-        positives, negatives = (scores.masked_fill(~mask, -torch.inf)[rows].logsumexp(1) for mask in (alike, other))
+        positives, negatives = (scores.masked_fill(~mask, -torch.inf)[rows].logsumexp(1) for mask in masks)
         return (torch.logaddexp(positives, negatives) - positives).mean()
 
 
 class Hybrid(nn.Module):
-    """Cosine, cluster-aware, and the cosine of the batch's cluster centres, weighted (S-SONDO's hybrid).
+    """Weighted sum of a cosine loss, a cluster-aware loss and the cosine of cluster centres (S-SONDO's hybrid).
 
     Args:
         cosine: Weight of the cosine distance of own pairs.
         cluster_aware: Weight of `ClusterAware`.
-        centres: Weight of the negative cosine between the two sides' centres of each cluster.
-        temperature: Of the cluster-aware part.
-        official: Compute that part as the published code does.
+        centres: Weight of the negative cosine between the centres of each cluster in predictions and in targets.
+        temperature: Temperature of the cluster-aware loss.
+        official: Whether to compute the cluster-aware loss as the published code does.
     """
 
     needs_clusters = True
@@ -174,53 +177,53 @@ class Hybrid(nn.Module):
         self.cluster_aware = ClusterAware(temperature, official=official)
 
     def forward(self, prediction: Tensor, target: Tensor, clusters: Tensor) -> Tensor:
-        """A scalar."""
-        parts = (
+        """Return the weighted sum, a scalar."""
+        terms = (
             cosine(prediction, target),
             self.cluster_aware(prediction, target, clusters),
             -self._centre_cosine(prediction, target, clusters),
         )
-        return torch.stack([weight * part for weight, part in zip(self.weights, parts, strict=True)]).sum()
+        return torch.stack([weight * term for weight, term in zip(self.weights, terms, strict=True)]).sum()
 
     def _centre_cosine(self, prediction: Tensor, target: Tensor, clusters: Tensor) -> Tensor:
-        """Mean over clusters of the cosine between the centres of normalised rows."""
-        _, member = clusters.unique(return_inverse=True)
-        mine, theirs = (
-            rows.new_zeros(int(member.max()) + 1, rows.shape[1]).index_add(0, member, rows)
+        """Return the cosine between the centres of normalised rows, a mean over clusters."""
+        _, cluster_index = clusters.unique(return_inverse=True)
+        predicted_centres, target_centres = (
+            rows.new_zeros(int(cluster_index.max()) + 1, rows.shape[1]).index_add(0, cluster_index, rows)
             for rows in (F.normalize(prediction.float(), dim=1), F.normalize(target.float(), dim=1))
         )
-        return F.cosine_similarity(mine, theirs, dim=1).mean()
+        return F.cosine_similarity(predicted_centres, target_centres, dim=1).mean()
 
 
 class Relational(nn.Module):
-    """The student's similarities between the clips of a batch become the teacher's (Park et al. 2019, by cosines)."""
+    """Distance between the student's and the teacher's similarity matrices of a batch (Park et al. 2019, cosines)."""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Mean squared difference of the two matrices, without their diagonals; 0 for a single row."""
+        """Return the mean squared difference of the matrices without their diagonals, a scalar; 0 for a single row."""
         if len(prediction) < 2:
             return prediction.sum() * 0
-        mine, theirs = (F.normalize(rows.float(), dim=1) for rows in (prediction, target))
-        squares = (mine @ mine.T - theirs @ theirs.T).square()
+        student, teacher = (F.normalize(rows.float(), dim=1) for rows in (prediction, target))
+        squares = (student @ student.T - teacher @ teacher.T).square()
         return (squares.sum() - squares.diagonal().sum()) / (len(squares) * (len(squares) - 1))
 
 
 class KullbackLeibler(nn.Module):
-    """Divergence between softmaxes over the numbers of an embedding, times the squared temperature.
+    """Kullback-Leibler divergence between softmaxes over the embedding dimensions, times the squared temperature.
 
     Args:
-        temperature: Of both softmaxes.
+        temperature: Temperature of both softmaxes, above 0.
 
     Raises:
-        ValueError: a temperature of 0 or below.
+        ValueError: `temperature` is not above 0.
     """
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
         if not temperature > 0:
-            raise ValueError(f"temperature {temperature}: above 0 is wanted")
+            raise ValueError(f"temperature {temperature}: must be above 0")
         self.temperature = temperature
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """A scalar, the mean over all numbers, as in S-SONDO's code."""
-        mine, theirs = ((rows.float() / self.temperature).log_softmax(1) for rows in (prediction, target))
-        return self.temperature**2 * (theirs.exp() * (theirs - mine)).mean()
+        """Return the mean over all elements, a scalar, as in S-SONDO's code."""
+        student, teacher = ((rows.float() / self.temperature).log_softmax(1) for rows in (prediction, target))
+        return self.temperature**2 * (teacher.exp() * (teacher - student)).mean()

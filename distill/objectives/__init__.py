@@ -1,4 +1,4 @@
-"""What is learned: the one thing that differs from paper to paper."""
+"""Objectives of training, each in one file. They are what differs between papers; the training loop is common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning on labels: HEAR's third stage, and any student with a head."""
+"""Training on labels: HEAR's third stage, and any student with a classification head."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ from distill.objectives.objective import Objective
 from distill.objectives.parts.augmentation import Augmentation
 from distill.students.student import Student
 
-LOSSES = ("auto", "cross_entropy", "binary")
+LABEL_LOSSES = ("auto", "cross_entropy", "binary")
 
 
 def loss_for(manifest: Manifest) -> str:
-    """What "auto" is for these clips."""
+    """Return the loss that "auto" stands for: cross entropy if each clip has exactly one label, otherwise binary."""
     return "cross_entropy" if all(len(row.labels) == 1 and not row.asked for row in manifest.rows) else "binary"
 
 
 class Classification(Objective):
-    """The labels of the data from the student's logits: cross entropy where each clip has one, else binary.
+    """Classification of labelled clips: cross entropy if each clip has one label, otherwise binary cross entropy.
 
-    Labels that nobody was asked about (NaN) count nowhere.
+    A label that was not annotated is NaN in `AudioBatch.labels`. It does not contribute to the loss.
 
     Args:
-        student: An encoder that gives logits, such as `hear_classifier`.
-        augmentation: What is done to the sounds in training; where clips are mixed, so are their labels.
-        loss: "cross_entropy"; "binary", each class by itself; or "auto", which `fit` decides by all of the data: cross
-            entropy where each clip has one label. Without data at hand, each batch decides.
-        smoothing: Share of the labels' weight that is spread over all classes, in cross entropy.
+        student: Encoder with logits, such as `hear_classifier`.
+        augmentation: Changes to the input in training. Mixup mixes the labels too.
+        loss: "cross_entropy"; "binary": each class is a separate decision; or "auto": `fit` chooses, given all data
+            (cross entropy if each clip has one label). Without `fit`, each batch decides.
+        smoothing: Label smoothing of the cross entropy: share of the target spread over all classes. 0 disables it.
+
+    Raises:
+        UserError: the loss is unknown, or `smoothing` is not in [0, 1).
     """
 
     reads_labels = True
@@ -47,32 +50,39 @@ class Classification(Objective):
         smoothing: float = 0.0,
     ) -> None:
         super().__init__(student, {"classification": 1.0})
-        require_one_of("--objective.loss", loss, LOSSES)
+        require_one_of("--objective.loss", loss, LABEL_LOSSES)
         if not 0 <= smoothing < 1:
-            raise UserError(f"--objective.smoothing {smoothing}: a share from 0 to below 1 is wanted")
+            raise UserError(f"--objective.smoothing {smoothing}: must be at least 0 and below 1")
         self.loss, self.smoothing = loss, smoothing
         self.augmentation = as_settings(Augmentation, augmentation)
 
+    @classmethod
+    def options_for(cls, options: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
+        """Return the options, with the loss "auto" replaced by the one that fits the labels."""
+        chosen = loss_for(manifest) if options.get("loss", "auto") == "auto" else options["loss"]
+        return {**options, "loss": chosen}
+
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
-        """{"classification": loss}; the share of clips that are right is observed.
+        """Return {"classification": loss} of one batch; observe the accuracy if each clip has one label.
 
         Raises:
-            UserError: the data has no labels, or others than the student has logits for.
+            UserError: the number of logits is not the number of classes; or the loss is cross entropy, and a clip
+                has several labels or none.
         """
-        single = bool((batch.labels.sum(1) == 1).all())
+        one_label_each = bool((batch.labels.sum(1) == 1).all())
         if self.training:
             batch, _ = self.augmentation(batch)
         logits = self.student(batch).logits
         if batch.labels.shape[1] == 0 or logits.shape != batch.labels.shape:
             raise UserError(
-                f"the student has logits for {logits.shape[1]} classes, and the data {batch.labels.shape[1]} labels"
+                f"the student has logits for {logits.shape[1]} classes, and the data has {batch.labels.shape[1]}"
             )
         self.observed = {}
-        if self.loss == "cross_entropy" and not single:
-            raise UserError("--objective.loss cross_entropy: some clips have several labels, or none; binary is wanted")
-        if single:
-            right = logits.argmax(1) == batch.labels.argmax(1)
-            self.observed = {"accuracy": float(right.float().mean())}
+        if self.loss == "cross_entropy" and not one_label_each:
+            raise UserError("--objective.loss cross_entropy: some clips have several labels, or none; use binary")
+        if one_label_each:
+            correct = logits.argmax(1) == batch.labels.argmax(1)
+            self.observed = {"accuracy": float(correct.float().mean())}
             if self.loss != "binary":
                 smoothing = self.smoothing if self.training else 0.0
                 return {"classification": F.cross_entropy(logits.float(), batch.labels, label_smoothing=smoothing)}

@@ -1,4 +1,4 @@
-"""Distillation of embeddings: no logits, no labels, no matching of layers."""
+"""Distillation of embeddings. It needs no logits, no labels and no pairing of layers."""
 
 from __future__ import annotations
 
@@ -21,38 +21,40 @@ from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
 
 LEVELS = ("clip", "frame")
-TARGETS = ("auto", "raw", "standardised", "whitened")
-HEARS = ("clean", "same")
+TARGET_TRANSFORMS = ("auto", "raw", "standardised", "whitened")
+TEACHER_INPUTS = ("clean", "same")
 PROJECTORS = ("mlp", "linear")
-_STATISTICS_CLIPS = 50_000
+_STATISTICS_CLIPS = 50_000  # clips from which the statistics of a store are computed
+_STATISTICS_FRAMES_PER_CLIP = 20  # frames of one clip are similar, so fewer clips keep the cost the same
 
 
 class EmbeddingDistillation(Objective):
-    """Imitate teachers' embeddings, each through a projector of its own (S-SONDO, arXiv 2604.24933, section 2.1).
+    """Imitation of teachers' embeddings, each through its own projector (S-SONDO, arXiv 2604.24933, section 2.1).
 
-    A projector fits itself to the two sizes; it is thrown away after training, and the embedding of the student is what
-    it reads. The losses are named after the teachers.
+    The projector maps the student's embedding to the teacher's size. It is discarded after training. There is one loss
+    for each teacher, with the teacher's name.
 
     Args:
         student: Encoder to train.
-        teachers: Encoders to imitate by name, live or `Precomputed`.
-        loss: Registered name of a loss, or {class_path: NAME, init_args: {...}} for one with options.
-        level: "clip" embeddings or "frame" embeddings, paired by time.
+        teachers: Encoders to imitate, by name; live or `Precomputed`.
+        loss: Registered name of a loss, or {class_path: NAME, init_args: {...}} for a loss with options.
+        level: "clip" compares clip embeddings; "frame" compares frame embeddings, paired by time.
         alignment: How frames are paired; see `distill.objectives.parts.alignment.Alignment`.
-        targets: "raw" embeddings; "standardised" to mean 0 and variance 1 in each column, by the statistics of what
-            is drawn from the store or, live, of all that was seen; or "whitened", by those of the store. "auto" is raw
-            with one teacher and standardised with several.
-        augmentation: What is done to the sounds that the student hears in training.
-        teacher_hears: "clean": teachers hear clips as they are, and where two are mixed so are their embeddings;
-            "same": live teachers hear what the student hears.
-        projector: "mlp": Linear, Hardswish, Dropout, Linear, as in the paper; or "linear", so that what the teacher
-            knows is a linear function of the student's embedding.
-        hidden: Width of the projector "mlp"; 0 is 4/3 of the student's embedding, as 1280 is of 960 in the paper.
-        dropout: Share of hidden units that are dropped.
-        weights: Weight of each teacher's loss, by name; 1 where not named.
+        targets: "raw": embeddings as they are; "standardised": each column has mean 0 and variance 1, by the
+            statistics of the store or, with a live teacher, of all embeddings so far; "whitened": mean 0 and
+            covariance 1, by the statistics of the store. "auto" means raw with one teacher, standardised with several.
+        augmentation: Changes to the student's input in training.
+        teacher_hears: Input of the teacher in training. "clean": the clips without augmentation; where two clips are
+            mixed, their embeddings are mixed too. "same": the student's input; this needs a live teacher.
+        projector: "mlp": Linear, Hardswish, Dropout, Linear, as in the paper; or "linear": the teacher's embedding
+            becomes a linear function of the student's.
+        hidden: Width of the projector "mlp". 0 means 4/3 of the student's embedding, as 1280 is of 960 in the paper.
+        dropout: Dropout rate in the projector "mlp"; 0 disables it.
+        weights: Weight of each teacher's loss, by name. Weights that are not given are 1.
 
     Raises:
-        UserError: an unknown loss, level or alignment; or an encoder without the frames that are asked for.
+        UserError: there is no teacher; an option is unknown; an encoder has no frames and `level` is "frame"; or the
+            teacher's input cannot be augmented as the options require.
     """
 
     takes_teachers = True
@@ -74,56 +76,61 @@ class EmbeddingDistillation(Objective):
     ) -> None:
         super().__init__(student, dict.fromkeys(teachers, 1.0), weights)
         if not teachers:
-            raise UserError("--teacher is wanted: whose embeddings shall the student imitate?")
+            raise UserError("--teacher is required: the student imitates a teacher's embeddings")
         require_one_of("--objective.level", level, LEVELS)
-        require_one_of("--objective.targets", targets, TARGETS)
+        require_one_of("--objective.targets", targets, TARGET_TRANSFORMS)
         require_one_of("--objective.projector", projector, PROJECTORS)
-        require_one_of("--objective.teacher_hears", teacher_hears, HEARS)
-        stored = [name for name, teacher in teachers.items() if isinstance(teacher, Precomputed)]
-        if teacher_hears == "same" and stored:
-            raise UserError(
-                f"--objective.teacher_hears same: the stored {stored[0]!r} has heard clean clips only; --live"
-            )
+        require_one_of("--objective.teacher_hears", teacher_hears, TEACHER_INPUTS)
         self.augmentation = as_settings(Augmentation, augmentation)
-        if self.augmentation.roll and level == "frame" and teacher_hears != "same":
-            raise UserError(
-                "--objective.augmentation.roll moves what the student hears away from the teacher's frames: leave it "
-                "out, imitate clips, or --objective.teacher_hears same (with --live)"
-            )
-        self.same = teacher_hears == "same"
+        self.augments_teacher = teacher_hears == "same"
         self.reads_frames = level == "frame"
+        self._check_teacher_input(teachers)
         if targets == "auto":
             targets = "standardised" if len(teachers) > 1 else "raw"
         hidden = hidden or (student.frame_dim if self.reads_frames else student.clip_dim) * 4 // 3
         self.imitations = nn.ModuleDict()
         for name, teacher in teachers.items():
-            paired = Alignment(student.frame_hop, teacher.frame_hop, alignment) if self.reads_frames else None
-            dims = (student.frame_dim, teacher.frame_dim) if paired else (student.clip_dim, teacher.clip_dim)
-            between = build_projector(projector, *dims, hidden, dropout)
-            self.imitations[name] = Imitation(teacher, between, build_loss(loss), paired, targets)
+            pairing = Alignment(student.frame_hop, teacher.frame_hop, alignment) if self.reads_frames else None
+            dims = (student.frame_dim, teacher.frame_dim) if pairing else (student.clip_dim, teacher.clip_dim)
+            mapping = build_projector(projector, *dims, hidden, dropout)
+            self.imitations[name] = Imitation(teacher, mapping, build_loss(loss), pairing, targets)
         self.needs_clusters = bool(getattr(build_loss(loss), "needs_clusters", False))
         self.needs_store = "whitened targets" if targets == "whitened" else "clusters" if self.needs_clusters else ""
 
+    def _check_teacher_input(self, teachers: Mapping[str, Teacher]) -> None:
+        """Raise UserError if a teacher cannot get the input that its targets need."""
+        stored = [name for name, teacher in teachers.items() if isinstance(teacher, Precomputed)]
+        if self.augments_teacher and stored:
+            raise UserError(
+                f"--objective.teacher_hears same: the store of {stored[0]!r} has embeddings of clean clips only; "
+                "use --live"
+            )
+        if self.augmentation.roll and self.reads_frames and not self.augments_teacher:
+            raise UserError(
+                "--objective.augmentation.roll moves the student's input away from the teacher's frames: leave it "
+                "out, or use --objective.level clip, or --objective.teacher_hears same (with --live)"
+            )
+
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
-        """The loss of each teacher, by its name."""
-        heard, mix = self.augmentation(batch) if self.training else (batch, None)
-        embeddings = self.student(heard)
+        """Return the loss of each teacher, by name."""
+        augmented, mix = self.augmentation(batch) if self.training else (batch, None)
+        embeddings = self.student(augmented)
         clusters = None
         if self.needs_clusters:
-            known = [self.clusters[clip_id] for clip_id in batch.ids]
-            clusters = torch.tensor(known, device=embeddings.clip.device)
+            labels = [self.clusters[clip_id] for clip_id in batch.ids]
+            clusters = torch.tensor(labels, device=embeddings.clip.device)
         losses = {}
         for name, imitation in self.imitations.items():
             assert isinstance(imitation, Imitation)
-            target = imitation.teacher(heard if self.same else batch)
-            if mix is not None and not self.same:
+            target = imitation.teacher(augmented if self.augments_teacher else batch)
+            if mix is not None and not self.augments_teacher:
                 target = target.mix(*mix)
             losses[name] = imitation(embeddings, target, clusters)
         return losses
 
 
 def build_projector(kind: str, inputs: int, outputs: int, hidden: int, dropout: float) -> nn.Module:
-    """What stands between a student's embedding and a teacher's."""
+    """Return a module that maps (rows, inputs) to (rows, outputs)."""
     if kind == "linear":
         return nn.Linear(inputs, outputs)
     return nn.Sequential(
@@ -132,14 +139,14 @@ def build_projector(kind: str, inputs: int, outputs: int, hidden: int, dropout: 
 
 
 class Imitation(nn.Module):
-    """One teacher, and what stands between the student and it.
+    """One teacher, and the path from the student's embeddings to its loss.
 
     Args:
         teacher: Encoder to imitate.
-        projector: From the student's embedding to the teacher's.
-        loss: Between the two.
-        alignment: How frames are paired; None imitates clip embeddings.
-        targets: "raw", "standardised" or "whitened", the last by the statistics of a store only.
+        projector: Module that maps the student's embedding to the teacher's size.
+        loss: Loss between a prediction and a target.
+        alignment: How frames are paired; None compares clip embeddings.
+        targets: "raw", "standardised" or "whitened"; the last needs a teacher with a store.
     """
 
     def __init__(
@@ -154,22 +161,28 @@ class Imitation(nn.Module):
         dim = teacher.frame_dim if alignment else teacher.clip_dim
         self.normalise = Whiten(dim) if targets == "whitened" else Standardise(dim)
         if isinstance(teacher, Precomputed):
-            clips = _STATISTICS_CLIPS // (20 if alignment else 1)
+            clips = _STATISTICS_CLIPS // (_STATISTICS_FRAMES_PER_CLIP if alignment else 1)
             self.normalise.fit(torch.from_numpy(teacher.sample(clips, frames=alignment is not None)))
 
     def forward(self, student: Embeddings, teacher: Embeddings, clusters: Tensor | None = None) -> Tensor:
-        """Loss of one batch, given what the two make of it; `clusters` (batch,) for losses that want them."""
-        prediction, target, clips = self._pair(student, teacher)
-        if len(target) == 0:  # clips shorter than the frames that they would be compared in
+        """Return the loss of one batch, a scalar; 0 if no frames can be paired.
+
+        Args:
+            student: Embeddings of the student.
+            teacher: Embeddings of the teacher.
+            clusters: Cluster of each clip. Shape (batch,). Used by losses with `needs_clusters`.
+        """
+        prediction, target, clip_index = self._pair(student, teacher)
+        if len(target) == 0:  # clips shorter than one frame of the coarser encoder
             return prediction.sum() * 0
         if self.normalise is not None:
             target = self.normalise(target)
         if clusters is not None and self.needs_clusters:
-            return self.loss(self.projector(prediction), target, clusters[clips])
+            return self.loss(self.projector(prediction), target, clusters[clip_index])
         return self.loss(self.projector(prediction), target)
 
     def _pair(self, student: Embeddings, teacher: Embeddings) -> tuple[Tensor, Tensor, Tensor]:
-        """What is compared (rows, dim) of both, and the clip of each row: all clips, or the valid frames of all."""
+        """Return paired rows of both (rows, dim), all clips or all valid frames, and the clip of each row (rows,)."""
         if self.alignment is None:
             return student.clip, teacher.clip, torch.arange(len(student.clip), device=student.clip.device)
         pairs = self.alignment(student, teacher)

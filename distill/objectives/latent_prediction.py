@@ -1,8 +1,8 @@
-"""MATPAC: predict what a slow copy makes of hidden patches, and which pseudo-class it puts them in.
+"""MATPAC: predict the latents and the pseudo-classes that a moving-average copy gives to hidden patches.
 
-Quelennec et al. 2025 (MATPAC), after Niizumi et al. 2023 (M2D) and Caron et al. 2021 (DINO); several hypotheses after
-MATPAC++. Written from the papers' formulas; there is no official run to compare with. Letters of shapes: B clips, P
-patches, V visible and H hidden patches, D width, C pseudo-classes.
+Quelennec et al. 2025 (MATPAC), after Niizumi et al. 2023 (M2D) and Caron et al. 2021 (DINO). Several hypotheses follow
+MATPAC++. The code follows the papers' formulas; there is no official training run to compare with. Letters of shapes:
+B clips, P patches, V visible and H hidden patches, D width, C pseudo-classes.
 """
 
 from __future__ import annotations
@@ -19,39 +19,40 @@ from distill.data.errors import UserError
 from distill.data.files import as_settings
 from distill.objectives.objective import Objective
 from distill.objectives.parts.health import Health
-from distill.objectives.parts.masking import GridMask
+from distill.objectives.parts.masking import GridMask, visible_patches
 from distill.objectives.parts.moving_average import MovingAverage
-from distill.objectives.utterance_frame import visible_patches
 from distill.students.patch_transformer.blocks import EPSILON, PreNormBlock, positions
+from distill.students.patch_transformer.patches import PATCH
 from distill.students.patch_transformer.student import PatchTransformer
 from distill.students.student import Student
 
 
 class LatentPrediction(Objective):
-    """The student sees some patches; a predictor says what the slow copy, which sees the others, makes of those.
+    """Prediction of hidden patches: the student encodes visible patches, a moving-average copy the hidden ones.
 
-    The losses are "prediction" (2 - 2 cosine over hidden patches) and "classification" (cross entropy between the
-    pseudo-classes of the prediction and of the slow copy's latents, centred and sharpened).
+    A predictor maps the student's latents to the copy's latents. The loss "prediction" is 2 - 2 cosine over hidden
+    patches. The loss "classification" is the cross entropy between the pseudo-classes of the prediction and those of
+    the copy's latents, which are centred and sharpened.
 
     Args:
-        student: A `patch_transformer`.
+        student: A `patch_transformer` with plain patches.
         mask: How patches are hidden.
-        predictor_layers: Blocks of the predictor.
-        predictor_heads: Of their attention.
-        classes: Pseudo-classes.
-        head_hidden: Width of the head that tells them.
-        student_temperature: Of the student's pseudo-classes.
-        teacher_temperature: Of the slow copy's; lower is sharper.
-        centre_decay: Share of the old centre that is kept in a step.
-        hypotheses: Predictions of each patch, of which the nearest learns most (multiple-choice learning).
-        others: Share of the loss that the other hypotheses get between them.
-        decay: Share of the slow copies that is kept in a step, at first.
-        end_decay: The same from `decay_steps` on.
-        decay_steps: Steps in which it changes.
-        weights: Of the losses, by name; a half each where not named.
+        predictor_layers: Number of blocks of the predictor.
+        predictor_heads: Attention heads of each block of the predictor.
+        classes: Number of pseudo-classes.
+        head_hidden: Hidden width of the head that computes the pseudo-classes.
+        student_temperature: Temperature of the student's pseudo-classes, above 0.
+        teacher_temperature: Temperature of the copy's pseudo-classes, above 0; lower is sharper.
+        centre_decay: Share of the old centre that is kept in a step, from 0 to 1.
+        hypotheses: Predictions for each patch. The nearest gets most of the loss (multiple-choice learning).
+        others: Share of the loss that the other hypotheses get together.
+        decay: Decay of the moving averages in the first step, from 0 to 1.
+        end_decay: Decay from step `decay_steps` on.
+        decay_steps: Optimizer steps in which the decay changes linearly.
+        weights: Weight of each loss, by name. Weights that are not given are 0.5.
 
     Raises:
-        UserError: another student, or numbers that make no sense.
+        UserError: the student is not a `patch_transformer` with plain patches, or a number is out of range.
     """
 
     centre: Tensor
@@ -78,9 +79,11 @@ class LatentPrediction(Objective):
         if not isinstance(student, PatchTransformer):
             raise UserError("the objective `latent_prediction` trains --student patch_transformer")
         if student.patches.masks:
-            raise UserError("the objective `latent_prediction` wants plain patches: leave --student.resolutions out")
+            raise UserError("the objective `latent_prediction` needs plain patches: leave --student.resolutions out")
         if min(student_temperature, teacher_temperature) <= 0 or classes < 2 or hypotheses < 1:
-            raise UserError("latent_prediction: temperatures above 0, at least 2 classes and 1 hypothesis are wanted")
+            raise UserError(
+                "latent_prediction: temperatures must be above 0, classes at least 2 and hypotheses at least 1"
+            )
         self.student: PatchTransformer = student
         width = student.width
         self.mask = as_settings(GridMask, mask)
@@ -97,71 +100,81 @@ class LatentPrediction(Objective):
         self.health = Health()
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
-        """{"prediction", "classification"} of one batch. Raises UserError where representations have collapsed."""
+        """Return {"prediction", "classification"} of one batch. Raises UserError if representations have collapsed."""
         spectrogram, _ = self.student.spectrogram(batch)
-        columns = spectrogram.shape[1] // 16
+        columns = spectrogram.shape[1] // PATCH
         hidden = self.mask.draw(len(batch), columns, self.student.rows, spectrogram.device)
-        seen = self.encode(self.student, spectrogram, visible_patches(hidden))
-        predicted = self.predictor(seen[:, 1:], hidden, columns)
+        encoded = self.encode(self.student, spectrogram, visible_patches(hidden))
+        predicted = self.predictor(encoded[:, 1:], hidden, columns)
         with torch.no_grad():
             target = self.encode(self.slow.network, spectrogram, visible_patches(~hidden))[:, 1:]
             logits = self.slow_head.network(target)
         losses = self.score(predicted, target, logits)
         if self.training:
             self.centre.lerp_(logits.float().mean((0, 1)), 1 - self.centre_decay)
-        shares = ((logits.float() - self.centre) / self.temperatures[1]).softmax(2).mean((0, 1))
-        self.observed |= self.health(target, predicted, seen[:, 1:].mean(1))
-        self.observed["pseudo_classes"] = float(torch.exp(-(shares * shares.clamp(min=1e-12).log()).sum()))
+        class_shares = ((logits.float() - self.centre) / self.temperatures[1]).softmax(2).mean((0, 1))
+        self.observed |= self.health(target, predicted, encoded[:, 1:].mean(1))
+        # The exponential of the entropy: the number of equally frequent classes with the same entropy.
+        self.observed["pseudo_classes"] = float(torch.exp(-(class_shares * class_shares.clamp(min=1e-12).log()).sum()))
         return losses
 
     def encode(self, network: PatchTransformer, spectrogram: Tensor, patches: Tensor) -> Tensor:
-        """Some patches (B, N) of each clip through a network: (B, 1 + N, D)."""
+        """Encode the patches with these indices (B, N) in each clip. Shape (B, 1 + N, D)."""
         tokens = network.embed_patches(spectrogram)
         return network.contextual(tokens.gather(1, patches.unsqueeze(2).expand(-1, -1, tokens.shape[2]))).tokens
 
     def score(self, predicted: Tensor, target: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        """The losses.
+        """Return both losses.
 
         Args:
             predicted: Hypotheses for each hidden patch. Shape (B, hypotheses, H, D).
-            target: What the slow copy makes of it. Shape (B, H, D).
-            logits: The slow copy's pseudo-classes. Shape (B, H, C).
+            target: Latents of the moving-average copy. Shape (B, H, D).
+            logits: Pseudo-class scores of the moving-average copy. Shape (B, H, C).
         """
-        mine, theirs = self.temperatures
+        student_temperature, teacher_temperature = self.temperatures
         distance = 2 - 2 * F.cosine_similarity(predicted.float(), target.float().unsqueeze(1), dim=3)
-        wanted = ((logits.float() - self.centre) / theirs).softmax(2).unsqueeze(1)
-        crossed = -(wanted * (self.head(predicted).float() / mine).log_softmax(3)).sum(3)
-        share = self._shares(distance.detach())
-        return {"prediction": (share * distance).sum(1).mean(), "classification": (share * crossed).sum(1).mean()}
+        classes = ((logits.float() - self.centre) / teacher_temperature).softmax(2).unsqueeze(1)
+        cross_entropy = -(classes * (self.head(predicted).float() / student_temperature).log_softmax(3)).sum(3)
+        weight = self._hypothesis_weights(distance.detach())
+        return {
+            "prediction": (weight * distance).sum(1).mean(),
+            "classification": (weight * cross_entropy).sum(1).mean(),
+        }
 
-    def _shares(self, distance: Tensor) -> Tensor:
-        """How much each hypothesis learns: the nearest most, the others a little, or they would never move."""
+    def _hypothesis_weights(self, distance: Tensor) -> Tensor:
+        """Return the weight of each hypothesis (B, hypotheses, H).
+
+        The nearest gets most. The others get a small weight, as without a gradient they would never change.
+        """
         count = distance.shape[1]
         nearest = F.one_hot(distance.argmin(1), count).movedim(2, 1).to(distance.dtype)
         return nearest * (1 - self.others) + (1 - nearest) * (self.others / max(1, count - 1))
 
     def after_step(self, step: int) -> None:
-        """The slow copies follow."""
+        """Update both moving averages."""
         self.slow.follow(self.student, step)
         self.slow_head.follow(self.head, step)
         self.observed["moving_average"] = self.slow.decay(step)
 
 
 class Predictor(nn.Module):
-    """Fills hidden places with a learned token and asks a transformer what was there.
+    """Transformer that predicts the latents of hidden patches, which it gets as a learned token.
 
     Args:
-        width: Of a token.
-        layers: Blocks.
-        heads: Of attention.
-        rows: Of patches.
-        hypotheses: Answers for each hidden patch.
+        width: Width of a token.
+        layers: Number of blocks.
+        heads: Attention heads of each block.
+        rows: Rows of patches in a spectrogram.
+        hypotheses: Predictions for each hidden patch.
+
+    Raises:
+        UserError: `heads` does not divide `width`.
     """
 
     def __init__(self, width: int, layers: int, heads: int, rows: int, hypotheses: int) -> None:
         super().__init__()
         if width % heads:
-            raise UserError(f"--objective.predictor_heads {heads} cannot share the student's width, {width}")
+            raise UserError(f"--objective.predictor_heads {heads}: must divide the student's width, {width}")
         self.rows = rows
         self.blank = nn.Parameter(torch.randn(width) * 0.02)
         self.blocks = nn.ModuleList(PreNormBlock(width, heads, 4.0, 0.0) for _ in range(layers))
@@ -169,12 +182,18 @@ class Predictor(nn.Module):
         self.answers = nn.ModuleList(nn.Linear(width, width) for _ in range(hypotheses))
 
     def forward(self, tokens: Tensor, hidden: Tensor, columns: int) -> Tensor:
-        """Visible tokens (B, V, D) and the mask (B, P) -> answers for hidden patches (B, hypotheses, H, D)."""
+        """Return predictions for the hidden patches. Shape (B, hypotheses, H, D).
+
+        Args:
+            tokens: Latents of the visible patches. Shape (B, V, D).
+            hidden: True where a patch is hidden. Shape (B, P), bool.
+            columns: Columns of patches in a spectrogram.
+        """
         filled = self.blank.to(tokens.dtype).expand(*hidden.shape, -1)
-        places = visible_patches(hidden).unsqueeze(2).expand_as(tokens)
-        x = filled.scatter(1, places, tokens) + positions(columns, self.rows, tokens.shape[2], tokens.device)
+        visible_index = visible_patches(hidden).unsqueeze(2).expand_as(tokens)
+        x = filled.scatter(1, visible_index, tokens) + positions(columns, self.rows, tokens.shape[2], tokens.device)
         for block in self.blocks:
             x, _ = block(x, None)
         x = self.norm(x)
-        asked = visible_patches(~hidden).unsqueeze(2).expand(-1, -1, x.shape[2])
-        return torch.stack([answer(x.gather(1, asked)) for answer in self.answers], dim=1)
+        hidden_index = visible_patches(~hidden).unsqueeze(2).expand(-1, -1, x.shape[2])
+        return torch.stack([answer(x.gather(1, hidden_index)) for answer in self.answers], dim=1)

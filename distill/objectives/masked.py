@@ -1,4 +1,4 @@
-"""HEAR's second stage: guess the tokens that were hidden (section 3.2)."""
+"""HEAR's second stage: predict the codes of masked tokens (section 3.2)."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from distill.data.batch import AudioBatch
 from distill.data.errors import UserError, require_one_of
 from distill.frozen import Frozen
 from distill.objectives.objective import Objective
-from distill.objectives.parts.masking import KINDS, draw_mask, official_mask
+from distill.objectives.parts.masking import TOKEN_MASKS, draw_mask, official_mask
 from distill.students.hear.students import Hear, HearTokenizer, Tokens
 from distill.students.student import Student
 
 
 class MaskedTokenPrediction(Objective):
-    """The student hears a clip with tokens hidden, and names them as a frozen tokenizer does (HEAR, stage 2).
+    """Prediction of the codes that a frozen tokenizer gives to masked tokens (HEAR, stage 2).
 
     Args:
         student: A `hear`.
-        tokenizer: Trained `hear_tokenizer`: a run, a student folder or a hub id; in Python the student itself too.
-        share: Of the tokens that is hidden.
-        mask: How they are drawn: "random" (the paper's), "spans" or "inverse_blocks" of `span` tokens.
-        span: Tokens of 20 ms in a run.
-        learned_mask: Put a learned vector in the place of a hidden token, and not zeros.
-        official: Do as the published code does: hide by normal noise (65.5 % at a share of 0.4), score padding, take
-            the second half of each clip for padding, and give no gradient to the convolution.
+        tokenizer: Trained `hear_tokenizer`: a run, a student folder or a hub id; in Python also the student itself.
+        share: Share of the tokens that is masked, between 0 and 1.
+        mask: How masked tokens are drawn: "random" (the paper), "spans" or "inverse_blocks" of `span` tokens.
+        span: Length of a span, in tokens of 20 ms.
+        learned_mask: Whether a learned vector replaces a masked token. Otherwise zeros do.
+        official: Whether to reproduce the published code. It masks by normal noise (65.5 % at a share of 0.4) and
+            scores padding. It treats the second half of each clip as padding. The convolution has no gradient.
 
     Raises:
-        UserError: another student, no tokenizer, a share that hides nothing or everything.
+        UserError: the student is not a `hear`, the tokenizer is not a `hear_tokenizer`, or a number is out of range.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class MaskedTokenPrediction(Objective):
         super().__init__(student, {"masked_tokens": 1.0})
         if not isinstance(student, Hear):
             raise UserError("the objective `masked_prediction` trains --student hear")
-        require_one_of("--objective.mask", mask, KINDS)
+        require_one_of("--objective.mask", mask, TOKEN_MASKS)
         if not 0 < share < 1 or span < 1:
-            raise UserError(f"--objective.share {share} and .span {span}: between 0 and 1, and at least 1, are wanted")
+            raise UserError(f"--objective.share {share} must be between 0 and 1, --objective.span {span} at least 1")
         self.student: Hear = student
         self.frozen = Frozen(tokenizer)
         if not isinstance(self.frozen.student, HearTokenizer):
-            raise UserError(f"--objective.tokenizer {tokenizer}: the student in it is no `hear_tokenizer`")
+            raise UserError(f"--objective.tokenizer {tokenizer}: its student is not a `hear_tokenizer`")
         self.share, self.mask, self.span, self.official = share, mask, span, official
         hidden = student.sizes["hidden"]
         self.to_codes = nn.Linear(hidden, self.tokenizer.codes)
@@ -59,13 +59,13 @@ class MaskedTokenPrediction(Objective):
 
     @property
     def tokenizer(self) -> HearTokenizer:
-        """The frozen tokenizer; it is held where no optimiser and no `train()` reaches it."""
+        """The tokenizer. `Frozen` holds it, so neither an optimizer nor `train()` changes it."""
         tokenizer = self.frozen.student
         assert isinstance(tokenizer, HearTokenizer)
         return tokenizer
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
-        """{"masked_tokens": cross entropy over the hidden tokens}."""
+        """Return {"masked_tokens": cross entropy over the masked tokens}."""
         tokens = self.student.tokens(batch)
         time = tokens.features.shape[1]
         if self.official:
@@ -74,20 +74,26 @@ class MaskedTokenPrediction(Objective):
             return self.score(batch, tokens, official_mask(noise, tokens.lengths, self.share))
         return self.score(batch, tokens, draw_mask(self.mask, tokens.lengths, time, self.share, self.span))
 
-    def _labels(self, batch: AudioBatch, tokens: Tokens) -> Tensor:
-        """What the tokenizer makes of the whole clips. Shape (batch, time)."""
-        same = self.tokenizer.front_end.official == self.student.front_end.official and not self.official
-        return self.tokenizer.tokenize(batch, computed=tokens if same else None)[0]
-
     def score(self, batch: AudioBatch, tokens: Tokens, hidden: Tensor) -> dict[str, Tensor]:
-        """The loss with the mask `hidden` (batch, time)."""
+        """Return the loss of one batch with a given mask.
+
+        Args:
+            batch: The clips.
+            tokens: Tokens of the student.
+            hidden: True where a token is masked. Shape (batch, time), bool.
+        """
         features = tokens.features.detach() if self.official else tokens.features
-        empty = features.new_zeros(()) if self.mask_vector is None else self.mask_vector
-        seen = torch.where(hidden.unsqueeze(2), empty.to(features.dtype), features)
-        encoded = self.student.contextual(seen, tokens.lengths)
+        mask_vector = features.new_zeros(()) if self.mask_vector is None else self.mask_vector
+        masked = torch.where(hidden.unsqueeze(2), mask_vector.to(features.dtype), features)
+        encoded = self.student.contextual(masked, tokens.lengths)
         logits = self.to_codes(encoded[hidden])
-        if len(logits) == 0:  # clips so short that nothing was hidden
+        if len(logits) == 0:  # clips so short that no token was masked
             return {"masked_tokens": encoded.sum() * 0}
-        labels = self._labels(batch, tokens)[hidden]
-        self.observed = {"masked_token_accuracy": float((logits.argmax(1) == labels).float().mean())}
-        return {"masked_tokens": F.cross_entropy(logits.float(), labels)}
+        codes = self._codes(batch, tokens)[hidden]
+        self.observed = {"masked_token_accuracy": float((logits.argmax(1) == codes).float().mean())}
+        return {"masked_tokens": F.cross_entropy(logits.float(), codes)}
+
+    def _codes(self, batch: AudioBatch, tokens: Tokens) -> Tensor:
+        """Return the tokenizer's codes of the unmasked clips. Shape (batch, time)."""
+        same_front_end = self.tokenizer.front_end.official == self.student.front_end.official and not self.official
+        return self.tokenizer.tokenize(batch, computed=tokens if same_front_end else None)[0]

@@ -1,4 +1,4 @@
-"""HEAR's first stage: a vocabulary of sound, from reconstruction and from what teachers hear (section 3.1)."""
+"""HEAR's first stage: codes learned by reconstruction and by distillation from teachers (section 3.1)."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ RECONSTRUCTION, DISTILLATION, DIVERSITY = 0.3, 0.7, 0.1  # the published weights
 
 
 class TokenizerDistillation(Objective):
-    """Tokens from which a decoder rebuilds the mel spectrogram and the frames of the teachers (HEAR, stage 1).
+    """Codes from which a decoder reconstructs the mel spectrogram and the teachers' frames (HEAR, stage 1).
 
-    Any teacher with frames will do, aligned by time; SSAST with `alignment=index` is the published stage. The losses
-    are "reconstruction" (0.3), one named after each teacher (0.7, shared among them) and "diversity" (0.1).
+    Any teacher with frames can be used; frames are paired by time. The published stage is SSAST with
+    `alignment=index`. The losses are "reconstruction" (weight 0.3), one with the name of each teacher (0.7 divided
+    equally) and "diversity" (0.1).
 
     Args:
         student: A `hear_tokenizer`.
-        teachers: Encoders to imitate by name; none trains by reconstruction alone.
+        teachers: Encoders to imitate, by name. Without a teacher, only reconstruction and diversity are trained.
         alignment: How frames are paired; see `distill.objectives.parts.alignment.Alignment`.
-        loss: Between frames: a registered name, or {class_path: NAME, init_args: {...}} for one with options.
-        code_dim: Numbers in a code.
+        loss: Loss between frames: a registered name, or {class_path: NAME, init_args: {...}} for a loss with options.
+        code_dim: Size of a code vector.
         hidden: Width of the decoder.
-        intermediate: Width of its feed-forward parts.
-        heads: Of its attention.
-        layers: Number of its blocks.
-        dropout: In its blocks.
-        weights: Of the losses, by name.
+        intermediate: Width of the decoder's feed-forward layers.
+        heads: Attention heads of the decoder.
+        layers: Number of blocks of the decoder.
+        dropout: Dropout rate of the decoder; 0 disables it.
+        weights: Weight of each loss, by name. Weights that are not given are the published ones.
 
     Raises:
-        UserError: the student is no `hear_tokenizer`, a teacher has no frames, or the loss needs clusters of clips.
+        UserError: the student is not a `hear_tokenizer`, a teacher has no frames, or the loss needs clusters of clips.
     """
 
     takes_teachers = True
@@ -77,67 +78,78 @@ class TokenizerDistillation(Objective):
         self.alignments = {name: Alignment(TOKEN_HOP, t.frame_hop, alignment) for name, t in teachers.items()}
         self.loss = build_loss(loss)
         if getattr(self.loss, "needs_clusters", False):
-            raise UserError(f"--objective.loss {loss}: frames have no clusters; the objective `embedding` has them")
+            raise UserError(f"--objective.loss {loss}: frames have no clusters; use the objective `embedding`")
         self.quantizer = GumbelQuantizer(student.codes, code_dim, hidden)
         self.use = CodeUse(student.codes)
-        reach = student.acoustic.window
-        self.decoder = nn.ModuleList(RelativeBlock(hidden, intermediate, heads, reach, dropout) for _ in range(layers))
+        window = student.acoustic.window
+        self.decoder = nn.ModuleList(RelativeBlock(hidden, intermediate, heads, window, dropout) for _ in range(layers))
         self.shared = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.LayerNorm(hidden))
         self.to_mel = nn.Linear(hidden, 2 * BANDS)
         self.to_teacher = nn.ModuleDict({name: nn.Linear(hidden, t.frame_dim) for name, t in teachers.items()})
 
     def forward(self, batch: AudioBatch, noise: Tensor | None = None) -> dict[str, Tensor]:
-        """Losses of one batch; `noise` is the quantizer's (batch, time, codes), drawn where it is not given."""
+        """Return the losses of one batch, by name.
+
+        Args:
+            batch: The clips, each at most one window long.
+            noise: Gumbel noise of the quantizer. Shape (batch, time, codes). None: drawn in training, else none.
+
+        Raises:
+            UserError: the clips are longer than the student's window.
+        """
         tokens = self.student.tokens(batch)
         time = tokens.features.shape[1]
         if time > self.student.acoustic.window:
-            most = self.student.acoustic.window * TOKEN_HOP
-            raise UserError(f"clips of {time * TOKEN_HOP:.1f} s, and a window has {most:g}: --crop.seconds {most:g}")
-        inside = frame_mask(tokens.lengths, time)
-        quantized = self.quantizer(self.student.logits(tokens), inside, noise)
-        self.observed = self.use(quantized.codes[inside])
-        decoded = self._decode(quantized.vectors, inside)
-        losses = {"reconstruction": self._reconstruction(decoded, tokens.mel, inside)}
-        heard = self.student.embeddings(decoded, tokens.lengths)
+            max_seconds = self.student.acoustic.window * TOKEN_HOP
+            raise UserError(
+                f"clips of {time * TOKEN_HOP:.1f} s are longer than a window, {max_seconds:g} s: use --crop.seconds "
+                f"{max_seconds:g}"
+            )
+        valid = frame_mask(tokens.lengths, time)
+        quantized = self.quantizer(self.student.logits(tokens), valid, noise)
+        self.observed = self.use(quantized.codes[valid])
+        decoded = self._decode(quantized.vectors, valid)
+        losses = {"reconstruction": self._reconstruction(decoded, tokens.mel, valid)}
+        embeddings = self.student.embeddings(decoded, tokens.lengths)
         for name, teacher in self.teachers.items():
-            pairs = self.alignments[name](heard, teacher(batch))
+            pairs = self.alignments[name](embeddings, teacher(batch))
             prediction = self.to_teacher[name](pairs.student[pairs.mask])
             losses[name] = self.loss(prediction, pairs.teacher[pairs.mask]) if len(prediction) else decoded.sum() * 0
         return losses | {"diversity": quantized.diversity}
 
     def after_step(self, step: int) -> None:
-        """Cool the quantizer."""
+        """Lower the temperature of the quantizer."""
         self.quantizer.cool(step)
 
     def reconstruct(self, batch: AudioBatch) -> tuple[Tensor, Tensor]:
-        """Normalised mel of a batch and what its tokens make of it, both (batch, frames, 128), for a picture."""
+        """Return the normalised mel spectrogram and its reconstruction, both (batch, frames, 128)."""
         tokens = self.student.tokens(batch)
-        inside = frame_mask(tokens.lengths, tokens.features.shape[1])
-        decoded = self._decode(self.quantizer(self.student.logits(tokens), inside).vectors, inside)
-        rebuilt = self.to_mel(decoded).unflatten(2, (2, BANDS)).flatten(1, 2)
-        return tokens.mel.transpose(1, 2)[:, : rebuilt.shape[1]], rebuilt
+        valid = frame_mask(tokens.lengths, tokens.features.shape[1])
+        decoded = self._decode(self.quantizer(self.student.logits(tokens), valid).vectors, valid)
+        reconstruction = self.to_mel(decoded).unflatten(2, (2, BANDS)).flatten(1, 2)
+        return tokens.mel.transpose(1, 2)[:, : reconstruction.shape[1]], reconstruction
 
     def pictures(self, batch: AudioBatch) -> dict[str, Figure]:
-        """How often each code is chosen, and mel spectrograms beside what their tokens make of them."""
+        """Return figures of the use of codes, and of mel spectrograms with their reconstructions."""
         from distill.objectives.parts.figures import codes_figure, spectrograms_figure
 
         use = self.use(torch.zeros(0, dtype=torch.int64, device=self.use.counts.device))
         title = f"{use['used_codes']:.0f} of {self.student.codes} codes in use, perplexity {use['perplexity']:.0f}"
-        original, rebuilt = (mel.float().cpu().numpy() for mel in self.reconstruct(batch))
+        original, reconstruction = (mel.float().cpu().numpy() for mel in self.reconstruct(batch))
         return {
             "codes": codes_figure(self.use.counts.double().cpu().numpy(), title),
-            "reconstruction": spectrograms_figure(original, rebuilt, hop=TOKEN_HOP / 2),
+            "reconstruction": spectrograms_figure(original, reconstruction, hop=TOKEN_HOP / 2),
         }
 
-    def _decode(self, vectors: Tensor, inside: Tensor) -> Tensor:
-        """Vectors of the chosen codes (batch, time, hidden) in their context, same shape out."""
+    def _decode(self, vectors: Tensor, valid: Tensor) -> Tensor:
+        """Return the decoder's output for the vectors of the chosen codes. Both have shape (batch, time, hidden)."""
         for block in self.decoder:
-            vectors = block(vectors, None if bool(inside.all()) else ~inside)
+            vectors = block(vectors, None if bool(valid.all()) else ~valid)
         return self.shared(vectors)
 
-    def _reconstruction(self, decoded: Tensor, mel: Tensor, inside: Tensor) -> Tensor:
-        """Mean squared error of the two mel frames of each valid token."""
-        rebuilt = self.to_mel(decoded).unflatten(2, (2, BANDS))
+    def _reconstruction(self, decoded: Tensor, mel: Tensor, valid: Tensor) -> Tensor:
+        """Return the mean squared error over the two mel frames of each valid token."""
+        reconstruction = self.to_mel(decoded).unflatten(2, (2, BANDS))
         original = mel.transpose(1, 2)[:, : 2 * decoded.shape[1]].unflatten(1, (-1, 2))
-        errors = (rebuilt - original).square().mean((2, 3))
-        return (errors * inside).sum() / inside.sum().clamp(min=1)
+        errors = (reconstruction - original).square().mean((2, 3))
+        return (errors * valid).sum() / valid.sum().clamp(min=1)

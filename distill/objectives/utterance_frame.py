@@ -1,7 +1,7 @@
-"""EAT: predict one's own slow copy, patch by patch and as a whole; with frozen teachers beside it, CAT.
+"""EAT: predict the latents of a moving-average copy, for each patch and for the clip. CAT adds frozen teachers.
 
-Chen et al. 2024 (arXiv 2401.03497), and CAT (arXiv 2601.21612). Letters of shapes: B clips, K clones, M = B * K masks,
-P patches, V visible patches, D width.
+EAT: Chen et al. 2024 (arXiv 2401.03497). CAT: arXiv 2601.21612. Letters of shapes: B clips, K clones, M = B * K masks,
+P patches, V visible patches, D width, E size of a teacher's clip embedding.
 """
 
 from __future__ import annotations
@@ -18,48 +18,49 @@ from distill.data.errors import UserError, require_one_of
 from distill.data.files import as_settings
 from distill.objectives.objective import Objective
 from distill.objectives.parts.health import Health
-from distill.objectives.parts.masking import GridMask
+from distill.objectives.parts.masking import GridMask, visible_patches
 from distill.objectives.parts.moving_average import MovingAverage
 from distill.objectives.parts.statistics import Standardise
+from distill.students.patch_transformer.patches import PATCH
 from distill.students.patch_transformer.student import Encoded, PatchTransformer
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
 DISTANCES = ("mse", "l1", "cosine", "kl")
-PROJECTED = ("student", "teacher")
-TARGETS = ("raw", "standardised")
+PROJECTED_SIDES = ("student", "teacher")
+TEACHER_TRANSFORMS = ("raw", "standardised")
 
 
 class UtteranceFrame(Objective):
-    """The student sees a fifth of a clip's patches and predicts what its slow copy makes of all of them.
+    """Prediction of a moving-average copy's latents from the visible patches, a fifth of all patches.
 
     The losses are "frame" (hidden patches), "utterance" (the first token against the mean of the targets), and one
-    named after each teacher: the first token, through a linear layer, imitates the teacher's clip embedding (CAT's
-    representation regularisation; any teacher, live or from a store, by `distance`). The first two are means of
-    sum(difference²) / sqrt(width).
+    with the name of each teacher: the first token, through a linear layer, imitates the teacher's clip embedding
+    (CAT's representation regularisation). Any teacher can be used, live or from a store. The first two losses are
+    means of sum(difference²) / sqrt(width).
 
     Args:
         student: A `patch_transformer`.
-        teachers: Encoders to agree with, by name; none is EAT.
-        clones: Masks of each clip in a step; patches are embedded once for all where no convolution sees neighbours.
+        teachers: Encoders to imitate, by name. Without a teacher, the objective is EAT's.
+        clones: Masks of each clip in a step, at least 1. Plain patches are embedded once for all clones.
         mask: How patches are hidden.
-        decay: Share of the slow copy that is kept in a step, at first.
-        end_decay: The same from `decay_steps` on.
-        decay_steps: Steps in which it changes.
-        decoder_layers: Convolutions that predict the hidden patches.
-        decoder_kernel: Their side, odd.
-        decoder_groups: Of their channels.
-        noise: Deviation of what stands in the place of hidden patches.
-        distance: From a teacher's embedding: "mse", "l1", "cosine" or "kl".
-        layer: Block whose feed-forward output imitates the teacher, counted from 1; 0 is the encoder's output.
-        projected: What goes through the linear layer: the "student" or, in some of CAT's recipes, the "teacher".
-        targets: The teachers' embeddings as they are ("raw") or to mean 0 and variance 1 ("standardised").
-        weights: Of the losses, by name; 1 where not named.
-        sum_over_clones: Sum "utterance" and the teachers' losses over all clones of the batch, as the published code
-            does: at 12 clips and 16 clones it weighs them 192 times.
+        decay: Decay of the moving average in the first step, from 0 to 1.
+        end_decay: Decay from step `decay_steps` on.
+        decay_steps: Optimizer steps in which the decay changes linearly.
+        decoder_layers: Number of convolutions of the decoder, which predicts the hidden patches.
+        decoder_kernel: Kernel size of the decoder's convolutions, odd.
+        decoder_groups: Groups of the decoder's convolutions; must divide the student's width.
+        noise: Standard deviation of the noise that replaces hidden patches.
+        distance: Distance to a teacher's embedding: "mse", "l1", "cosine" or "kl".
+        layer: Block whose feed-forward output imitates the teacher, counted from 1. 0 means the encoder's output.
+        projected: Side with the linear layer: the "student" or, in some of CAT's recipes, the "teacher".
+        targets: "raw": the teachers' embeddings as they are; "standardised": with mean 0 and variance 1.
+        weights: Weight of each loss, by name. Weights that are not given are 1.
+        sum_over_clones: Whether "utterance" and the teachers' losses are sums over all clones of the batch, as in the
+            published code. With 12 clips and 16 clones, their weight is then 192 times as large. Otherwise means.
 
     Raises:
-        UserError: another student, no clones, an even kernel, or options that are not known.
+        UserError: the student is not a `patch_transformer`, a number is out of range, or an option is unknown.
     """
 
     takes_teachers = True
@@ -90,17 +91,17 @@ class UtteranceFrame(Objective):
         self.student: PatchTransformer = student
         width, depth = student.width, len(student.blocks)
         if clones < 1:
-            raise UserError(f"--objective.clones {clones}: at least 1 is wanted")
+            raise UserError(f"--objective.clones {clones}: must be at least 1")
         if decoder_kernel % 2 == 0 or width % decoder_groups:
             raise UserError(
-                f"--objective.decoder_kernel {decoder_kernel} must be odd, and .decoder_groups {decoder_groups} "
-                f"divide the student's width, {width}"
+                f"--objective.decoder_kernel {decoder_kernel} must be odd, and --objective.decoder_groups "
+                f"{decoder_groups} must divide the student's width, {width}"
             )
         if not 0 <= layer <= depth:
-            raise UserError(f"--objective.layer {layer}: the student has {depth} blocks")
+            raise UserError(f"--objective.layer {layer}: must be at least 0; the student has {depth} blocks")
         require_one_of("--objective.distance", distance, DISTANCES)
-        require_one_of("--objective.projected", projected, PROJECTED)
-        require_one_of("--objective.targets", targets, TARGETS)
+        require_one_of("--objective.projected", projected, PROJECTED_SIDES)
+        require_one_of("--objective.targets", targets, TEACHER_TRANSFORMS)
         self.clones, self.mask = clones, as_settings(GridMask, mask)
         self.noise, self.layer, self.distance, self.sum_over_clones = noise, layer, distance, sum_over_clones
         self.slow = MovingAverage(student, decay, end_decay, decay_steps)
@@ -118,60 +119,74 @@ class UtteranceFrame(Objective):
         self.health = Health()
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
-        """The named losses of one batch. Raises UserError where representations have collapsed."""
+        """Return the losses of one batch, by name. Raises UserError if representations have collapsed."""
         spectrogram, _ = self.student.spectrogram(batch)
-        columns = spectrogram.shape[1] // 16
+        columns = spectrogram.shape[1] // PATCH
         hidden = self.mask.draw(len(batch) * self.clones, columns, self.student.rows, spectrogram.device)
-        seen = self.see(spectrogram, hidden)
+        encoded, visible = self.encode_visible(spectrogram, hidden)
         target = self.target(spectrogram)
-        predicted = self.decoder(
-            self.fill(seen.encoded.tokens[:, 1:], hidden, seen.visible), columns, self.student.rows
-        )
-        losses = self.self_distillation(predicted, seen.encoded.tokens[:, 0], target, hidden)
+        filled = self.fill_hidden(encoded.tokens[:, 1:], hidden, visible)
+        predicted = self.decoder(filled, columns, self.student.rows)
+        losses = self.self_distillation(predicted, encoded.tokens[:, 0], target, hidden)
         for name, teacher in self.teachers.items():
-            losses[name] = self.regularisation(name, seen.encoded, teacher(batch).clip)
-        self.observed |= self.health(target, predicted[hidden], seen.encoded.tokens[:, 0])
+            losses[name] = self.regularisation(name, encoded, teacher(batch).clip)
+        self.observed |= self.health(target, predicted[hidden], encoded.tokens[:, 0])
         self.observed["hidden_share"] = float(hidden.float().mean())
         return losses
 
-    def see(self, spectrogram: Tensor, hidden: Tensor) -> Seen:
-        """What the student makes of the visible patches of each mask (M, P); nothing else is computed."""
+    def encode_visible(self, spectrogram: Tensor, hidden: Tensor) -> VisibleTokens:
+        """Encode the visible patches only.
+
+        Args:
+            spectrogram: Normalised spectra. Shape (B, time, bands).
+            hidden: True where a patch is hidden. Shape (M, P), bool.
+        """
         visible = visible_patches(hidden)
-        clip = torch.arange(len(spectrogram), device=hidden.device).repeat_interleave(len(hidden) // len(spectrogram))
+        clip_index = torch.arange(len(spectrogram), device=hidden.device).repeat_interleave(
+            len(hidden) // len(spectrogram)
+        )
         if self.student.patches.masks:
-            shown = (~hidden).to(spectrogram.dtype).unflatten(1, (-1, self.student.rows))
-            tokens = self.student.embed_patches(spectrogram[clip], shown)
+            # Convolutions mix neighbouring patches, so each mask needs its own embedding.
+            grid = (~hidden).to(spectrogram.dtype).unflatten(1, (-1, self.student.rows))
+            tokens = self.student.embed_patches(spectrogram[clip_index], grid)
             tokens = tokens[torch.arange(len(hidden), device=hidden.device).unsqueeze(1), visible]
         else:
-            tokens = self.student.embed_patches(spectrogram)[clip.unsqueeze(1), visible]
-        return Seen(self.student.contextual(tokens), visible)
+            tokens = self.student.embed_patches(spectrogram)[clip_index.unsqueeze(1), visible]
+        return VisibleTokens(self.student.contextual(tokens), visible)
 
     @torch.no_grad()
     def target(self, spectrogram: Tensor) -> Tensor:
-        """Mean over the slow copy's blocks of what their feed-forward parts made, normalised. Shape (B, P, D)."""
-        slow = self.slow.network
-        branches = slow.contextual(slow.embed_patches(spectrogram)).branches
+        """Return the mean of the feed-forward outputs of the copy's blocks, normalised. Shape (B, P, D)."""
+        network = self.slow.network
+        branches = network.contextual(network.embed_patches(spectrogram)).branches
         # Each channel over the patches of a clip, then all channels of a patch.
-        total = sum(F.instance_norm(made[:, 1:].float().transpose(1, 2)).transpose(1, 2) for made in branches)
+        total = sum(F.instance_norm(output[:, 1:].float().transpose(1, 2)).transpose(1, 2) for output in branches)
         assert isinstance(total, Tensor)
         return F.layer_norm(total / len(branches), (total.shape[2],))
 
-    def fill(self, tokens: Tensor, hidden: Tensor, visible: Tensor) -> Tensor:
-        """Visible tokens (M, V, D) in their places, noise in the others. Shape (M, P, D)."""
+    def fill_hidden(self, tokens: Tensor, hidden: Tensor, visible: Tensor) -> Tensor:
+        """Return all tokens (M, P, D): the visible ones (M, V, D) at their positions, noise at the hidden ones."""
         filled = torch.randn(*hidden.shape, tokens.shape[2], device=tokens.device, dtype=tokens.dtype) * self.noise
         return filled.scatter(1, visible.unsqueeze(2).expand_as(tokens), tokens)
 
     def self_distillation(self, predicted: Tensor, first: Tensor, target: Tensor, hidden: Tensor) -> dict[str, Tensor]:
-        """{"frame", "utterance"} from predictions (M, P, D), first tokens (M, D) and targets (B, P, D)."""
+        """Return {"frame", "utterance"}.
+
+        Args:
+            predicted: Predictions for all patches. Shape (M, P, D).
+            first: First token of each clone. Shape (M, D).
+            target: Targets of all patches. Shape (B, P, D).
+            hidden: True where a patch is hidden. Shape (M, P), bool.
+        """
         scale = target.shape[2] ** -0.5
-        wanted = target.repeat_interleave(len(hidden) // len(target), 0)
-        frame = (predicted[hidden].float() - wanted[hidden]).square().sum(1) * scale
-        whole = target.mean(1).repeat_interleave(len(hidden) // len(target), 0)
-        utterance = (first.float() - whole).square().sum(1) * scale
+        patch_targets = target.repeat_interleave(len(hidden) // len(target), 0)
+        frame = (predicted[hidden].float() - patch_targets[hidden]).square().sum(1) * scale
+        clip_targets = target.mean(1).repeat_interleave(len(hidden) // len(target), 0)
+        utterance = (first.float() - clip_targets).square().sum(1) * scale
         return {"frame": frame.mean(), "utterance": self._over_clones(utterance)}
 
     def regularisation(self, name: str, encoded: Encoded, embedding: Tensor) -> Tensor:
-        """Distance of the first token from a teacher's clip embedding (B, E)."""
+        """Return the distance of the first token from a teacher's clip embedding (B, E), a scalar."""
         first = encoded.tokens[:, 0] if self.layer == 0 else encoded.branches[self.layer - 1][:, 0]
         if name in self.normalisers:
             embedding = self.normalisers[name](embedding)
@@ -183,7 +198,7 @@ class UtteranceFrame(Objective):
         return self._over_clones(distances(self.distance, first.float(), embedding.float()))
 
     def after_step(self, step: int) -> None:
-        """The slow copy follows."""
+        """Update the moving average."""
         self.slow.follow(self.student, step)
         self.observed["moving_average"] = self.slow.decay(step)
 
@@ -191,21 +206,26 @@ class UtteranceFrame(Objective):
         return losses.sum() if self.sum_over_clones else losses.mean()
 
 
-class Seen(NamedTuple):
-    """What the student made of visible patches, and which they were (M, V)."""
+class VisibleTokens(NamedTuple):
+    """Output of the student for the visible patches.
+
+    Args:
+        encoded: Tokens of the visible patches. Shape (M, 1 + V, D).
+        visible: Indices of the visible patches. Shape (M, V), int64.
+    """
 
     encoded: Encoded
     visible: Tensor
 
 
 class Decoder(nn.Module):
-    """Convolutions over the grid of patches, each added to what went in, then a linear layer.
+    """Residual convolutions over the grid of patches, then a linear layer.
 
     Args:
-        width: Of a token.
-        layers: How many convolutions.
-        kernel: Their side.
-        groups: Of their channels.
+        width: Width of a token.
+        layers: Number of convolutions.
+        kernel: Kernel size of each convolution, odd.
+        groups: Groups of each convolution.
     """
 
     def __init__(self, width: int, layers: int, kernel: int, groups: int) -> None:
@@ -216,21 +236,16 @@ class Decoder(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, columns: int, rows: int) -> Tensor:
-        """(M, P, D), same shape out."""
+        """Return predictions for all patches, given tokens of all patches; both (M, P, D), P = columns * rows."""
         grid = tokens.transpose(1, 2).unflatten(2, (columns, rows))
         for block in self.blocks:
-            made = F.layer_norm(block(grid).movedim(1, 3), (grid.shape[1],)).movedim(3, 1)
-            grid = grid + F.gelu(made)
+            normalised = F.layer_norm(block(grid).movedim(1, 3), (grid.shape[1],)).movedim(3, 1)
+            grid = grid + F.gelu(normalised)
         return self.proj(grid.flatten(2).transpose(1, 2))
 
 
-def visible_patches(hidden: Tensor) -> Tensor:
-    """Numbers of the patches that each mask leaves visible, in order. (M, P) -> (M, V)."""
-    return (~hidden).nonzero()[:, 1].view(len(hidden), -1)
-
-
 def distances(kind: str, prediction: Tensor, embedding: Tensor) -> Tensor:
-    """Distance of each row from its embedding, (rows, E) both, scaled as in CAT's code. Shape (rows,)."""
+    """Return the distance of each row from its embedding, both (rows, E), scaled as in CAT's code. Shape (rows,)."""
     scale = embedding.shape[1] ** -0.5
     if kind == "mse":
         return (prediction - embedding).square().sum(1) * scale
@@ -238,6 +253,6 @@ def distances(kind: str, prediction: Tensor, embedding: Tensor) -> Tensor:
         return (prediction - embedding).abs().sum(1) * scale
     if kind == "cosine":
         return (1 - F.cosine_similarity(prediction, embedding, dim=1, eps=1e-6)) * scale
-    # The prediction's divergence from the embedding, that is, in the reverse of the usual order.
-    mine, theirs = prediction.log_softmax(1), embedding.log_softmax(1)
-    return (mine.exp() * (mine - theirs)).sum(1)
+    # CAT's code computes KL(prediction || embedding), the reverse of the usual order.
+    student, teacher = prediction.log_softmax(1), embedding.log_softmax(1)
+    return (student.exp() * (student - teacher)).sum(1)

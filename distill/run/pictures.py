@@ -14,6 +14,7 @@ from distill.data.files import write_atomically
 from distill.data.sampling.clusters import Clustering
 from distill.run.folder import Run
 from distill.run.options import FitOptions
+from distill.training.metrics_file import COLUMNS, VALIDATION
 
 matplotlib.use("agg")
 from matplotlib.figure import Figure
@@ -62,8 +63,8 @@ def draw_observed(metrics: Path, path: Path, losses: Sequence[str]) -> None:
     """A panel for each thing that the objective observed, such as accuracy or perplexity; nothing where it did not."""
     with open(metrics, newline="") as file:
         rows = list(csv.DictReader(file))
-    plain = {"batch", "epoch", "loss", "learning_rate", "clips_per_second", "data_wait", *losses}
-    names = [name for name in rows[0] if name not in plain and not name.startswith("validation_")] if rows else []
+    not_observed = {*COLUMNS, *losses}
+    names = [name for name in rows[0] if name not in not_observed and not name.startswith(VALIDATION)] if rows else []
     if not names:
         return
     figure = Figure(figsize=(3.6 * len(names), 2.8))

@@ -1,4 +1,4 @@
-"""The one training loop: a LightningModule for every objective, and what keeps a run alive and honest."""
+"""The training loop: a LightningModule that trains any objective."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from distill.data.clips.lightning import L
 from distill.data.errors import UserError
 from distill.data.store.format import SetAside
 from distill.objectives.objective import Objective
+from distill.training.metrics_file import VALIDATION
 from distill.training.optimizer import Optimizer, parameter_groups
 
 
 class Distiller(L.LightningModule):
-    """Minimises an objective.
+    """Training of an objective, with checks that the loss and the gradient are finite.
 
     Args:
-        objective: What is learned, student included.
-        optimizer: How.
+        objective: Objective to minimise; it contains the student.
+        optimizer: Settings of the optimizer and its schedule.
         steps: Length of the schedule, in optimizer steps.
+
+    Attributes:
+        set_aside: Clips that could not be used, by id.
+        latest: Losses and observed values of the last training batch, by name.
     """
 
     def __init__(self, objective: Objective, optimizer: Optimizer, steps: int) -> None:
@@ -32,8 +37,12 @@ class Distiller(L.LightningModule):
         self.latest: dict[str, float] = {}
 
     def training_step(self, loaded: Loaded, batch_index: int) -> Tensor | None:
-        """Loss of one batch; a batch without a usable clip is left out."""
-        self._note(loaded)
+        """Return the loss of one batch, a scalar; None if the batch has no usable clip.
+
+        Raises:
+            UserError: the loss is not finite.
+        """
+        self._collect_set_aside(loaded)
         if loaded.batch is None:
             return None
         self.objective.student.on_progress(self.global_step / self.steps)
@@ -43,41 +52,42 @@ class Distiller(L.LightningModule):
         self.latest["loss"] = float(total.detach())
         if not math.isfinite(self.latest["loss"]):
             raise UserError(
-                f"the loss is {self.latest['loss']} at step {self.global_step}; the last checkpoint is untouched. "
+                f"the loss is {self.latest['loss']} at step {self.global_step}; the last checkpoint is unchanged. "
                 f"Try a lower --optimizer.learning_rate. Clips of this batch: {', '.join(loaded.batch.ids[:8])} ..."
             )
         return total
 
     def validation_step(self, loaded: Loaded, batch_index: int) -> None:
-        """Log the mean loss over the validation clips."""
-        self._note(loaded)
+        """Log the loss and the observed values; Lightning averages them over the validation clips."""
+        self._collect_set_aside(loaded)
         if loaded.batch is not None:
             total = self.objective.total(self.objective(loaded.batch))
             measured: dict[str, Tensor | float] = {"loss": total, **self.objective.observed}
             for name, value in measured.items():
-                self.log(f"validation_{name}", value, batch_size=len(loaded.batch), sync_dist=True)
+                self.log(f"{VALIDATION}{name}", value, batch_size=len(loaded.batch), sync_dist=True)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step; then moving averages and temperatures, before any callback saves."""
+        """Make a step. Then update moving averages and temperatures, before a callback saves them."""
         super().optimizer_step(*args, **kwargs)
         self.objective.after_step(self.global_step + 1)
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Clip by the norm; a norm that is not finite stops the run before it reaches the weights."""
-        limit = self.optimizer.clip_norm or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters(), limit))
+        """Clip the gradient by its norm. Raises UserError if the norm is not finite, before the weights change."""
+        max_norm = self.optimizer.clip_norm or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters(), max_norm))
+        # With 16-mixed, the gradient scaler expects infinite gradients: it skips the step and lowers its scale.
         if not math.isfinite(norm) and self.trainer.precision != "16-mixed":
-            raise UserError(f"the gradient is not finite at step {self.global_step}; the last checkpoint is untouched")
+            raise UserError(f"the gradient is not finite at step {self.global_step}; the last checkpoint is unchanged")
 
     def configure_optimizers(self) -> Any:
-        """AdamW, with weight decay on what has more than one dimension."""
+        """Return AdamW with its schedule, which changes the learning rate in every step."""
         groups = parameter_groups(self.objective, self.optimizer)
         beta1, beta2 = self.optimizer.betas
         optimizer = torch.optim.AdamW(groups, lr=self.optimizer.learning_rate, betas=(beta1, beta2))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optimizer.factor(step, self.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _note(self, loaded: Loaded) -> None:
+    def _collect_set_aside(self, loaded: Loaded) -> None:
         self.set_aside.update({clip.id: clip for clip in loaded.set_aside})

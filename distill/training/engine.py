@@ -1,4 +1,4 @@
-"""Where and how training runs."""
+"""Settings of the hardware and the processes of training."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Engine:
-    """Where and how training runs; Lightning's words.
+    """Settings of the hardware and the processes of training, with Lightning's names.
 
     Args:
         accelerator: "auto", "cpu" or "gpu".
-        devices: How many.
-        strategy: Such as "auto" or "ddp".
+        devices: Number of devices.
+        strategy: Lightning's strategy, such as "auto" or "ddp".
         precision: "32-true", "bf16-mixed" or "16-mixed".
-        workers: Processes per device that decode audio.
-        checkpoint_minutes: Between two checkpoints at the most; there is one at the end of every epoch too.
+        workers: Processes that decode audio, for each device. 0 decodes in the main process.
+        checkpoint_minutes: Maximum time between two checkpoints. A checkpoint is also saved after every epoch.
     """
 
     accelerator: str = "auto"

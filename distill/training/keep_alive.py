@@ -1,4 +1,4 @@
-"""Checkpoints of a run, at every end that a run can have."""
+"""Checkpoints of a run: periodic ones, and one before a signal ends the run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from distill.data.clips.module import AudioData
 
 
 class KeepAlive(L.Callback):
-    """Saves at the end of every epoch, every few minutes, and when asked to stop; remembers the random state.
+    """Callback that saves checkpoints: after every epoch, every few minutes, and on SIGTERM or SIGINT.
+
+    A checkpoint contains the states of torch's random generators, so that a resumed run continues exactly.
 
     Args:
-        folder: Of the checkpoints; the newest two are kept.
-        data: The run's data, whose position is saved with it.
-        minutes: Between two checkpoints at the most.
+        folder: Folder of the checkpoints. The newest two are kept.
+        data: The run's data. Its position is part of a checkpoint.
+        minutes: Maximum time between two checkpoints.
+
+    Attributes:
+        stopped_by: Number of the signal that stopped the run; None otherwise.
     """
 
     def __init__(self, folder: Path, data: AudioData, minutes: float = 10.0) -> None:
@@ -31,24 +36,24 @@ class KeepAlive(L.Callback):
         self._saved_at = time.monotonic()
         self._random_state: Tensor | None = None
         self._device_random_states: list[Tensor] = []
-        self._previous: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Take over the signals (Lightning would end with exit code 0 and save nothing), restore the random state."""
+        """Handle the signals, as Lightning would exit with code 0 and save nothing. Restore the random state."""
         for number in (signal.SIGTERM, signal.SIGINT):
             try:
-                self._previous[number] = signal.signal(number, self._ask_to_stop)
-            except ValueError:  # not in the main thread: the caller's signals are the caller's
+                self._previous_handlers[number] = signal.signal(number, self._stop_after_batch)
+            except ValueError:  # only the main thread can set a handler
                 break
         if self._random_state is not None:
             torch.set_rng_state(self._random_state)
-        if len(self._device_random_states) == torch.cuda.device_count():  # else it is another machine
+        if len(self._device_random_states) == torch.cuda.device_count():  # otherwise the run resumes on another machine
             torch.cuda.set_rng_state_all(self._device_random_states)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        """Count the batch; save if it is time."""
+        """Count the batch. Save if the epoch or the interval has ended, or a signal has arrived."""
         self.data.batches_done += 1
         at_epoch_end = self.data.batches_done % self.data.sampler().batches_per_epoch == 0
         if self.stopped_by or at_epoch_end or time.monotonic() - self._saved_at > 60 * self.minutes:
@@ -57,12 +62,12 @@ class KeepAlive(L.Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Give the signals back."""
-        for number, handler in self._previous.items():
+        """Restore the previous signal handlers."""
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
     def save(self, trainer: L.Trainer) -> None:
-        """Write a checkpoint, then delete all but the newest two."""
+        """Write a checkpoint, then delete all but the newest two checkpoints."""
         trainer.save_checkpoint(self.folder / f"step_{self.data.batches_done:09d}.ckpt")
         self._saved_at = time.monotonic()
         if trainer.is_global_zero:
@@ -71,20 +76,20 @@ class KeepAlive(L.Callback):
                 old.with_suffix(".sha256").unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of torch's generators, which Lightning does not save."""
+        """Return the states of torch's generators, which Lightning does not save."""
         devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return {"random_state": torch.get_rng_state(), "device_random_states": devices}
 
-    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """A run that has ended can be given more epochs: Lightning would take its only pass for done."""
-        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Keep the generators' states until training starts."""
+        """Keep the generators' states until `on_train_start` restores them."""
         self._random_state, self._device_random_states = state["random_state"], state["device_random_states"]
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Mark the only epoch of Lightning as not ended, so that a finished run can resume with more epochs."""
+        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+
+    def _stop_after_batch(self, number: int, frame: FrameType | None) -> None:
         if self.stopped_by == signal.SIGINT == number:
-            raise KeyboardInterrupt  # asked twice
+            raise KeyboardInterrupt  # the second Ctrl-C
         self.stopped_by = number
         os.write(2, b"\nstopping after this batch and saving a checkpoint ...\n")

@@ -1,4 +1,4 @@
-"""Lightning's trainer, as a run needs it."""
+"""Lightning's trainer with the settings of a run, and atomic checkpoints."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from distill.training.engine import Engine
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole or absent, with their sha256 beside them.
+    """Atomic reading and writing of checkpoints, each with its sha256 in a second file.
 
-    Lightning's own save passes through the system's temporary folder; where that is another file system, a kill
-    leaves an empty file in the place of the good one.
+    Lightning's own save goes through the system's temporary folder. If that is on another file system, a kill can
+    replace a good checkpoint by an empty file.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write beside, flush to disk, rename."""
+        """Write a temporary file in the same folder, flush it to disk and rename it."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, lambda file: torch.save(checkpoint, file))
         write_text(target.with_suffix(".sha256"), file_digest(target) + "\n")
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Tensors and plain values only."""
+        """Return a checkpoint. Only tensors and plain values are loaded."""
         return torch.load(path, map_location=map_location, weights_only=True)
 
 
 def trainer(engine: Engine, data: AudioData, callbacks: list[L.Callback], folder: Path) -> L.Trainer:
-    """Lightning's trainer as every run here wants it: one pass over all epochs, nothing written but by callbacks."""
+    """Return Lightning's trainer. All epochs are one pass, and only callbacks write files."""
     return L.Trainer(
         accelerator=engine.accelerator,
         devices=engine.devices,
         strategy=engine.strategy,
         precision=engine.precision,  # type: ignore[arg-type]
-        max_epochs=1,  # of Lightning: all of our epochs are one pass, so that a position is one number
+        max_epochs=1,  # Lightning's epochs: all of ours are one pass, so that a position is one number
         val_check_interval=data.sampler().batches_per_epoch,
         check_val_every_n_epoch=None,
         limit_val_batches=1.0 if len(data.validation_clips) else 0,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # ours gives every rank its slice
+        use_distributed_sampler=False,  # our sampler gives every rank its slice
         callbacks=callbacks,
         plugins=[AtomicCheckpoints()],
         logger=False,
@@ -61,7 +61,7 @@ def trainer(engine: Engine, data: AudioData, callbacks: list[L.Callback], folder
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Lightning's notes on what is meant so."""
+    """Silence Lightning's warnings about settings that are intended."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -28,7 +28,7 @@ def masked_against_all() -> Row:
     hidden = GridMask().draw(CLIPS * CLONES, 64, 8, spectrogram.device)
 
     def ours() -> None:
-        objective.see(spectrogram, hidden).encoded.tokens.square().mean().backward()
+        objective.encode_visible(spectrogram, hidden).encoded.tokens.square().mean().backward()
 
     def rival() -> None:
         tokens = student.embed_patches(spectrogram).repeat_interleave(CLONES, 0)
@@ -104,8 +104,8 @@ def step_against_official() -> tuple[Row, list[str]]:
     batch = AudioBatch.of(torch.randn(CLIPS, 160_000) * 0.1, 16_000)
     spectrogram, _ = objective.student.spectrogram(batch)
     hidden = official_masks(CLIPS, CLONES, 64, 8)
-    seen, target = objective.see(spectrogram, hidden), objective.target(spectrogram)
-    filled = objective.fill(seen.encoded.tokens[:, 1:], hidden, seen.visible)
+    seen, target = objective.encode_visible(spectrogram, hidden), objective.target(spectrogram)
+    filled = objective.fill_hidden(seen.encoded.tokens[:, 1:], hidden, seen.visible)
     found = objective.self_distillation(objective.decoder(filled, 64, 8), seen.encoded.tokens[:, 0], target, hidden)
     torch.testing.assert_close(
         objective.total(found), literal_step(objective, spectrogram, hidden), rtol=1e-4, atol=1e-4
@@ -158,11 +158,11 @@ def profile(objective: UtteranceFrame, batch: AudioBatch) -> dict[str, float]:
     lap("front-end")
     hidden = objective.mask.draw(CLIPS * CLONES, 64, 8, spectrogram.device)
     lap("masks")
-    seen = objective.see(spectrogram, hidden)
+    seen = objective.encode_visible(spectrogram, hidden)
     lap("student")
     target = objective.target(spectrogram)
     lap("slow copy")
-    filled = objective.fill(seen.encoded.tokens[:, 1:], hidden, seen.visible)
+    filled = objective.fill_hidden(seen.encoded.tokens[:, 1:], hidden, seen.visible)
     predicted = objective.decoder(filled, 64, 8)
     lap("decoder")
     losses = objective.self_distillation(predicted, seen.encoded.tokens[:, 0], target, hidden)

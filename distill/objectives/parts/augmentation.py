@@ -1,4 +1,4 @@
-"""Changes to clips in training, drawn anew for each batch."""
+"""Random changes to clips in training, new for each batch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch
 
 
 class Mix(NamedTuple):
-    """Which clips were mixed: a partner for each, and its own share, at least a half; both (clips,)."""
+    """Parameters of mixup: each clip is mixed with a partner.
+
+    Args:
+        partners: Index of the partner of each clip. Shape (clips,), int64.
+        shares: Weight of the clip itself, from 0.5 to 1; its partner has the rest. Shape (clips,).
+    """
 
     partners: Tensor
     shares: Tensor
@@ -20,17 +26,17 @@ class Mix(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to the sounds of a batch before the student hears them.
+    """Settings of the augmentation of the student's input.
 
     Args:
-        mixup: Strength of mixing pairs of clips: shares are drawn from Beta(mixup, mixup) (Zhang et al. 2018); 0 mixes
-            none.
-        gain: Largest change of level, in dB, up or down.
-        roll: Begin a clip at any place, and go on with its beginning where it ends.
-        noise: Largest level of white noise, relative to that of the clip; 0 adds none.
+        mixup: Parameter of Beta(mixup, mixup), from which the shares of two mixed clips are drawn (Zhang et al. 2018).
+            0 disables it.
+        gain: Maximum change of level in dB, up or down. 0 disables it.
+        roll: Whether to rotate each clip in time by a random offset.
+        noise: Maximum level of white noise, relative to the level of the clip. 0 disables it.
 
     Raises:
-        ValueError: a number below 0.
+        ValueError: a number is below 0.
     """
 
     mixup: float = 0.0
@@ -40,23 +46,25 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if min(self.mixup, self.gain, self.noise) < 0:
-            raise ValueError(f"augmentation: mixup {self.mixup}, gain {self.gain} and noise {self.noise}: not below 0")
+            raise ValueError(
+                f"augmentation: mixup {self.mixup}, gain {self.gain} and noise {self.noise} must be at least 0"
+            )
 
     def __call__(self, batch: AudioBatch) -> tuple[AudioBatch, Mix | None]:
-        """A batch as the student hears it, and which clips were mixed. Random numbers are those of torch."""
+        """Return the augmented batch and how its clips were mixed; None without mixup. Torch's generator is used."""
         waveform, clips = batch.waveform, len(batch)
-        device = waveform.device
+        device = waveform.device  # all draws are made on the CPU, so that every device gets the same numbers
         if self.roll:
             waveform = _rolled(waveform, batch.lengths)
         if self.gain:
             decibels = (2 * torch.rand(clips, 1) - 1) * self.gain
             waveform = waveform * (10 ** (decibels / 20)).to(device)
         if self.noise:
-            inside = torch.arange(waveform.shape[1], device=device) < batch.lengths.unsqueeze(1)
+            valid = frame_mask(batch.lengths, waveform.shape[1])
             level = (waveform.square().sum(1) / batch.lengths.clamp(min=1)).sqrt() * (
                 torch.rand(clips) * self.noise
             ).to(device)
-            waveform = waveform + torch.randn(waveform.shape).to(device) * level.unsqueeze(1) * inside
+            waveform = waveform + torch.randn(waveform.shape).to(device) * level.unsqueeze(1) * valid
         batch = batch.with_waveform(waveform)
         if not self.mixup:
             return batch, None
@@ -65,14 +73,14 @@ class Augmentation:
 
 
 def draw_mixup(clips: int, strength: float, device: torch.device) -> Mix:
-    """Partners and shares of a batch."""
+    """Draw partners and shares for a batch of clips."""
     shares = torch.distributions.Beta(strength, strength).sample((clips,))
     return Mix(torch.randperm(clips).to(device), torch.maximum(shares, 1 - shares).to(device))
 
 
 def _rolled(waveform: Tensor, lengths: Tensor) -> Tensor:
-    """Each clip from another place on, within its own length."""
+    """Return each clip rotated in time by a random offset, within its own length."""
     starts = (torch.rand(len(lengths)).to(lengths.device) * lengths).long().unsqueeze(1)
-    place = torch.arange(waveform.shape[1], device=waveform.device).unsqueeze(0)
+    position = torch.arange(waveform.shape[1], device=waveform.device).unsqueeze(0)
     ends = lengths.unsqueeze(1)
-    return waveform.gather(1, torch.where(place < ends, (place + starts) % ends.clamp(min=1), place))
+    return waveform.gather(1, torch.where(position < ends, (position + starts) % ends.clamp(min=1), position))

@@ -1,7 +1,7 @@
-"""Which tokens of a clip are hidden. All masks are True where a token is hidden.
+"""Random masks over the tokens of a clip. All masks are True where a token is hidden.
 
-`draw_mask` keeps to each clip's length. Grids of patches are those of the batch's longest clip, as in EAT's code: what
-pads a shorter one is hidden, predicted and scored like any patch, so crops of one length are wanted there.
+`draw_mask` hides only tokens inside each clip. Masks over patches ignore the lengths of the clips, as in EAT's code:
+the padding of a shorter clip is hidden, predicted and scored like any patch. Use crops of equal length there.
 """
 
 from __future__ import annotations
@@ -11,65 +11,70 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distill.data.audio.frames import frame_mask
 from distill.data.errors import UserError
 
-KINDS = ("random", "spans", "inverse_blocks")
+TOKEN_MASKS = ("random", "spans", "inverse_blocks")
+PATCH_MASKS = ("inverse_blocks", "random", "time", "frequency")
 
 
 def draw_mask(kind: str, lengths: Tensor, time: int, share: float, span: int = 10) -> Tensor:
-    """Draw a mask.
+    """Draw a mask over the tokens of each clip.
 
     Args:
-        kind: "random": each token on its own; "spans": runs of `span` tokens; "inverse_blocks": all but runs of
-            `span` tokens (in the manner of data2vec 2.0 and EAT).
-        lengths: Valid tokens of each clip. Shape (batch,).
-        time: Tokens of a row.
-        share: Of the valid tokens that is hidden, on average.
-        span: Length of a run.
+        kind: "random" hides single tokens; "spans" hides runs of `span` tokens; "inverse_blocks" hides all tokens
+            outside of runs of `span` tokens (as data2vec 2.0 and EAT do).
+        lengths: Number of valid tokens of each clip. Shape (batch,).
+        time: Number of tokens of each row, padding included.
+        share: Share of the valid tokens that is hidden, on average.
+        span: Length of a run, in tokens.
 
     Returns:
         Shape (batch, time), bool.
     """
     device = lengths.device
-    inside = torch.arange(time, device=device) < lengths.unsqueeze(1)
+    valid = frame_mask(lengths, time)
     if kind == "random":
-        return (torch.rand(len(lengths), time, device=device) < share) & inside
-    hidden = share if kind == "spans" else 1 - share
-    # A token is outside all runs if none began at it or at the span - 1 tokens before it.
-    begins = 1 - (1 - hidden) ** (1 / span)
-    drawn = torch.rand(len(lengths), time + span - 1, device=device) < begins
-    covered = drawn.unfold(1, span, 1).any(2)
-    return (covered if kind == "spans" else ~covered) & inside
+        return (torch.rand(len(lengths), time, device=device) < share) & valid
+    share_in_runs = share if kind == "spans" else 1 - share
+    # A token is outside all runs if no run starts at it or at one of the span - 1 tokens before it.
+    start_probability = 1 - (1 - share_in_runs) ** (1 / span)
+    is_start = torch.rand(len(lengths), time + span - 1, device=device) < start_probability
+    in_run = is_start.unfold(1, span, 1).any(2)
+    return (in_run if kind == "spans" else ~in_run) & valid
 
 
 def official_mask(noise: Tensor, lengths: Tensor, share: float) -> Tensor:
-    """HEAR's published draw: normal noise below `share`, which is 65.5 % at 0.4, and padding among it.
+    """Return the mask of HEAR's published code: normal noise below `share`. It hides 65.5 % at 0.4, and padding too.
 
     Args:
-        noise: Standard normal. Shape (batch, time).
-        lengths: Tokens that the published code takes for valid. Shape (batch,).
-        share: The published 0.4.
+        noise: Standard normal noise. Shape (batch, time).
+        lengths: Number of tokens that the published code treats as valid. Shape (batch,).
+        share: Threshold of the noise; 0.4 in the published code.
+
+    Returns:
+        Shape (batch, time), bool.
     """
-    padding = torch.arange(noise.shape[1], device=noise.device) >= lengths.unsqueeze(1)
+    padding = ~frame_mask(lengths, noise.shape[1])
     return noise + padding.to(noise.dtype) < share
-
-
-GRID_KINDS = ("inverse_blocks", "random", "time", "frequency")
 
 
 @dataclass(frozen=True)
 class GridMask:
-    """How patches of a spectrogram are hidden. Every mask of a batch hides as many, so that the rest is a tensor.
+    """Settings of masks over the patches of a spectrogram.
+
+    All masks of a batch hide the same number of patches, so the visible patches form a tensor.
 
     Args:
-        kind: "inverse_blocks": square blocks stay visible, trimmed or filled up at random (EAT, section 3.3);
-            "random": each patch on its own; "time" or "frequency": one run of columns or rows is hidden.
-        share: Of the patches that is hidden.
-        adjust: Blocks are drawn for so much more than what shall be visible, since they overlap.
+        kind: "inverse_blocks": square blocks stay visible, and random patches are added or removed to reach the share
+            (EAT, section 3.3); "random": single patches are hidden; "time" or "frequency": one run of columns or rows
+            is hidden.
+        share: Share of the patches that is hidden, between 0 and 1.
+        adjust: Share that is added to the visible share when the number of blocks is computed, as blocks overlap.
         block: Side of a block, in patches.
 
     Raises:
-        ValueError: an unknown kind, or a share that hides nothing or everything.
+        ValueError: the kind is unknown, or a number is out of range.
     """
 
     kind: str = "inverse_blocks"
@@ -78,16 +83,19 @@ class GridMask:
     block: int = 5
 
     def __post_init__(self) -> None:
-        if self.kind not in GRID_KINDS:
-            raise ValueError(f"mask.kind {self.kind!r}: one of {', '.join(GRID_KINDS)} is wanted")
+        if self.kind not in PATCH_MASKS:
+            raise ValueError(f"mask.kind {self.kind!r}: must be one of {', '.join(PATCH_MASKS)}")
         if not 0 < self.share < 1 or self.block < 1 or self.adjust < 0:
-            raise ValueError(f"mask: share {self.share} must lie between 0 and 1, block {self.block} be at least 1")
+            raise ValueError(
+                f"mask: share {self.share} must lie between 0 and 1, block {self.block} be at least 1, "
+                f"adjust {self.adjust} be at least 0"
+            )
 
     def draw(self, masks: int, columns: int, rows: int, device: torch.device) -> Tensor:
-        """Masks over patches that go row by row through each column; True is hidden. Shape (masks, columns * rows).
+        """Draw masks over patches, ordered by column, then by row. Shape (masks, columns * rows), True is hidden.
 
         Raises:
-            UserError: so few patches that none would be visible, or none hidden.
+            UserError: there are too few patches: all or none of them would be hidden.
         """
         patches = columns * rows
         if self.kind in ("time", "frequency"):
@@ -97,21 +105,21 @@ class GridMask:
         visible = int(patches * (1 - self.share) + 1e-9)
         if not 0 < visible < patches:
             raise UserError(f"a mask that hides {self.share:g} of {patches} patches leaves {visible} of them visible")
-        chance = torch.rand(masks, patches, device=device)
+        priority = torch.rand(masks, patches, device=device)
         if self.kind == "inverse_blocks":
-            # Whatever lies in a block comes before what does not; in random order both.
-            chance = chance + self._blocks(masks, columns, rows, device)
+            # Patches in a block come before all others, each group in random order.
+            priority = priority + self._blocks(masks, columns, rows, device)
         hidden = torch.ones(masks, patches, dtype=torch.bool, device=device)
-        return hidden.scatter_(1, chance.topk(visible, dim=1).indices, False)
+        return hidden.scatter_(1, priority.topk(visible, dim=1).indices, False)
 
     def _blocks(self, masks: int, columns: int, rows: int, device: torch.device) -> Tensor:
-        """True in the blocks around drawn patches; at the border blocks are cut. Shape (masks, columns * rows)."""
+        """Draw blocks, cut at the border; True inside of a block. Shape (masks, columns * rows), bool."""
         count = max(1, int(columns * rows * (1 - self.share + self.adjust) / self.block**2))
         centres = torch.randint(columns * rows, (masks, count), device=device)
-        return covered(centres, columns, rows, self.block)
+        return block_mask(centres, columns, rows, self.block)
 
     def _run(self, masks: int, length: int, device: torch.device) -> Tensor:
-        """One run of `length` places, going on at the beginning where it passes the end. Shape (masks, length)."""
+        """Draw a run of hidden steps in each mask, circular at the end. Shape (masks, length), bool."""
         hidden = round(length * self.share)
         if not 0 < hidden < length:
             raise UserError(f"a run of {self.share:g} of {length} {self.kind} steps hides {hidden} of them")
@@ -119,8 +127,15 @@ class GridMask:
         return (torch.arange(length, device=device) - starts) % length < hidden
 
 
-def covered(centres: Tensor, columns: int, rows: int, block: int) -> Tensor:
-    """Which patches lie in a square around one of the centres (masks, count). Shape (masks, columns * rows), bool."""
+def block_mask(centres: Tensor, columns: int, rows: int, block: int) -> Tensor:
+    """Return True at patches in a square around a centre. Shape (masks, columns * rows), bool.
+
+    Args:
+        centres: Indices of patches. Shape (masks, count), int64.
+        columns: Columns of patches.
+        rows: Rows of patches.
+        block: Side of a square, in patches.
+    """
     before, after = block // 2, (block - 1) // 2
     column, row = (centres // rows).unsqueeze(2), (centres % rows).unsqueeze(2)
     times = torch.arange(columns, device=centres.device)
@@ -128,3 +143,11 @@ def covered(centres: Tensor, columns: int, rows: int, block: int) -> Tensor:
     in_time = (times >= column - before) & (times <= column + after)
     in_frequency = (bands >= row - before) & (bands <= row + after)
     return (in_time.unsqueeze(3) & in_frequency.unsqueeze(2)).any(1).flatten(1)
+
+
+def visible_patches(hidden: Tensor) -> Tensor:
+    """Return the indices of the visible patches of each mask, ascending. (M, P), bool -> (M, V), int64.
+
+    Every mask must hide the same number of patches.
+    """
+    return (~hidden).nonzero()[:, 1].view(len(hidden), -1)

@@ -1,4 +1,4 @@
-"""A codebook that is learned by choosing from it (Gumbel softmax, Jang et al. 2017)."""
+"""Vector quantizer with a learned codebook (Gumbel softmax, Jang et al. 2017)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-START_TEMPERATURE, LOWEST_TEMPERATURE, DECAY = 2.0, 0.5, 0.999995  # HEAR's
+START_TEMPERATURE, MIN_TEMPERATURE, TEMPERATURE_DECAY = 2.0, 0.5, 0.999995  # HEAR's values; decay of a step
 
 
 class Quantized(NamedTuple):
-    """What became of the tokens of a batch.
+    """Quantized tokens of a batch.
 
     Args:
-        vectors: The projected code of each token. Shape (batch, time, out).
-        codes: Number of the code that was chosen, int64. Shape (batch, time).
-        diversity: Squared distance of the mean choice from an even one, without noise; a scalar.
+        vectors: Projected code vector of each token. Shape (batch, time, out).
+        codes: Index of the chosen code of each token, int64. Shape (batch, time).
+        diversity: Squared distance between the mean softmax over valid tokens, without noise, and the uniform
+            distribution. A scalar.
     """
 
     vectors: Tensor
@@ -27,12 +28,14 @@ class Quantized(NamedTuple):
 
 
 class GumbelQuantizer(nn.Module):
-    """Chooses the code with the highest score, after noise in training; gradients go through the soft choice.
+    """Quantizer that chooses the code with the highest score, with Gumbel noise in training.
+
+    Gradients flow through the softmax over all codes.
 
     Args:
         codes: Number of codes.
-        code_dim: Numbers in a code.
-        out: Width that codes are projected to.
+        code_dim: Size of a code vector.
+        out: Size of a projected code vector.
     """
 
     temperature: Tensor
@@ -41,43 +44,45 @@ class GumbelQuantizer(nn.Module):
         super().__init__()
         self.codebook = nn.Parameter(torch.randn(codes, code_dim))
         self.project = nn.Linear(code_dim, out)
-        self.register_buffer("temperature", torch.tensor(START_TEMPERATURE))  # saved: a resumed run goes on from it
+        self.register_buffer(
+            "temperature", torch.tensor(START_TEMPERATURE)
+        )  # a buffer, so that a resumed run continues with it
 
-    def forward(self, logits: Tensor, inside: Tensor, noise: Tensor | None = None) -> Quantized:
-        """Quantise.
+    def forward(self, logits: Tensor, valid: Tensor, noise: Tensor | None = None) -> Quantized:
+        """Return the quantized tokens.
 
         Args:
             logits: Score of each code. Shape (batch, time, codes).
-            inside: True where a token is valid. Shape (batch, time), bool.
-            noise: Gumbel noise of the logits' shape; by default drawn in training, and none in evaluation.
+            valid: True where a token is valid. Shape (batch, time), bool.
+            noise: Gumbel noise of the logits' shape. None: drawn in training, none in evaluation.
         """
         if noise is None and self.training:
             noise = -torch.empty_like(logits).exponential_().log()
         noisy = logits if noise is None else logits + noise
         index = noisy.argmax(2)
-        # The value is the code itself, its gradient that of the mean of all codes under the soft choice. Nothing of
-        # shape (tokens, codes, code_dim) is made.
+        # The value is the chosen code; the gradient is that of the mean of all codes under the softmax. No tensor of
+        # shape (tokens, codes, code_dim) is created.
         soft = (noisy / self.temperature).softmax(2) @ self.codebook.detach()
         vectors = self.project(F.embedding(index, self.codebook) + soft - soft.detach())
-        mean = logits[inside].softmax(1).mean(0)
+        mean = logits[valid].softmax(1).mean(0)
         return Quantized(vectors, index, (mean - 1 / len(self.codebook)).square().sum())
 
     def cool(self, steps: int) -> None:
-        """Set the temperature of a run that has done so many steps."""
-        self.temperature.fill_(max(LOWEST_TEMPERATURE, START_TEMPERATURE * DECAY**steps))
+        """Set the temperature after this number of optimizer steps."""
+        self.temperature.fill_(max(MIN_TEMPERATURE, START_TEMPERATURE * TEMPERATURE_DECAY**steps))
 
 
 class CodeUse(nn.Module):
-    """Counts which codes are chosen, and warns when the codebook collapses.
+    """Running counts of the chosen codes, with a warning if the codebook collapses.
 
     Args:
         codes: Number of codes.
     """
 
     counts: Tensor
-    _memory = 0.99  # of the counts, from batch to batch
-    _alarm = 0.02  # share of codes in use
-    _patience = 200  # batches
+    _count_decay = 0.99  # for each batch
+    _min_used_share = 0.02  # a lower share of codes in use is a collapse
+    _check_after = 200  # batches
 
     def __init__(self, codes: int) -> None:
         super().__init__()
@@ -87,16 +92,20 @@ class CodeUse(nn.Module):
 
     @torch.no_grad()
     def forward(self, index: Tensor) -> dict[str, float]:
-        """Add the codes chosen (tokens,), int64; perplexity, codes in use and share of dead ones."""
+        """Count the chosen codes (tokens,), int64; return the perplexity, codes in use and share of unused codes."""
         if self.training:
-            self.counts.mul_(self._memory).add_(torch.bincount(index, minlength=len(self.counts)))
+            self.counts.mul_(self._count_decay).add_(torch.bincount(index, minlength=len(self.counts)))
             self.batches += 1
         shares = self.counts / self.counts.sum().clamp(min=1)
         perplexity = float(torch.special.entr(shares).sum().exp())
         used = int((self.counts > 0.5).sum())
-        if self.training and int(self.batches) == self._patience and used < max(2, self._alarm * len(self.counts)):
+        if (
+            self.training
+            and int(self.batches) == self._check_after
+            and used < max(2, self._min_used_share * len(self.counts))
+        ):
             warnings.warn(
-                f"the codebook collapses: {used} of {len(self.counts)} codes are in use after {self._patience} "
+                f"the codebook collapses: {used} of {len(self.counts)} codes are in use after {self._check_after} "
                 "batches. Try a higher --objective.weights diversity, a lower learning rate, or larger batches",
                 stacklevel=2,
             )

@@ -1,56 +1,58 @@
-"""Statistics of a teacher's embeddings, so that teachers of unlike scale can be imitated side by side."""
+"""Normalisation of a teacher's embeddings, so that teachers of different scale have comparable losses."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-_ROWS = 4096  # whose double-precision copy still fits a processor's cache
+_ROWS_AT_ONCE = 4096  # their double-precision copy fits into the cache of a processor
 
 
 class Whiten(nn.Module):
-    """Takes embeddings to mean 0 and covariance 1, along the directions in which they vary.
+    """Whitening: a linear map to mean 0 and covariance 1 along the principal directions.
 
     Args:
-        dim: Columns.
-        least: Share of the mean variance below which a direction counts as noise and is not blown up.
+        dim: Size of an embedding.
+        min_share: Share of the mean variance that is added to each variance, so that noise is not amplified.
     """
 
-    def __init__(self, dim: int, least: float = 1e-3) -> None:
+    def __init__(self, dim: int, min_share: float = 1e-3) -> None:
         super().__init__()
-        self.least = least
+        self.min_share = min_share
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("directions", torch.eye(dim))
         self.mean: Tensor
         self.directions: Tensor
 
     def fit(self, vectors: Tensor) -> None:
-        """Take the statistics of (rows, dim)."""
+        """Compute the statistics of vectors (rows, dim)."""
         centred = vectors.double() - vectors.double().mean(0)
         variances, directions = torch.linalg.eigh(centred.T @ centred / len(vectors))
-        scale = (variances.clamp(min=0) + self.least * variances.mean()).clamp(min=1e-12).rsqrt()
+        scale = (variances.clamp(min=0) + self.min_share * variances.mean()).clamp(min=1e-12).rsqrt()
         self.mean.copy_(vectors.double().mean(0))
         self.directions.copy_(directions * scale)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Whiten (rows, dim)."""
+        """Return whitened vectors. Both have shape (rows, dim)."""
         return (vectors - self.mean) @ self.directions
 
 
 class Standardise(nn.Module):
-    """Takes each column to mean 0 and variance 1.
+    """Standardisation of each column to mean 0 and variance 1.
 
-    In training the statistics are those of all vectors seen so far, unless `fit` has fixed them.
+    In training, the statistics cover all vectors so far, unless `fit` has fixed them.
 
     Args:
-        dim: Columns.
+        dim: Size of an embedding.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
-        self.register_buffer("squares", torch.zeros(dim, dtype=torch.float64))  # of the distances from the mean
+        self.register_buffer(
+            "squares", torch.zeros(dim, dtype=torch.float64)
+        )  # sum over vectors, distances from the mean
         self.register_buffer("fixed", torch.tensor(False))
         self.count: Tensor
         self.mean: Tensor
@@ -58,24 +60,24 @@ class Standardise(nn.Module):
         self.fixed: Tensor
 
     def fit(self, vectors: Tensor) -> None:
-        """Take the statistics of (rows, dim), and keep them."""
+        """Compute the statistics of vectors (rows, dim) and fix them."""
         for statistic in (self.count, self.mean, self.squares):
             statistic.zero_()
-        for part in vectors.split(_ROWS):
+        for part in vectors.split(_ROWS_AT_ONCE):
             self._add(part)
         self.fixed.fill_(True)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Standardise (rows, dim)."""
+        """Return standardised vectors. Both have shape (rows, dim)."""
         if self.training and not self.fixed:
             self._add(vectors.detach())
         variance = self.squares / self.count.clamp(min=1)
-        # A column that never changes says nothing, and must not become noise.
+        # A constant column carries no information; its rounding errors must not be amplified.
         scale = torch.maximum(variance, 1e-6 * variance.mean() + 1e-12).rsqrt()
         return (vectors - self.mean.to(vectors.dtype)) * scale.to(vectors.dtype)
 
     def _add(self, vectors: Tensor) -> None:
-        """Merge the statistics of more vectors (Chan, Golub and LeVeque 1979)."""
+        """Merge the statistics of vectors (rows, dim) into the running ones (Chan, Golub and LeVeque 1979)."""
         if len(vectors) == 0:
             return
         vectors = vectors.double()

@@ -20,7 +20,7 @@ def test_fine_tuning_learns_on_some_folds_and_is_scored_on_others(tmp_path: Path
     sizes = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 1, "dropout": 0.0}
     save_student(distill.create_student("hear", **sizes).eval(), tmp_path / "run" / "student", "card")
     before = {key: tensor.clone() for key, tensor in distill.load(str(tmp_path / "run")).state_dict().items()}
-    from distill.evaluation.protocols import FineTuning
+    from distill.evaluation.settings import FineTuning
 
     broken = sorted(data.glob("audio/*.wav"))[0]
     broken.write_bytes(b"no sound")

@@ -128,7 +128,7 @@ def test_neighbours_vote_only_on_what_is_known_of_them() -> None:
 
 def test_what_cannot_be_measured_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     embeddings, labels = blobs(40)
-    with pytest.raises(UserError, match="one of linear, mlp, knn"):
+    with pytest.raises(UserError, match="must be one of linear, mlp, knn"):
         score_embeddings(embeddings, labels, "forest")
     with pytest.raises(UserError, match="--metric F1"):
         score_embeddings(embeddings, labels, metric="F1")
@@ -136,7 +136,7 @@ def test_what_cannot_be_measured_is_said_in_one_line(capsys: pytest.CaptureFixtu
         score_embeddings(
             embeddings, Labels(labels.names, np.ones((40, 4), np.float32), None, labels.parts), metric="accuracy"
         )
-    with pytest.raises(UserError, match="'cow', which is none of the 2 classes"):
+    with pytest.raises(UserError, match="'cow', which is not one of the 2 classes"):
         labels_of([Row("1", Path("1"), labels=("cow",))], ("cat", "dog"))
     with pytest.raises(UserError, match="leaves 0 clips"):
         score_embeddings(embeddings, Labels(labels.names, labels.truth, None, ("test",) * 40))

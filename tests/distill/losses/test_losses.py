@@ -1,4 +1,4 @@
-"""Losses against S-SONDO's code, and where that is wrong, against what it should have been."""
+"""Losses against S-SONDO's code; where that has a mistake, against the corrected formula."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_value_and_gradient_equal_the_golden_ones(name: str) -> None:
     np.testing.assert_allclose(prediction.grad.numpy(), STORED[f"grad_{name}"], rtol=1e-3, atol=2e-7)
 
 
-def test_a_perfect_student_is_best_unless_officially() -> None:
+def test_only_the_corrected_losses_are_lowest_for_a_perfect_student() -> None:
     target = torch.from_numpy(STORED["y_teacher"])
     clusters = torch.from_numpy(STORED["labels_mixed"])
     wrong = torch.from_numpy(STORED["y_hat"])
@@ -56,7 +56,7 @@ def test_a_perfect_student_is_best_unless_officially() -> None:
         assert loss(target, target) < loss(wrong, target)
     for loss in (OtherClusters(), ClusterAware(), Hybrid()):
         assert loss(target, target, clusters) < loss(wrong, target, clusters)
-    assert ClusterAware(1.0, official=True)(target, target, clusters).item() > 0.69  # ln 2, whatever the student
+    assert ClusterAware(1.0, official=True)(target, target, clusters).item() > 0.69  # ln 2 for every student
 
 
 @pytest.mark.parametrize("kind", ["other_clusters", "cluster_aware", "contrastive", "decoupled"])
@@ -71,7 +71,7 @@ def test_small_temperatures_stay_finite(kind: str) -> None:
     assert prediction.grad.isfinite().all()
 
 
-def test_a_learned_temperature_learns() -> None:
+def test_only_a_learned_temperature_is_a_parameter_with_a_gradient() -> None:
     loss = Contrastive(0.07, learned=True)
     loss(torch.randn(4, 8), torch.randn(4, 8)).backward()
     assert [name for name, _ in loss.named_parameters()] == ["log_scale"]
@@ -79,7 +79,7 @@ def test_a_learned_temperature_learns() -> None:
     assert not list(Contrastive(0.07).parameters())
 
 
-def test_relational_is_the_slow_formula() -> None:
+def test_relational_equals_its_formula_pair_by_pair() -> None:
     prediction, target = torch.randn(5, 3), torch.randn(5, 7)
 
     def similarity(rows: Tensor, i: int, j: int) -> float:
@@ -104,17 +104,17 @@ def test_a_temperature_of_zero_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [Contrastive, Decoupled, OtherClusters, ClusterAware])
-def test_a_learned_temperature_falls_to_one_hundredth_and_no_further(kind: Any) -> None:
+def test_a_learned_temperature_is_at_least_one_hundredth(kind: Any) -> None:
     clusters = (torch.tensor([0, 0, 1, 1]),) if getattr(kind, "needs_clusters", False) else ()
     prediction, target = torch.randn(4, 8), torch.randn(4, 8)
-    least, loss = kind(0.01)(prediction, target, *clusters), kind(0.07, learned=True)
+    lowest, loss = kind(0.01)(prediction, target, *clusters), kind(0.07, learned=True)
     for temperature, expected in (
-        (1e-2, least),
-        (1e-3, least),
-        (1e-30, least),
+        (1e-2, lowest),
+        (1e-3, lowest),
+        (1e-30, lowest),
         (0.5, kind(0.5)(prediction, target, *clusters)),
     ):
         with torch.no_grad():
             loss.log_scale.fill_(-np.log(temperature))
         torch.testing.assert_close(loss(prediction, target, *clusters), expected, rtol=1e-4, atol=1e-5)
-    assert abs(kind(0.005)(prediction, target, *clusters) - least) > 1e-2  # one that is not learned may be lower
+    assert abs(kind(0.005)(prediction, target, *clusters) - lowest) > 1e-2  # a fixed temperature may be lower

@@ -1,23 +1,30 @@
-"""Labels as the objective counts them: those that nobody was asked about, and those of mixed clips."""
+"""Labels in the objective `classification`: labels that were not annotated, labels of mixed clips, and the loss."""
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.clips.manifest import Manifest, Row
+from distill.objectives import OBJECTIVES
 from distill.objectives.classification import Classification
+from distill.objectives.embedding import EmbeddingDistillation
 from distill.objectives.parts.augmentation import draw_mixup
 from distill.students.student import Student
 
 UNKNOWN = float("nan")
 
 
-class Says(Student):
-    """Gives the logits that it was made with, whatever it hears."""
+class FixedLogits(Student):
+    """A student whose logits do not depend on its input."""
 
     sample_rate = 16_000
 
@@ -33,14 +40,12 @@ def labelled(labels: list[list[float]]) -> AudioBatch:
     return replace(AudioBatch.of(torch.randn(len(labels), 800), 16_000), labels=torch.tensor(labels))
 
 
-def test_labels_that_nobody_was_asked_about_count_nowhere() -> None:
+def test_a_label_that_was_not_annotated_has_no_loss_and_no_gradient() -> None:
     logits = torch.tensor([[1.5, 3.0, -0.5], [-2.0, 0.5, 1.0]])
     batch = labelled([[1.0, UNKNOWN, 0.0], [UNKNOWN, 1.0, UNKNOWN]])
-    student = Says(logits)
+    student = FixedLogits(logits)
     loss = Classification(student)(batch)["classification"]
-    known = F.softplus(
-        torch.tensor([-1.5, -0.5, -0.5])
-    )  # of a label that is there with its logit, or not with minus it
+    known = F.softplus(torch.tensor([-1.5, -0.5, -0.5]))  # minus the logit of a present label, or an absent one's logit
     torch.testing.assert_close(loss, known.mean())
     loss.backward()
     gradient = student.logits.grad
@@ -48,18 +53,18 @@ def test_labels_that_nobody_was_asked_about_count_nowhere() -> None:
     assert (gradient != 0).tolist() == [[True, False, True], [False, True, False]]
 
 
-def test_a_label_that_is_known_to_be_absent_counts_as_one_that_is_not() -> None:
+def test_an_absent_label_has_a_loss_unlike_one_that_was_not_annotated() -> None:
     logits = torch.tensor([[1.5, 3.0], [-2.0, 0.5]])
-    unknown = Classification(Says(logits))(labelled([[1.0, UNKNOWN], [0.0, 1.0]]))["classification"]
-    absent = Classification(Says(logits), loss="binary")(labelled([[1.0, 0.0], [0.0, 1.0]]))["classification"]
+    unknown = Classification(FixedLogits(logits))(labelled([[1.0, UNKNOWN], [0.0, 1.0]]))["classification"]
+    absent = Classification(FixedLogits(logits), loss="binary")(labelled([[1.0, 0.0], [0.0, 1.0]]))["classification"]
     torch.testing.assert_close(absent * 4, unknown * 3 + F.softplus(torch.tensor(3.0)))
 
 
-def test_mixed_clips_are_compared_with_mixed_labels() -> None:
+def test_mixed_clips_have_mixed_labels() -> None:
     logits = torch.randn(5, 5)
     batch = labelled(torch.eye(5).tolist())
     for loss, measure in (("cross_entropy", F.cross_entropy), ("binary", F.binary_cross_entropy_with_logits)):
-        objective = Classification(Says(logits), {"mixup": 1.0}, loss=loss)
+        objective = Classification(FixedLogits(logits), {"mixup": 1.0}, loss=loss)
         torch.manual_seed(5)
         trained = objective.train()(batch)["classification"]
         torch.manual_seed(5)
@@ -70,3 +75,30 @@ def test_mixed_clips_are_compared_with_mixed_labels() -> None:
         watched = objective.eval()(batch)["classification"]
         torch.testing.assert_close(watched, measure(logits, own))
         assert not torch.allclose(trained, watched, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "loss"),
+    [
+        ([("a",), ("b",)], "cross_entropy"),
+        ([("a",), ("a", "b")], "binary"),
+        ([("a",), ()], "binary"),
+    ],
+)
+def test_auto_becomes_the_loss_that_fits_the_labels(rows: list[tuple[str, ...]], loss: str) -> None:
+    manifest = Manifest(Path("x"), tuple(Row(str(n), Path(str(n)), labels=labels) for n, labels in enumerate(rows)))
+    for options in ({}, {"loss": "auto"}):
+        assert Classification.options_for({**options, "smoothing": 0.1}, manifest) == {"smoothing": 0.1, "loss": loss}
+    assert Classification.options_for({"loss": "binary"}, manifest) == {"loss": "binary"}
+    assert EmbeddingDistillation.options_for({"loss": "mse"}, manifest) == {"loss": "mse"}
+
+
+def test_one_label_of_which_the_others_are_not_annotated_is_binary() -> None:
+    manifest = Manifest(Path("x"), (Row("1", Path("1"), labels=("a",), asked=("a", "b")),))
+    assert Classification.options_for({}, manifest) == {"loss": "binary"}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES.names())
+def test_an_objective_takes_teachers_if_its_constructor_has_them(name: str) -> None:
+    objective: Any = OBJECTIVES.find(name)
+    assert objective.takes_teachers == ("teachers" in inspect.signature(objective).parameters)

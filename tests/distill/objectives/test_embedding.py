@@ -47,7 +47,7 @@ def test_each_teacher_has_its_loss_its_projector_and_its_weight() -> None:
     assert sizes == [4, 280]
 
 
-def test_with_several_teachers_none_is_heard_less_for_its_scale() -> None:
+def test_with_several_teachers_the_scale_of_one_does_not_change_its_weight() -> None:
     class Loud(Loudness):
         def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
             return distill.Embeddings.of_clip(super().encode(batch).clip * 1000)
@@ -238,12 +238,14 @@ def test_mixup_mixes_sounds_and_targets_alike() -> None:
     assert objective(data)["one"].item() == objective(data)["one"].item()  # nothing is drawn in evaluation
 
 
-def test_a_live_teacher_may_hear_the_mixture() -> None:
+def test_a_live_teacher_can_have_the_mixed_input() -> None:
     options: dict[str, Any] = {"loss": "mse", "augmentation": {"mixup": 1.0}, "dropout": 0.0}
     losses = []
-    for hears in ("clean", "same"):
+    for teacher_input in ("clean", "same"):
         torch.manual_seed(0)
-        objective = EmbeddingDistillation(TinyConvolution(), {"one": Loudness()}, teacher_hears=hears, **options)
+        objective = EmbeddingDistillation(
+            TinyConvolution(), {"one": Loudness()}, teacher_hears=teacher_input, **options
+        )
         torch.manual_seed(1)
         losses.append(objective(batch(6))["one"].item())
     assert losses[0] != losses[1]
@@ -267,13 +269,13 @@ def test_augmentation_changes_clips_within_their_length_and_by_no_more_than_it_s
     level = (added.square().sum(1) / data.waveform.square().sum(1)).sqrt()
     assert 0.01 < float(level.max()) <= 0.11
     assert not (noisy.waveform * ~inside).any()
-    with pytest.raises(ValueError, match="not below 0"):
+    with pytest.raises(ValueError, match="must be at least 0"):
         Augmentation(gain=-1.0)
 
 
-def test_a_store_refuses_to_hear_what_it_has_not_heard(sounds: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_store_cannot_have_the_augmented_input(sounds: Callable[..., Path], tmp_path: Path) -> None:
     distill.embed(str(sounds(4, seconds=0.3)), str(tmp_path / "s"), teacher="spectral", workers=0)
-    with pytest.raises(UserError, match="has heard clean clips only"):
+    with pytest.raises(UserError, match="has embeddings of clean clips only"):
         EmbeddingDistillation(
             TinyConvolution(),
             {"one": distill.Precomputed(tmp_path / "s")},

@@ -1,4 +1,4 @@
-"""MATPAC's objective against a slow transcription of its formulas."""
+"""MATPAC's objective against its formulas, patch by patch."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_losses_equal_their_formulas_patch_by_patch(hypotheses: int) -> None:
     for clip in range(2):
         for patch in range(5):
             goal = target[clip, patch] / target[clip, patch].norm()
-            wanted = torch.exp((logits[clip, patch] - made.centre) / 0.04)
-            wanted = wanted / wanted.sum()
+            target_classes = torch.exp((logits[clip, patch] - made.centre) / 0.04)
+            target_classes = target_classes / target_classes.sum()
             found = []
             for guess in predicted[clip, :, patch]:
                 chances = torch.exp(made.head(guess) / 0.1)
-                crossed = -(wanted * torch.log(chances / chances.sum())).sum()
-                found.append((float((guess / guess.norm() - goal).square().sum()), float(crossed)))
+                cross_entropy = -(target_classes * torch.log(chances / chances.sum())).sum()
+                found.append((float((guess / guess.norm() - goal).square().sum()), float(cross_entropy)))
             nearest = min(range(hypotheses), key=lambda number: found[number][0])
             rest = 0.1 / (hypotheses - 1) if hypotheses > 1 else 0.0
             shares = [(1 - 0.1 if hypotheses > 1 else 1.0) if n == nearest else rest for n in range(hypotheses)]
@@ -51,14 +51,17 @@ def test_losses_equal_their_formulas_patch_by_patch(hypotheses: int) -> None:
     assert float(losses["classification"]) == pytest.approx(sum(classification) / 10, rel=1e-5)
 
 
-def test_student_and_slow_copy_see_disjoint_patches_and_only_the_student_learns() -> None:
+def test_student_and_moving_average_encode_disjoint_patches_and_only_the_student_has_gradients() -> None:
     made = objective().train()
-    seen: list[torch.Tensor] = []
+    encoded: list[torch.Tensor] = []
     encode = made.encode
-    made.encode = lambda network, spectrogram, patches: (seen.append(patches), encode(network, spectrogram, patches))[1]
+    made.encode = lambda network, spectrogram, patches: (
+        encoded.append(patches),
+        encode(network, spectrogram, patches),
+    )[1]
     losses = made(AudioBatch.of(torch.randn(2, 32_000), 16_000))
     made.total(losses).backward()
-    for mine, theirs in zip(*seen, strict=True):
+    for mine, theirs in zip(*encoded, strict=True):
         assert not set(mine.tolist()) & set(theirs.tolist())
         assert len(mine) + len(theirs) == 13 * 5
     assert all(parameter.grad is not None for parameter in made.student.parameters())
@@ -71,7 +74,7 @@ def test_student_and_slow_copy_see_disjoint_patches_and_only_the_student_learns(
     torch.testing.assert_close(moved, torch.full_like(moved, 1 - made.slow.decay(1)), rtol=0.02, atol=1e-6)
 
 
-def test_the_centre_follows_the_slow_copys_pseudo_classes_in_training_only() -> None:
+def test_the_centre_changes_in_training_only() -> None:
     made = objective(centre_decay=0.0)
     batch = AudioBatch.of(torch.randn(2, 16_000), 16_000)
     made.eval()(batch)
@@ -84,13 +87,13 @@ def test_the_centre_follows_the_slow_copys_pseudo_classes_in_training_only() -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hypotheses": 0}, "1 hypothesis"),
-        ({"teacher_temperature": 0.0}, "temperatures above 0"),
-        ({"predictor_heads": 3}, "cannot share"),
+        ({"hypotheses": 0}, "hypotheses at least 1"),
+        ({"teacher_temperature": 0.0}, "temperatures must be above 0"),
+        ({"predictor_heads": 3}, "must divide the student's width"),
         ({"mask": {"share": 0.0}}, "must lie between 0 and 1"),
     ],
 )
-def test_what_cannot_be_is_refused_when_built(options: dict[str, Any], message: str) -> None:
+def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         objective(**options)
     with pytest.raises(UserError, match="plain patches"):
@@ -105,7 +108,7 @@ SELF_SUPERVISED = [
 
 @pytest.mark.parametrize("chosen", SELF_SUPERVISED, ids=lambda chosen: chosen["class_path"])
 @pytest.mark.parametrize("teachers", [None, "spectral"])
-def test_both_go_through_the_one_pipeline_and_resume(
+def test_self_supervised_objectives_train_and_resume(
     chosen: dict[str, Any], teachers: str | None, sounds: Callable[..., Path], tmp_path: Path
 ) -> None:
     if teachers and chosen["class_path"] == "latent_prediction":

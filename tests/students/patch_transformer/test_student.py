@@ -180,7 +180,7 @@ def test_fine_tuning_losses_equal_the_official_ones(tmp_path: Path) -> None:
     assert smooth == pytest.approx(sums["ft_esc_ce_ls0.1_sum(train)"], rel=1e-5)
     spoken = loss(inputs["labels_single"], loss="binary") * logits.numel()
     assert spoken == pytest.approx(sums["ft_spc_bce_sum(eval)"], rel=1e-5)
-    with pytest.raises(UserError, match="binary is wanted"):
+    with pytest.raises(UserError, match="use binary"):
         loss(inputs["labels_multi"], loss="cross_entropy")
 
 

@@ -1,4 +1,4 @@
-"""Pairs of frames: against loops, and by where an event ends up."""
+"""Paired frames: against loops, and by the times of an event in both encoders."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def test_pooling_is_the_mean_over_the_span(fine: tuple[float, float], coarse: tu
 
 def test_interpolation_is_linear_in_time_and_held_for_one_hop() -> None:
     teacher = grid(0.03, 0.05, 1.2, dim=1, clips=1)
-    teacher = teacher._replace(frames=teacher.frame_times.view(1, -1, 1) * 10 - 1)  # linear: the answer is known
+    teacher = teacher._replace(
+        frames=teacher.frame_times.view(1, -1, 1) * 10 - 1
+    )  # linear in time, so interpolation is exact
     student = grid(0.02, 0.003, 1.2, clips=1)
     aligned = Alignment(0.02, 0.03)(student, teacher)
     first, last = teacher.frame_times[0], teacher.frame_times[-1]
@@ -71,7 +73,7 @@ def test_equal_hops_take_the_nearest_frame() -> None:
     assert aligned.teacher[valid].equal(teacher.frames[:, nearest][valid])
 
 
-def test_index_pairs_by_number() -> None:
+def test_index_pairs_frames_with_the_same_index() -> None:
     student, teacher = grid(0.02, 0.005, 1.0), grid(0.02, 0.0175, 0.9)
     aligned = Alignment(0.02, 0.02, "index")(student, teacher)
     time = teacher.frames.shape[1]
@@ -81,7 +83,7 @@ def test_index_pairs_by_number() -> None:
 
 
 @pytest.mark.parametrize("mode", sorted(set(ALIGNMENTS) - {"index"}))
-def test_what_lies_outside_a_clip_changes_nothing(mode: str) -> None:
+def test_frames_outside_a_clip_change_nothing(mode: str) -> None:
     student, teacher = grid(0.02, 0.005, 2.0), grid(0.16, 0.0175, 2.0)
     align = Alignment(0.02, 0.16, mode)
     before = align(student, teacher)
@@ -95,39 +97,39 @@ def test_what_lies_outside_a_clip_changes_nothing(mode: str) -> None:
 
 
 def marked(embeddings: Embeddings, hop: float, time: float) -> Embeddings:
-    """Frames that are 1 where their span, one hop wide, holds the event, and 0 elsewhere."""
+    """Frames that are 1 if their span, one hop wide, contains the time, otherwise 0."""
     distance = time - embeddings.frame_times.double()
     inside = ((distance >= -hop / 2) & (distance < hop / 2)).float()
     return embeddings._replace(frames=inside.view(1, -1, 1).repeat(2, 1, 1))
 
 
-def test_an_event_meets_itself_for_every_teacher_and_student(options: Options) -> None:
-    """A teacher stands beside the students too, so that hops meet both ways."""
+def test_an_event_is_paired_with_itself_for_every_teacher_and_student(options: Options) -> None:
+    """Teachers take the role of the student too, so that either hop can be the longer one."""
     waveform, lengths = torch.randn(2, 40_000) * 0.1, torch.tensor([40_000, 26_000])
     known: dict[str, Encoder] = {name: distill.create_teacher(name, **options[name]) for name in TEACHERS}
     known |= {name: tiny_student(name).eval() for name in STUDENT_NAMES}
-    heard = {name: encoder.embed(waveform, 16_000, lengths) for name, encoder in known.items()}
+    embedded = {name: encoder.embed(waveform, 16_000, lengths) for name, encoder in known.items()}
     for student in known:
         for teacher in TEACHERS:
             hops = known[student].frame_hop, known[teacher].frame_hop
             coarser = student if hops[0] > hops[1] else teacher
-            times = heard[coarser].frame_times
-            # In the middle of a coarse span; at its edge the finer frame that holds the event may belong to the next.
+            times = embedded[coarser].frame_times
+            # In the middle of a coarse span: at its edge, the finer frame with the event may belong to the next span.
             time = float(times[(times - 0.75).abs().argmin()])
-            pair = marked(heard[student], hops[0], time), marked(heard[teacher], hops[1], time)
+            pair = marked(embedded[student], hops[0], time), marked(embedded[teacher], hops[1], time)
             aligned = Alignment(*hops)(*pair)
-            at = heard[teacher if aligned.teacher is pair[1].frames else student].frame_times
+            frame_times = embedded[teacher if aligned.teacher is pair[1].frames else student].frame_times
             both = (aligned.student[..., 0] > 0) & (aligned.teacher[..., 0] > 0) & aligned.mask
             assert both.any(1).all(), (student, teacher)
             for side in (aligned.student, aligned.teacher):
-                there = (side[..., 0] > 0) & aligned.mask
-                distance = (at - time).abs().expand(there.shape)[there]
+                has_event = (side[..., 0] > 0) & aligned.mask
+                distance = (frame_times - time).abs().expand(has_event.shape)[has_event]
                 assert float(distance.max()) < max(hops) * 1.5, (student, teacher)
 
 
 @pytest.mark.parametrize("name", STUDENT_NAMES)
-def test_a_click_changes_a_students_frames_where_it_sounds(name: str) -> None:
-    """By the median of several clicks and random networks: wide fields of random weights put single ones beside it."""
+def test_a_click_changes_a_students_frames_at_its_time(name: str) -> None:
+    """The median over clicks and networks: single networks with random weights can miss the time of a click."""
     quiet, missed = torch.randn(64_000) * 0.01, []
     for _ in range(3):
         student = tiny_student(name).eval()
@@ -151,6 +153,6 @@ def test_a_click_changes_a_students_frames_where_it_sounds(name: str) -> None:
         ((0.02, 0.02), "stretch", "pool_student"),
     ],
 )
-def test_what_cannot_be_aligned_is_refused(hops: tuple[float, float], mode: str, message: str) -> None:
+def test_frames_that_cannot_be_paired_are_refused(hops: tuple[float, float], mode: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Alignment(*hops, mode)

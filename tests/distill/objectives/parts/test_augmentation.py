@@ -1,4 +1,4 @@
-"""Mixing clips in training: sounds, labels and teachers' frames alike."""
+"""Mixup in training: waveforms, labels and teachers' frames are mixed with the same shares."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from distill.objectives.parts.augmentation import Augmentation, draw_mixup
 
 
 def labelled(clips: int = 6, samples: int = 400) -> AudioBatch:
-    """Clips of several lengths, each of a class of its own."""
+    """Return clips of different lengths, each with its own class."""
     batch = AudioBatch.of(torch.randn(clips, samples), 16_000, torch.arange(clips) * 50 + 100)
     return replace(batch, labels=torch.eye(clips))
 
 
-def test_mixup_gives_a_clip_its_own_label_by_its_share_and_the_other_by_the_rest() -> None:
+def test_mixup_mixes_waveforms_and_labels_by_the_share() -> None:
     batch = labelled()
     mixed, mix = Augmentation(mixup=0.8)(batch)
     assert mix is not None
@@ -31,10 +31,10 @@ def test_mixup_gives_a_clip_its_own_label_by_its_share_and_the_other_by_the_rest
         sound = share * batch.waveform[row] + (1 - share) * batch.waveform[partner]
         torch.testing.assert_close(mixed.waveform[row], sound)
         assert mixed.lengths[row] == max(batch.lengths[row], batch.lengths[partner])
-    assert batch.labels.equal(torch.eye(6))  # of the batch that was given, nothing changes
+    assert batch.labels.equal(torch.eye(6))  # the input is not changed
 
 
-def test_frames_of_mixed_clips_end_where_the_shorter_ends() -> None:
+def test_mixed_clips_have_the_frames_of_the_shorter_clip() -> None:
     batch = labelled()
     mask = torch.arange(8) < (batch.lengths // 50).unsqueeze(1)
     embeddings = Embeddings.of_frames(torch.randn(6, 8, 3), torch.arange(8) * 0.003, mask)
@@ -46,7 +46,7 @@ def test_frames_of_mixed_clips_end_where_the_shorter_ends() -> None:
     assert (mixed.frame_mask.sum(1) < frames).any()
 
 
-def test_what_adds_no_other_clip_leaves_labels_alone_and_what_is_off_leaves_all_alone() -> None:
+def test_only_mixup_changes_labels_and_nothing_changes_by_default() -> None:
     batch = labelled()
     changed, mix = Augmentation(gain=6.0, roll=True, noise=0.1)(batch)
     assert mix is None
@@ -58,6 +58,6 @@ def test_what_adds_no_other_clip_leaves_labels_alone_and_what_is_off_leaves_all_
 
 
 @pytest.mark.parametrize(("strength", "mean"), [(0.1, 0.942), (1.0, 0.75), (100.0, 0.528)])
-def test_shares_are_the_larger_side_of_a_beta_distribution(strength: float, mean: float) -> None:
+def test_shares_follow_the_larger_side_of_a_beta_distribution(strength: float, mean: float) -> None:
     shares = draw_mixup(20_000, strength, torch.device("cpu")).shares
     assert float(shares.mean()) == pytest.approx(mean, abs=0.006)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.objectives.parts.masking import GridMask, covered, draw_mask
-from distill.objectives.utterance_frame import visible_patches
+from distill.objectives.parts.masking import GridMask, block_mask, draw_mask, visible_patches
 from tests.conftest import GOLDEN
 from tests.students.patch_transformer.test_student import golden
 
@@ -17,7 +16,7 @@ from tests.students.patch_transformer.test_student import golden
 def test_blocks_around_the_official_centres_equal_the_official_ones() -> None:
     expected = golden("eat", "outputs")
     hidden_before = expected["mask_official_seed1234_before_adjust"].bool()
-    assert (~covered(expected["mask_official_seed1234_centres"], 64, 8, 5)).equal(hidden_before)
+    assert (~block_mask(expected["mask_official_seed1234_centres"], 64, 8, 5)).equal(hidden_before)
 
 
 @pytest.mark.parametrize(("name", "share", "adjust"), [("official_base", 0.8, 0.07), ("official_large", 0.75, 0.10)])
