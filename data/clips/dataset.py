@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill.data.audio.read import CHANNEL_POLICY, read
+from distill.data.audio.read import CHANNEL_POLICY, Span, read
 from distill.data.audio.resample import RESAMPLER
 from distill.data.batch import AudioBatch, Clip, collate
 from distill.data.clips.manifest import Manifest, Row
@@ -84,9 +84,14 @@ class ClipDataset(Dataset[Loaded]):
         return self.__getitems__(Draws([row], [0]))
 
     def clip(self, row: Row, draw: int = 0) -> Clip:
-        """One clip, cropped, at its own rate. Raises AudioError."""
-        most, before = self.crop.seconds or None, self._before(draw)
-        samples, sample_rate = read(row.path, row.start, row.duration, most, before)
+        """Return one clip, cropped, at its own sample rate. Raises AudioError."""
+        span = Span(
+            start=row.start,
+            duration=row.duration,
+            max_seconds=self.crop.seconds or None,
+            crop_position=self._crop_position(draw),
+        )
+        samples, sample_rate = read(row.path, span)
         return Clip(row.id, torch.from_numpy(samples), sample_rate, self.labels(row))
 
     def labels(self, clip: Row) -> Tensor:
@@ -99,8 +104,8 @@ class ClipDataset(Dataset[Loaded]):
             target[self._class_index[label]] = 1.0
         return target
 
-    def _before(self, draw: int) -> float:
-        """Share of what the crop leaves out that lies before it."""
+    def _crop_position(self, draw: int) -> float:
+        """Return where the crop lies inside the clip, from 0 (at the start) to 1 (at the end)."""
         if self.crop.position == "random":
             return float(np.random.default_rng([self.seed, draw]).random())
         return 0.5 if self.crop.position == "centre" else 0.0
