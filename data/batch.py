@@ -9,6 +9,7 @@ from typing import NamedTuple, SupportsIndex
 import torch
 from torch import Tensor
 
+from distill.data.audio.frames import frame_mask, masked_mean
 from distill.data.audio.resample import resample, resampled_length
 
 _CHANNELS = 8  # at the most, of what looks like (samples, channels)
@@ -70,8 +71,8 @@ class AudioBatch:
                 raise ValueError(
                     f"lengths {lengths.tolist()}: for each of {clips} clips, 1 to {samples} samples are wanted"
                 )
-            # What lies beyond the end is heard where a filter reaches over it.
-            waveform = waveform.masked_fill(torch.arange(samples, device=waveform.device) >= lengths.unsqueeze(1), 0)
+            # A filter near the end of a clip also covers samples after the end; these must be 0.
+            waveform = waveform.masked_fill(~frame_mask(lengths, samples), 0)
         ids = tuple(str(index) for index in range(clips))
         return cls(waveform, lengths, sample_rate, ids, waveform.new_zeros(clips, 0))
 
@@ -84,9 +85,9 @@ class AudioBatch:
             return self
         lengths = -(-self.lengths * sample_rate // self.sample_rate)
         waveform = resample(self.waveform, self.sample_rate, sample_rate)
-        # The filter rings past the end of a padded clip; alone, the clip would have ended there.
-        after_end = torch.arange(waveform.shape[1], device=waveform.device) >= lengths.unsqueeze(1)
-        return replace(self, waveform=waveform.masked_fill(after_end, 0), lengths=lengths, sample_rate=sample_rate)
+        # The filter writes samples after the end of a padded clip. Without padding, the clip would end there.
+        waveform = waveform.masked_fill(~frame_mask(lengths, waveform.shape[1]), 0)
+        return replace(self, waveform=waveform, lengths=lengths, sample_rate=sample_rate)
 
     def with_waveform(self, waveform: Tensor) -> AudioBatch:
         """The same clips with other samples, of the same shape."""
@@ -139,8 +140,7 @@ class Embeddings(NamedTuple):
     ) -> Embeddings:
         """Embeddings of an encoder with frames; the clip's is the mean of its valid frames unless given."""
         if clip is None:
-            weights = frame_mask.to(frames.dtype).unsqueeze(-1)
-            clip = (frames * weights).sum(1) / weights.sum(1).clamp(min=1)
+            clip = masked_mean(frames, frame_mask)
         return cls(clip, frames, frame_times, frame_mask, clip.new_zeros(len(clip), 0))
 
     def mix(self, partners: Tensor, shares: Tensor) -> Embeddings:

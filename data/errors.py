@@ -34,6 +34,11 @@ class StoreError(UserError):
     """A store of embeddings that does not hold what is asked of it."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its class if the message is empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def require_one_of(option: str, value: str, known: Collection[str]) -> None:
     """Raise UserError where an option's value is none of those known."""
     if value not in known:

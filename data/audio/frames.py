@@ -12,6 +12,27 @@ def frame_mask(valid: Tensor, frames: int) -> Tensor:
     return torch.arange(frames, device=valid.device) < valid.unsqueeze(1)
 
 
+def masked_mean(frames: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of the frames (batch, time, dim) where the mask (batch, time) is True. Shape (batch, dim).
+
+    The mean of a clip without any valid frame is 0.
+    """
+    weights = mask.unsqueeze(2).to(frames.dtype)
+    return (frames * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def remove_mean(waveform: Tensor, lengths: Tensor) -> Tensor:
+    """Subtract from each clip the mean of its valid samples. Return 0 after the end of each clip.
+
+    Args:
+        waveform: Zero-padded clips. Shape (batch, samples).
+        lengths: Valid samples of each clip, int64. Shape (batch,).
+    """
+    valid = frame_mask(lengths, waveform.shape[1])
+    mean = (waveform * valid).sum(1, keepdim=True) / lengths.clamp(min=1).unsqueeze(1)
+    return (waveform - mean) * valid
+
+
 def pad_to(waveform: Tensor, samples: int) -> Tensor:
     """Return (batch, samples), zero-padded to `samples` samples if it is shorter."""
     if _is_at_least(waveform, samples):

@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from distill.data.errors import AudioError
+from distill.data.errors import AudioError, first_line
 
 SAMPLE_RATES = range(2_000, 400_001)  # Hz
 MAX_CHANNELS = 64
@@ -151,7 +151,7 @@ def _open_sound(file: BinaryIO) -> soundfile.SoundFile:
     try:
         sound = soundfile.SoundFile(file.fileno(), closefd=False)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise AudioError("unrecognised_format", _first_line(error)) from error
+        raise AudioError("unrecognised_format", first_line(error)) from error
     if sound.samplerate not in SAMPLE_RATES:
         raise AudioError("bad_sample_rate", f"{sound.samplerate} Hz")
     if sound.channels > MAX_CHANNELS:
@@ -170,7 +170,7 @@ def _decode(sound: soundfile.SoundFile, first: int, count: int) -> Samples:
             sound.seek(first)
         return _read_blocks(sound, count)
     except (RuntimeError, ValueError, MemoryError) as error:
-        raise AudioError("malformed", _first_line(error)) from error
+        raise AudioError("malformed", first_line(error)) from error
 
 
 def _read_blocks(sound: soundfile.SoundFile, count: int) -> Samples:
@@ -197,10 +197,6 @@ def _mono(samples: Samples) -> Samples:
         raise AudioError("non_finite_audio", f"a sample is {peak}")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     return np.ascontiguousarray(mono, dtype=np.float32)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def as_text(path: str | Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.data.clips.manifest import Manifest, Row
-from distill.data.errors import UserError
+from distill.data.errors import UserError, first_line
 
 TABLE_SUFFIXES = {".csv", ".tsv", ".jsonl", ".parquet"}
 
@@ -101,7 +101,7 @@ def _parquet_records(table: Path) -> list[dict[str, Any]]:
     try:
         return pyarrow.parquet.read_table(table).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{table}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{table}: {first_line(error)}") from error
 
 
 def _row(record: Mapping[str, Any], root: Path, inside: Inside) -> Row:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from distill.data.errors import UserError
+from distill.data.errors import UserError, first_line
 from distill.data.files import file_digest
 
 
@@ -100,7 +100,7 @@ def read_checkpoint(path: str | Path, option: str) -> Checkpoint:
         try:
             return Checkpoint(load_file(path), {})
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{option} {path}: damaged or cut off ({_first_line(error)})") from error
+            raise UserError(f"{option} {path}: damaged or cut off ({first_line(error)})") from error
     content = read_pickle(path, option)
     extras: dict[str, Any] = {}
     for nested in ("state_dict", "model"):
@@ -155,9 +155,5 @@ def read_pickle(path: Path, option: str) -> Any:
         if "weights_only" in str(error) or "Unsupported" in str(error):
             message = "it holds code or objects beside tensors, and is not loaded for that"
         else:
-            message = f"damaged or cut off ({_first_line(error)})"
+            message = f"damaged or cut off ({first_line(error)})"
         raise UserError(f"{option} {path}: {message}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

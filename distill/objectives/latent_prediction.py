@@ -23,6 +23,7 @@ from distill.objectives.parts.masking import GridMask
 from distill.objectives.parts.moving_average import MovingAverage
 from distill.objectives.utterance_frame import visible_patches
 from distill.students.patch_transformer.blocks import EPSILON, PreNormBlock, positions
+from distill.students.patch_transformer.patches import PATCH
 from distill.students.patch_transformer.student import PatchTransformer
 from distill.students.student import Student
 
@@ -99,7 +100,7 @@ class LatentPrediction(Objective):
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """{"prediction", "classification"} of one batch. Raises UserError where representations have collapsed."""
         spectrogram, _ = self.student.spectrogram(batch)
-        columns = spectrogram.shape[1] // 16
+        columns = spectrogram.shape[1] // PATCH
         hidden = self.mask.draw(len(batch), columns, self.student.rows, spectrogram.device)
         seen = self.encode(self.student, spectrogram, visible_patches(hidden))
         predicted = self.predictor(seen[:, 1:], hidden, columns)

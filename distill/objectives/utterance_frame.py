@@ -21,6 +21,7 @@ from distill.objectives.parts.health import Health
 from distill.objectives.parts.masking import GridMask
 from distill.objectives.parts.moving_average import MovingAverage
 from distill.objectives.parts.statistics import Standardise
+from distill.students.patch_transformer.patches import PATCH
 from distill.students.patch_transformer.student import Encoded, PatchTransformer
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
@@ -118,7 +119,7 @@ class UtteranceFrame(Objective):
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """The named losses of one batch. Raises UserError where representations have collapsed."""
         spectrogram, _ = self.student.spectrogram(batch)
-        columns = spectrogram.shape[1] // 16
+        columns = spectrogram.shape[1] // PATCH
         hidden = self.mask.draw(len(batch) * self.clones, columns, self.student.rows, spectrogram.device)
         seen = self.see(spectrogram, hidden)
         target = self.target(spectrogram)

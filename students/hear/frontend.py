@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.audio.filters import mel_filters
-from distill.data.audio.frames import frame_mask
+from distill.data.audio.frames import frame_mask, remove_mean
 from distill.data.audio.mel import MelEnergies, PowerSpectrum
 from distill.data.audio.resample import resample
 
@@ -97,9 +97,7 @@ class HearFrontEnd(nn.Module):
         """Without its mean level, and zero after the end of each clip."""
         if self.official:
             return waveform - waveform.mean(1, keepdim=True)
-        inside = frame_mask(lengths, waveform.shape[1])
-        mean = (waveform * inside).sum(1, keepdim=True) / lengths.clamp(min=1).unsqueeze(1)
-        return (waveform - mean) * inside
+        return remove_mean(waveform, lengths)
 
     def _power(self, stft: PowerSpectrum, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Power spectrogram (batch, frequencies, frames) of clips that are mirrored at their ends."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.audio.frames import frame_mask
+from distill.data.audio.frames import frame_mask, remove_mean
 from distill.data.audio.kaldi import KaldiFbank
 from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
@@ -133,10 +133,7 @@ class PatchTransformer(Student):
     def spectrogram(self, batch: AudioBatch) -> tuple[Tensor, Tensor]:
         """Normalised spectra (B, T, bands), T a multiple of 16, and how many columns of patches hold sound (B,)."""
         batch = batch.resample(self.sample_rate)
-        waveform = batch.waveform
-        inside = frame_mask(batch.lengths, waveform.shape[1])
-        level = (waveform * inside).sum(1, keepdim=True) / batch.lengths.clamp(min=1).unsqueeze(1)
-        centred = (waveform - level) * inside
+        centred = remove_mean(batch.waveform, batch.lengths)
         mel = self.mel(centred) if isinstance(self.mel, KaldiFbank) else self.mel(centred).transpose(1, 2)
         valid = self.mel.frames(batch.lengths)
         mel = mel * frame_mask(valid, mel.shape[1]).unsqueeze(2)  # a clip alone is padded with zeros too

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch
 
 
@@ -52,7 +53,7 @@ class Augmentation:
             decibels = (2 * torch.rand(clips, 1) - 1) * self.gain
             waveform = waveform * (10 ** (decibels / 20)).to(device)
         if self.noise:
-            inside = torch.arange(waveform.shape[1], device=device) < batch.lengths.unsqueeze(1)
+            inside = frame_mask(batch.lengths, waveform.shape[1])
             level = (waveform.square().sum(1) / batch.lengths.clamp(min=1)).sqrt() * (
                 torch.rand(clips) * self.noise
             ).to(device)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distill.data.audio.frames import frame_mask
 from distill.data.errors import UserError
 
 KINDS = ("random", "spans", "inverse_blocks")
@@ -31,7 +32,7 @@ def draw_mask(kind: str, lengths: Tensor, time: int, share: float, span: int = 1
         Shape (batch, time), bool.
     """
     device = lengths.device
-    inside = torch.arange(time, device=device) < lengths.unsqueeze(1)
+    inside = frame_mask(lengths, time)
     if kind == "random":
         return (torch.rand(len(lengths), time, device=device) < share) & inside
     hidden = share if kind == "spans" else 1 - share
@@ -50,7 +51,7 @@ def official_mask(noise: Tensor, lengths: Tensor, share: float) -> Tensor:
         lengths: Tokens that the published code takes for valid. Shape (batch,).
         share: The published 0.4.
     """
-    padding = torch.arange(noise.shape[1], device=noise.device) >= lengths.unsqueeze(1)
+    padding = ~frame_mask(lengths, noise.shape[1])
     return noise + padding.to(noise.dtype) < share
 
 
