@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from distill.data.audio.read import CHANNEL_POLICY, Span, read
 from distill.data.audio.resample import RESAMPLER
 from distill.data.batch import AudioBatch, Clip, collate
+from distill.data.clips.labels import multi_hot
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.errors import AudioError
 from distill.data.sampling.orders import Draws
@@ -64,7 +65,7 @@ class ClipDataset(Dataset[Loaded]):
         self, manifest: Manifest, sample_rate: int, crop: Crop, classes: tuple[str, ...] = (), seed: int = 0
     ) -> None:
         self.manifest, self.sample_rate, self.crop, self.seed = manifest, sample_rate, crop, seed
-        self._class_index = {name: index for index, name in enumerate(classes)}
+        self._columns = {name: column for column, name in enumerate(classes)}
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -95,14 +96,8 @@ class ClipDataset(Dataset[Loaded]):
         return Clip(row.id, torch.from_numpy(samples), sample_rate, self.labels(row))
 
     def labels(self, clip: Row) -> Tensor:
-        """Multi-hot labels (classes,) of one clip; NaN where it is not known whether it has the label."""
-        target = torch.zeros(len(self._class_index))
-        if clip.asked and self._class_index:
-            target.fill_(torch.nan)
-            target[[self._class_index[label] for label in clip.asked]] = 0.0
-        for label in clip.labels if self._class_index else ():
-            target[self._class_index[label]] = 1.0
-        return target
+        """Return the multi-hot labels (classes,) of one clip; NaN where a label was not annotated."""
+        return torch.from_numpy(multi_hot(clip, self._columns)) if self._columns else torch.zeros(0)
 
     def _crop_position(self, draw: int) -> float:
         """Return where the crop lies inside the clip, from 0 (at the start) to 1 (at the end)."""

@@ -73,10 +73,11 @@ def find_layout(root: Path) -> str | None:
     )
 
 
-def _row(root: Path, path: Path, labels: Iterable[str], split: str, asked: Iterable[str] = ()) -> Row:
+def _row(root: Path, path: Path, labels: Iterable[str], split: str, annotated: Iterable[str] = ()) -> Row:
     if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
         raise UserError(f"--data {root}: a list of it names {path}, which may lie outside")
-    return Row(id=path.relative_to(root).as_posix(), path=path, labels=tuple(labels), split=split, asked=tuple(asked))
+    row_id = path.relative_to(root).as_posix()
+    return Row(id=row_id, path=path, labels=tuple(labels), split=split, annotated=tuple(annotated))
 
 
 def _records(table: Path, delimiter: str = ",") -> Iterator[dict[str, str]]:
@@ -181,13 +182,13 @@ def _gtzan(root: Path) -> Iterator[Row]:
 
 def _openmic(root: Path) -> Iterator[Row]:
     # Not from openmic-2018.npz, whose keys are pickled objects.
-    asked: dict[str, dict[str, float]] = {}
+    relevances: dict[str, dict[str, float]] = {}
     for record in _records(root / "openmic-2018-aggregated-labels.csv"):
-        asked.setdefault(record["sample_key"], {})[record["instrument"]] = float(record["relevance"])
+        relevances.setdefault(record["sample_key"], {})[record["instrument"]] = float(record["relevance"])
     for split, file in (("training", "split01_train.csv"), ("test", "split01_test.csv")):
         for key in (root / "partitions" / file).read_text().split():
-            present = [name for name, relevance in asked[key].items() if relevance >= 0.5]
-            yield _row(root, root / "audio" / key[:3] / f"{key}.ogg", present, split, asked[key])
+            present = [name for name, relevance in relevances[key].items() if relevance >= 0.5]
+            yield _row(root, root / "audio" / key[:3] / f"{key}.ogg", present, split, relevances[key])
 
 
 def _nsynth(root: Path, label: str) -> Iterator[Row]:
@@ -239,7 +240,7 @@ LAYOUTS: dict[str, Layout] = {
         Layout("gtzan", ("genres/blues", "genres/jazz"), _gtzan, "accuracy", "fault-filtered split of 443 / 197 / 290"),
         Layout(
             "openmic2018", ("openmic-2018-aggregated-labels.csv", *_OPENMIC), _openmic, "mAP",
-            "each instrument over the clips that were asked about it",
+            "each instrument is scored on the clips that were annotated for it",
         ),
         Layout("nsynth_family", _NSYNTH, lambda root: _nsynth(root, "instrument_family_str"),
                "accuracy", "instrument families"),

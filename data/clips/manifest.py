@@ -21,7 +21,7 @@ class Row:
         duration: Seconds; None is to the end of the file.
         labels: Names of its classes; empty where none are known.
         split: Name of its part ("train", "test", a fold's number); "" where none is given.
-        asked: Labels that are known to be there or not; empty where all are.
+        annotated: Labels that were annotated, present or absent; empty: all were.
     """
 
     id: str
@@ -30,7 +30,7 @@ class Row:
     duration: float | None = None
     labels: tuple[str, ...] = ()
     split: str = ""
-    asked: tuple[str, ...] = ()
+    annotated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Manifest:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of all labels, given or asked about, sorted; the order of `AudioBatch.labels`."""
-        return tuple(sorted({label for row in self.rows for label in (*row.labels, *row.asked)}))
+        """Names of all labels that are present or annotated, sorted: the order of `AudioBatch.labels`."""
+        return tuple(sorted({label for row in self.rows for label in (*row.labels, *row.annotated)}))
 
     @cached_property
     def digest(self) -> str:

@@ -29,7 +29,7 @@ class Clips(NamedTuple):
     Args:
         embeddings: Shape (N, D), float32.
         truth: 1 where a clip has a label. Shape (N, C), float32.
-        known: False where nobody asked; None where everybody did. Shape (N, C).
+        known: False where the label was not annotated. None: all labels were annotated. Shape (N, C).
         single: Whether every clip has exactly one label.
     """
 

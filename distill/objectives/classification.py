@@ -21,13 +21,13 @@ LOSSES = ("auto", "cross_entropy", "binary")
 
 def loss_for(manifest: Manifest) -> str:
     """What "auto" is for these clips."""
-    return "cross_entropy" if all(len(row.labels) == 1 and not row.asked for row in manifest.rows) else "binary"
+    return "cross_entropy" if all(len(row.labels) == 1 and not row.annotated for row in manifest.rows) else "binary"
 
 
 class Classification(Objective):
     """The labels of the data from the student's logits: cross entropy where each clip has one, else binary.
 
-    Labels that nobody was asked about (NaN) count nowhere.
+    Labels that were not annotated (NaN) are left out of the loss.
 
     Args:
         student: An encoder that gives logits, such as `hear_classifier`.

@@ -221,7 +221,7 @@ def test_hyper_parameters_are_chosen_without_the_clips_that_are_scored() -> None
 
 def test_unknown_labels_are_left_out_of_learning_and_scoring() -> None:
     rows = [
-        Row(f"{i}", Path(f"{i}"), labels=("x",) * (i % 2), split=str(i % 3), asked=("x", "y") if i % 5 else ("x",))
+        Row(f"{i}", Path(f"{i}"), labels=("x",) * (i % 2), split=str(i % 3), annotated=("x", "y") if i % 5 else ("x",))
         for i in range(60)
     ]
     labels = labels_of(rows, ("x", "y"))
@@ -271,7 +271,7 @@ def test_what_cannot_be_measured_is_said_in_one_line(capsys: pytest.CaptureFixtu
         score_embeddings(
             embeddings, Labels(labels.names, np.ones((40, 4), np.float32), None, labels.parts), metric="accuracy"
         )
-    with pytest.raises(UserError, match="'cow', which is none of the 2 classes"):
+    with pytest.raises(UserError, match="'cow', which is not one of the 2 classes"):
         labels_of([Row("1", Path("1"), labels=("cow",))], ("cat", "dog"))
     with pytest.raises(UserError, match="leaves 0 clips"):
         score_embeddings(embeddings, Labels(labels.names, labels.truth, None, ("test",) * 40))
@@ -464,7 +464,7 @@ def test_fine_tuning_leaves_out_labels_that_nobody_asked_about(sounds: Callable[
     from distill.data.sampling.orders import Draws
 
     rows = tuple(
-        Row(path.name, path, labels=("x",), asked=("x", "y") if number else ("x",))
+        Row(path.name, path, labels=("x",), annotated=("x", "y") if number else ("x",))
         for number, path in enumerate(sorted(sounds(2, seconds=0.2).rglob("*.wav")))
     )
     student = distill.create_student("hear_classifier", classes=2, hidden=8, intermediate=8, heads=2, layers=1,
