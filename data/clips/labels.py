@@ -1,4 +1,4 @@
-"""Multi-hot labels of clips."""
+"""Multi-hot labels of clips, for batches and for scores."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from distill.data.clips.dataset import ClipDataset, Crop
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
-from distill.data.clips.tables import part_of
+from distill.data.clips.tables import split_name
 from distill.data.encoders.registry import Spec, Written
 from distill.data.errors import UserError
 from distill.data.files import as_settings, lock, plain
@@ -256,7 +256,7 @@ class Job:
         parts: dict[str, set[str]] = {}
         for row in manifest.rows:
             parts.setdefault(row.split, set()).add(row.id)
-        fold = part_of(self.fold)
+        fold = split_name(self.fold)
         if fold and fold not in parts:
             raise UserError(f"--fold {self.fold}: the data has {', '.join(sorted(parts)) or 'no folds'}")
         test = parts.get("test", set()) if fold != "test" else set()
