@@ -1,4 +1,4 @@
-"""What crosses borders: batches of audio, embeddings, and everything that stores, draws or decodes them.
+"""Audio data: decoding, batches, data sets, sampling, the embedding store, and the base of teachers and students.
 
-Nothing is imported here, so that a command that only prints help stays quick; import the module you need.
+Nothing is imported here, so that commands without data start fast. Import the module that you need.
 """

@@ -1,4 +1,4 @@
-"""The two values that cross borders: what goes into an encoder and what comes out of it."""
+"""The input of an encoder, `AudioBatch`, and its output, `Embeddings`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import NamedTuple, SupportsIndex
 import torch
 from torch import Tensor
 
+from distill.data.audio.frames import frame_mask, masked_mean
 from distill.data.audio.resample import resample, resampled_length
 
-_CHANNELS = 8  # at the most, of what looks like (samples, channels)
+_MAX_CHANNELS = 8  # a waveform of (many, at most 8) is taken for (samples, channels)
 
 
 @dataclass(frozen=True)
 class AudioBatch:
-    """A batch of mono clips. Frozen: an encoder never changes what it was given.
+    """A batch of mono clips. It is frozen, since encoders must not change their input.
 
     Args:
         waveform: Samples in [-1, 1], float32, zero after the end of each clip. Shape (batch, samples).
         lengths: Valid samples of each clip, int64. Shape (batch,).
         sample_rate: Samples per second, in Hz.
-        ids: One stable name per clip; the key into an `EmbeddingStore`.
-        labels: Multi-hot targets, float32. Shape (batch, classes); no classes where the data has no labels.
+        ids: One stable name per clip: its key in an `EmbeddingStore`.
+        labels: Multi-hot labels, float32. Shape (batch, classes). Without labels, classes is 0.
     """
 
     waveform: Tensor
@@ -34,33 +35,38 @@ class AudioBatch:
 
     @classmethod
     def of(cls, waveform: Tensor, sample_rate: int, lengths: Tensor | None = None) -> AudioBatch:
-        """A batch without names or labels, from (samples,) or (batch, samples); `lengths` defaults to all samples.
+        """Return a batch without names or labels.
+
+        Args:
+            waveform: Samples in [-1, 1], floating point. Shape (samples,) or (batch, samples).
+            sample_rate: In Hz.
+            lengths: Valid samples of each clip. Shape (batch,). None means all samples.
 
         Raises:
-            ValueError: integers, another number of dimensions, channels in the last one, or an impossible sample rate
-                or length.
+            ValueError: the waveform holds integers, has another number of dimensions or has channels in the last
+                dimension, or the sample rate or a length is impossible.
         """
         waveform = torch.atleast_2d(torch.as_tensor(waveform))
         if not waveform.is_floating_point():
             signed = waveform.dtype in (torch.int8, torch.int16, torch.int32, torch.int64)
-            advice = f": divide by {torch.iinfo(waveform.dtype).max + 1}" if signed else ""
-            raise ValueError(f"waveform holds {waveform.dtype}, and samples in [-1, 1] are wanted{advice}")
+            advice = f"; divide by {torch.iinfo(waveform.dtype).max + 1}" if signed else ""
+            raise ValueError(f"waveform has dtype {waveform.dtype}: must be floating point in [-1, 1]{advice}")
         if not isinstance(sample_rate, SupportsIndex) or isinstance(sample_rate, bool) or int(sample_rate) < 1:
-            raise ValueError(f"sample_rate {sample_rate!r}: a whole number of Hz is wanted")
+            raise ValueError(f"sample_rate {sample_rate!r}: must be a whole number of Hz, at least 1")
         sample_rate = int(sample_rate)
         waveform = waveform.float()
         if waveform.dim() != 2:
             raise ValueError(
-                f"waveform has shape {tuple(waveform.shape)}; wanted: (samples,) or (batch, samples), "
-                "one channel a clip"
+                f"waveform has shape {tuple(waveform.shape)}: must be (samples,) or (batch, samples), "
+                "one channel per clip"
             )
         clips, samples = waveform.shape
         if not clips:
             raise ValueError("the batch has no clips")
-        if samples <= _CHANNELS < clips:
+        if samples <= _MAX_CHANNELS < clips:
             raise ValueError(
-                f"waveform has shape {(clips, samples)}, which seems to be (samples, channels); wanted: (samples,) or "
-                "(batch, samples), one channel a clip"
+                f"waveform has shape {(clips, samples)}, which seems to be (samples, channels): must be (samples,) or "
+                "(batch, samples), one channel per clip"
             )
         if lengths is None:
             lengths = torch.full((clips,), samples, device=waveform.device)
@@ -68,10 +74,10 @@ class AudioBatch:
             lengths = torch.as_tensor(lengths, device=waveform.device)
             if lengths.shape != (clips,) or not 1 <= int(lengths.min()) <= int(lengths.max()) <= samples:
                 raise ValueError(
-                    f"lengths {lengths.tolist()}: for each of {clips} clips, 1 to {samples} samples are wanted"
+                    f"lengths {lengths.tolist()}: must be {clips} numbers from 1 to {samples}, one per clip"
                 )
-            # What lies beyond the end is heard where a filter reaches over it.
-            waveform = waveform.masked_fill(torch.arange(samples, device=waveform.device) >= lengths.unsqueeze(1), 0)
+            # A filter near the end of a clip also covers samples after the end; these must be 0.
+            waveform = waveform.masked_fill(~frame_mask(lengths, samples), 0)
         ids = tuple(str(index) for index in range(clips))
         return cls(waveform, lengths, sample_rate, ids, waveform.new_zeros(clips, 0))
 
@@ -79,21 +85,26 @@ class AudioBatch:
         return len(self.waveform)
 
     def resample(self, sample_rate: int) -> AudioBatch:
-        """The same clips at another rate; `self` if they are at that rate already."""
+        """Return the same clips at `sample_rate` Hz, or `self` if they have this rate."""
         if sample_rate == self.sample_rate:
             return self
         lengths = -(-self.lengths * sample_rate // self.sample_rate)
         waveform = resample(self.waveform, self.sample_rate, sample_rate)
-        # The filter rings past the end of a padded clip; alone, the clip would have ended there.
-        after_end = torch.arange(waveform.shape[1], device=waveform.device) >= lengths.unsqueeze(1)
-        return replace(self, waveform=waveform.masked_fill(after_end, 0), lengths=lengths, sample_rate=sample_rate)
+        # The filter writes samples after the end of a padded clip. Without padding, the clip would end there.
+        waveform = waveform.masked_fill(~frame_mask(lengths, waveform.shape[1]), 0)
+        return replace(self, waveform=waveform, lengths=lengths, sample_rate=sample_rate)
 
     def with_waveform(self, waveform: Tensor) -> AudioBatch:
-        """The same clips with other samples, of the same shape."""
+        """Return the same clips with other samples of the same shape."""
         return replace(self, waveform=waveform)
 
     def mix(self, partners: Tensor, shares: Tensor) -> AudioBatch:
-        """Each clip times its share, plus the clip at `partners` times the rest, labels too; both (batch,)."""
+        """Return mixtures of clips: share * clip + (1 - share) * partner, for samples and labels.
+
+        Args:
+            partners: Row of each clip's partner, int64. Shape (batch,).
+            shares: Share of each clip, from 0 to 1. Shape (batch,).
+        """
         share = shares.unsqueeze(1)
         return replace(
             self,
@@ -103,7 +114,7 @@ class AudioBatch:
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> AudioBatch:
-        """The same clips on another device. Lightning calls it."""
+        """Return the same clips on another device. Lightning calls this."""
         return replace(
             self,
             waveform=self.waveform.to(device, non_blocking=non_blocking),
@@ -112,19 +123,19 @@ class AudioBatch:
         )
 
     def pin_memory(self) -> AudioBatch:
-        """The same clips in page-locked memory. The loader calls it."""
+        """Return the same clips in page-locked memory. The loader calls this."""
         return replace(self, waveform=self.waveform.pin_memory(), lengths=self.lengths.pin_memory())
 
 
 class Embeddings(NamedTuple):
-    """What an encoder makes of a batch.
+    """The output of an encoder for a batch.
 
     Args:
         clip: One vector per clip. Shape (batch, clip_dim).
-        frames: One vector per step of time. Shape (batch, time, frame_dim); time == 1 for encoders of whole clips.
+        frames: One vector per time step. Shape (batch, time, frame_dim). Encoders of whole clips have time 1.
         frame_times: Centre of each frame, in seconds. Shape (time,).
-        frame_mask: True where the frame lies inside the clip. Shape (batch, time), bool.
-        logits: Class scores before any squashing. Shape (batch, classes); no classes without a head.
+        frame_mask: True where the frame is valid. Shape (batch, time), bool.
+        logits: Class scores before softmax or sigmoid. Shape (batch, classes). Without a head, classes is 0.
     """
 
     clip: Tensor
@@ -137,14 +148,16 @@ class Embeddings(NamedTuple):
     def of_frames(
         cls, frames: Tensor, frame_times: Tensor, frame_mask: Tensor, clip: Tensor | None = None
     ) -> Embeddings:
-        """Embeddings of an encoder with frames; the clip's is the mean of its valid frames unless given."""
+        """Return the embeddings of an encoder with frames. `clip` None means the mean of each clip's valid frames."""
         if clip is None:
-            weights = frame_mask.to(frames.dtype).unsqueeze(-1)
-            clip = (frames * weights).sum(1) / weights.sum(1).clamp(min=1)
+            clip = masked_mean(frames, frame_mask)
         return cls(clip, frames, frame_times, frame_mask, clip.new_zeros(len(clip), 0))
 
     def mix(self, partners: Tensor, shares: Tensor) -> Embeddings:
-        """Clip and frame embeddings of mixed clips, as if mixing sounds mixed them; both arguments (batch,)."""
+        """Return mixtures of the clip and frame embeddings, with the arguments of `AudioBatch.mix`.
+
+        A frame is valid where it is valid in both clips.
+        """
         clip, frames = shares.unsqueeze(1), shares.view(-1, 1, 1)
         return self._replace(
             clip=clip * self.clip + (1 - clip) * self.clip[partners],
@@ -154,19 +167,19 @@ class Embeddings(NamedTuple):
 
     @classmethod
     def of_clip(cls, clip: Tensor) -> Embeddings:
-        """Embeddings of an encoder of whole clips, from (batch, clip_dim)."""
+        """Return the embeddings of an encoder of whole clips, from (batch, clip_dim)."""
         times, mask = clip.new_zeros(1), clip.new_ones(len(clip), 1, dtype=torch.bool)
         return cls(clip, clip.unsqueeze(1), times, mask, clip.new_zeros(len(clip), 0))
 
 
 class Clip(NamedTuple):
-    """A decoded clip, on its way into a batch.
+    """A decoded clip, before it is resampled into a batch.
 
     Args:
-        id: Its name.
-        samples: Float32 in [-1, 1], or int16 as they lie in a file. Shape (samples,).
-        sample_rate: Its own, in Hz.
-        labels: Shape (classes,).
+        id: Name of the clip.
+        samples: float32 in [-1, 1], or int16 as stored in a file. Shape (samples,).
+        sample_rate: Rate of the file, in Hz.
+        labels: Multi-hot labels. Shape (classes,).
     """
 
     id: str
@@ -176,12 +189,12 @@ class Clip(NamedTuple):
 
 
 def collate(clips: Sequence[Clip], sample_rate: int) -> AudioBatch:
-    """Resample clips to `sample_rate` Hz, each into its row of one padded batch."""
+    """Resample clips to `sample_rate` Hz, each into its row of a zero-padded batch."""
     lengths = [resampled_length(len(clip.samples), clip.sample_rate, sample_rate) for clip in clips]
     waveform = torch.empty(len(clips), max(lengths))
-    # Backwards: the last clips were decoded last and the first are encoded first, so both are still in a cache.
+    # In reverse order, for the processor's cache: the last clips were decoded last, and the first are encoded first.
     for clip, row, length in reversed(list(zip(clips, waveform, lengths, strict=True))):
-        resample(clip.samples, clip.sample_rate, sample_rate, into=row[:length])
+        resample(clip.samples, clip.sample_rate, sample_rate, out=row[:length])
         row[length:] = 0
     return AudioBatch(
         waveform=waveform,

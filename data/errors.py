@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend, told apart from our own."""
+"""Errors that a user can correct, in contrast to errors of this package."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Collection
 
 
 class UserError(Exception):
-    """A mistake of the user: one line that says what was wrong, where, and what to do.
+    """A mistake of the user: one line that states what is wrong, where, and how to correct it.
 
-    The command line prints the line and exits with `exit_code`; a traceback would only hide it.
+    The command line prints the line without a traceback and exits with `exit_code`.
     """
 
     exit_code = 2
 
 
 class AudioError(UserError):
-    """A clip that cannot be used. It never stops a run: it is counted and listed with `reason`.
+    """A clip that cannot be used. It does not stop a run: the clip is set aside, counted and listed.
 
     Args:
-        reason: One of a closed set of codes, such as "missing" or "malformed"; see `distill.data.audio.read`.
-        detail: What was seen, for the person who reads the list.
+        reason: One of a closed set of codes, such as "missing" or "malformed". See `distill.data.audio.read`.
+        detail: The observation, for the reader of the list.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -27,14 +27,19 @@ class AudioError(UserError):
         self.reason, self.detail = reason, detail
 
     def __reduce__(self) -> tuple[type[AudioError], tuple[str, str]]:
-        return type(self), (self.reason, self.detail)  # the default would lose `detail` between processes
+        return type(self), (self.reason, self.detail)  # by default, pickling loses `detail`
 
 
 class StoreError(UserError):
-    """A store of embeddings that does not hold what is asked of it."""
+    """A store of embeddings that is missing, incomplete or damaged, or that lacks an embedding."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its class if the message is empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def require_one_of(option: str, value: str, known: Collection[str]) -> None:
-    """Raise UserError where an option's value is none of those known."""
+    """Raise UserError if an option's value is not one of `known`."""
     if value not in known:
-        raise UserError(f"{option} {value!r}: one of {', '.join(known)} is wanted")
+        raise UserError(f"{option} {value!r}: must be one of {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, locks that die with their holder, and digests."""
+"""Atomic writes, locks of folders, digests of files, and plain values for YAML and JSON."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ from filelock import FileLock, Timeout
 from distill.data.errors import UserError
 
 T = TypeVar("T")
-LOCK, HOLDER = ".lock", ".holder"  # files of a folder that `lock` holds; they stay
+LOCK, HOLDER = ".lock", ".holder"  # files that `lock` makes in a folder and keeps
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file beside `path` and rename it, so that a kill at any moment leaves the old file or the new one.
+    """Write a temporary file and rename it to `path`. After a kill at any time, the file is the old or the new one.
 
-    The temporary file lies in the same folder, because a rename across file systems is a copy.
+    The temporary file lies in the same folder, since a rename across file systems is a copy.
+
+    Args:
+        path: The file.
+        write: Writes the content to an open file.
 
     Raises:
-        OSError: the disk is full, or not to be written; the temporary file is gone and `path` is as it was.
+        OSError: the disk is full or read-only. The temporary file is removed and `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -42,36 +46,40 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_atomically` for a text in UTF-8."""
+    """Write a text in UTF-8, atomically."""
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`write_atomically` for a JSON value, indented for people."""
+    """Write a JSON value, indented, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Delete what a killed writer left behind. Only the holder of the folder's lock may call this."""
+    """Delete the temporary files of a killed writer. Only the holder of the folder's lock may call this."""
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 def file_digest(path: Path) -> str:
-    """Sha256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def lock(folder: Path, task: str) -> Iterator[None]:
-    """Hold a folder for one writer. The kernel frees the lock when the process ends, however it ends.
+    """Lock a folder for one writer. The kernel frees the lock when the process ends, also after a kill.
+
+    Args:
+        folder: Created if it does not exist.
+        task: Name of the command, for the message that other processes print.
 
     Raises:
-        UserError: another process holds it; the message names the host and process.
+        UserError: another process holds the lock. The message names its host and process.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / HOLDER  # a file of its own: not every system lets others read a locked file
+    holder = folder / HOLDER  # a separate file, since some systems do not let others read a locked file
     held = FileLock(folder / LOCK, timeout=0)
     try:
         held.acquire()
@@ -88,7 +96,7 @@ def lock(folder: Path, task: str) -> Iterator[None]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; Windows cannot open a folder for that."""
+    """Write a rename to the disk, so that it survives a power cut. Windows does not support this."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -99,10 +107,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return the JSON value that stands for `value`: settings become mappings, and paths text.
+    """Return `value` as a JSON value: settings become mappings, and paths become text.
 
     Raises:
-        TypeError: it is, or holds, an object that no file can hold.
+        TypeError: the value is or contains an object that has no JSON form.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -118,7 +126,11 @@ def plain(value: Any) -> Any:
 
 
 def as_settings(kind: type[T], value: T | Mapping[str, Any] | None) -> T:
-    """Return a settings object from itself, or from the mapping that config.yaml holds. Raises UserError."""
+    """Return settings of class `kind` from a mapping, as in config.yaml, or unchanged. None means all defaults.
+
+    Raises:
+        UserError: an option is unknown or its value is invalid.
+    """
     if isinstance(value, kind):
         return value
     try:

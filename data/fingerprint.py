@@ -1,4 +1,4 @@
-"""A name for everything that shaped an embedding, so that a cache never passes for another."""
+"""Digests of all inputs of an embedding, so that stores of different embeddings are never mixed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from distill.data.errors import StoreError
 
-if TYPE_CHECKING:  # reading a manifest needs digests and no torch
+if TYPE_CHECKING:  # a manifest needs digests, but not torch
     from torch import nn
 
 
 def digest(value: Any) -> str:
-    """Sha256 of a JSON value, in hexadecimal, independent of the order of keys."""
+    """Return the SHA-256 of a JSON value, in hexadecimal, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def weights_digest(network: nn.Module) -> str:
-    """Sha256 over the names, shapes, dtypes and bytes of all parameters and saved buffers."""
+    """Return the SHA-256 of the names, shapes, dtypes and bytes of all parameters and saved buffers, in hexadecimal."""
     import torch
 
     state = hashlib.sha256()
@@ -30,9 +30,15 @@ def weights_digest(network: nn.Module) -> str:
     return state.hexdigest()
 
 
-def refuse_difference(place: Any, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise StoreError naming every field in which two fingerprints differ, with both values."""
-    fields = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+def refuse_difference(place: Any, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise StoreError if two fingerprints differ. The message names every different field, with both values.
+
+    Args:
+        place: The folder of the store, for the message.
+        found: Fingerprint of the store.
+        expected: Fingerprint of the run.
+    """
+    fields = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
     if fields:
-        differences = "; ".join(f"{name} is {found.get(name)!r}, not {wanted.get(name)!r}" for name in fields)
-        raise StoreError(f"{place} holds other embeddings than asked for: {differences}. Choose another folder")
+        differences = "; ".join(f"{name} is {found.get(name)!r}, not {expected.get(name)!r}" for name in fields)
+        raise StoreError(f"{place} holds other embeddings than requested: {differences}. Choose another folder")

@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from distill.data.audio.frames import masked_mean
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
 from distill.students.log_mel import LogMelStudent, halve_steps, mask_padding, valid_steps
@@ -93,7 +94,7 @@ def mean_and_deviation(frames: Tensor, frame_mask: Tensor) -> Tensor:
     """
     weights = frame_mask.unsqueeze(2).to(frames.dtype)
     count = weights.sum(1)
-    mean = (frames * weights).sum(1) / count.clamp(min=1)
+    mean = masked_mean(frames, frame_mask)
     squares = ((frames - mean.unsqueeze(1)) * weights).square().sum(1)
     return torch.cat([mean, (squares / (count - 1).clamp(min=1) + 1e-8).sqrt()], dim=1)
 

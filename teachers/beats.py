@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.audio.frames import frame_mask
+from distill.data.audio.frames import frame_mask, masked_mean
 from distill.data.audio.kaldi import KaldiFbank
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.audioset import in_mid_order
@@ -87,12 +87,12 @@ class BEATs(Teacher):
         features = self.model(tokens, inside)
         frames = frames_of(features.unflatten(1, (columns, _ROWS)).transpose(1, 2).flatten(1, 2), _ROWS)
         times = 0.0875 + 0.160 * torch.arange(columns, device=frames.device)
-        clip = _mean(features, inside)
+        clip = masked_mean(features, inside)
         whole = inside.unflatten(1, (columns, _ROWS)).all(2)
         embeddings = Embeddings.of_frames(frames, times, whole, clip=clip)
         if self.model.predictor is None:
             return embeddings
-        logits = _mean(self.model.predictor(features), inside)
+        logits = masked_mean(self.model.predictor(features), inside)
         return embeddings._replace(logits=logits[:, self._columns.to(logits.device)])
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
@@ -107,7 +107,7 @@ def official_token_mask(batch: AudioBatch, frames: Tensor) -> Tensor:
     It divides the samples into as many equal parts as there are frames, and the frames into as many as there are
     tokens, so that of the patches at the end of a clip only some rows of frequency are masked.
     """
-    padded = torch.arange(batch.waveform.shape[1], device=batch.lengths.device) >= batch.lengths.unsqueeze(1)
+    padded = ~frame_mask(batch.lengths, batch.waveform.shape[1])
     for parts in (int(frames), int(frames) // _PATCH * _ROWS):
         padded = wholly_padded(padded, parts)
     return ~padded
@@ -117,12 +117,6 @@ def wholly_padded(padded: Tensor, parts: int) -> Tensor:
     """Which of so many equal parts are padding throughout: (batch, n) -> (batch, parts), bool; a rest is left out."""
     whole = padded.shape[1] // parts * parts
     return padded[:, :whole].unflatten(1, (parts, -1)).all(2)
-
-
-def _mean(tokens: Tensor, inside: Tensor) -> Tensor:
-    """Mean of (batch, tokens, dim) over the tokens that are inside."""
-    weights = inside.unsqueeze(2).to(tokens.dtype)
-    return (tokens * weights).sum(1) / weights.sum(1)
 
 
 class Network(nn.Module):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import Provenance
 from distill.data.errors import UserError
@@ -99,5 +100,4 @@ class Precomputed(Teacher):
         frames = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True).to(device)
         counts = torch.tensor([len(own) for own in clips], device=device)
         times = torch.from_numpy(self.store.frame_times[: frames.shape[1]]).to(device)
-        mask = torch.arange(frames.shape[1], device=device) < counts.unsqueeze(1)
-        return Embeddings.of_frames(frames, times, mask, clip=clip)
+        return Embeddings.of_frames(frames, times, frame_mask(counts, frames.shape[1]), clip=clip)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.data.encoders.checkpoint import Provenance, provenance
-from distill.data.errors import UserError
+from distill.data.errors import UserError, first_line
 from distill.data.files import file_digest
 from distill.data.fingerprint import digest
 
@@ -40,7 +40,7 @@ def torchaudio_fault() -> str:
     try:
         importlib.import_module("torchaudio")
     except (ImportError, OSError) as error:  # OSError: a symbol that this torch lacks
-        return f"torchaudio cannot be loaded ({_first_line(error)}); a pair that matches: {TORCHAUDIO_PAIR}"
+        return f"torchaudio cannot be loaded ({first_line(error)}); a pair that matches: {TORCHAUDIO_PAIR}"
     return ""
 
 
@@ -92,7 +92,7 @@ def load_pretrained(
     try:
         config = transformers.AutoConfig.from_pretrained(checkpoint, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{where}: no transformers checkpoint there ({_first_line(error)})") from error
+        raise UserError(f"{where}: no transformers checkpoint there ({first_line(error)})") from error
     if kinds and config.model_type not in kinds:
         raise UserError(f"{where}: a checkpoint of {config.model_type!r}, {' or '.join(map(repr, kinds))} is wanted")
     config = getattr(config, part, config) if part else config
@@ -107,7 +107,7 @@ def load_pretrained(
                 weights_only=True,
             )
     except Exception as error:  # transformers, safetensors, pickle and zip each raise their own
-        raise UserError(f"{where}: its weights cannot be read ({_first_line(error)})") from error
+        raise UserError(f"{where}: its weights cannot be read ({first_line(error)})") from error
     missing = sorted(report["missing_keys"])
     if random := [key for key in missing if not key.startswith(tuple(optional))]:
         raise UserError(f"{where}: {len(random)} weights are missing, {random[0]!r} first")
@@ -163,7 +163,3 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

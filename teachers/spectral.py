@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.data.audio.frames import frame_mask
+from distill.data.audio.frames import frame_mask, masked_mean
 from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.windows import Windows
@@ -56,7 +56,7 @@ class Spectral(Teacher):
         mean = shape.sum(1) / count.squeeze(1)
         deviation = (((shape - mean.unsqueeze(1)) * inside).square().sum(1) / count.squeeze(1)).clamp(min=1e-8).sqrt()
         both = inside[:, 1:] * inside[:, :-1]
-        flux = ((shape[:, 1:] - shape[:, :-1]).abs() * both).sum(1) / both.sum(1).clamp(min=1)
+        flux = masked_mean((shape[:, 1:] - shape[:, :-1]).abs(), both.squeeze(2))
         modulation = _modulation((shape - mean.unsqueeze(1)) * inside, count)
         # Cepstral lines of the mean spectrum: regular ripples are harmonics.
         ripple = torch.fft.rfft(mean - mean.mean(1, keepdim=True)).abs()[:, 1:]

@@ -1,4 +1,4 @@
-"""Triangular filters of mel bands."""
+"""Weights of triangular mel bands: Slaney's and HTK's, and Kaldi's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ from torch.nn import functional as F
 
 
 def mel_filters(bands: int, points: int, sample_rate: int, low: float, high: float, slaney: bool) -> Tensor:
-    """Triangles that are linear in Hz, in Slaney's scale with unit area or in HTK's. Shape (points // 2 + 1, bands)."""
-    # In double precision: the rounding of single weights is heard in the quiet bands beside a loud tone.
+    """Return triangles that are linear in Hz, float32. Shape (points // 2 + 1, bands).
+
+    Args:
+        bands: Number of bands.
+        points: Points of the transform.
+        sample_rate: In Hz.
+        low: Lower edge of the first band, in Hz.
+        high: Upper edge of the last band, in Hz.
+        slaney: True: Slaney's mel scale, unit area. False: HTK's mel scale, unit height.
+    """
+    # In double precision, since rounded weights change the quiet bands beside a loud tone.
     # Slaney's scale is linear to 1 kHz (15 mel) and logarithmic above.
     knee, step = 15.0, math.log(6.4) / 27.0
 
@@ -34,12 +43,15 @@ def mel_filters(bands: int, points: int, sample_rate: int, low: float, high: flo
 def kaldi_filters(
     bands: int, points: int, sample_rate: int = 16_000, low: float = 20.0, high: float = 8_000.0
 ) -> Tensor:
-    """Triangles that are linear in mel, without area normalisation. Shape (points // 2 + 1, bands); Nyquist is zero."""
+    """Return triangles that are linear in Kaldi's mel, of unit height. Shape (points // 2 + 1, bands).
+
+    The weights of the Nyquist frequency are 0. The arguments are those of `mel_filters`.
+    """
 
     def mel(hertz: float) -> float:
         return 1127.0 * math.log(1.0 + hertz / 700.0)
 
-    # Rounded to float32 where Kaldi's code and torchaudio's round: narrow bands feel the last bits of a weight.
+    # float32 where Kaldi and torchaudio have it: in narrow bands, the last bits of a weight change the result.
     step = (mel(high) - mel(low)) / (bands + 1)
     band = torch.arange(bands, device="cpu")
     left, centre, right = (mel(low) + (band + edge) * step for edge in (0.0, 1.0, 2.0))

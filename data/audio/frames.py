@@ -1,4 +1,4 @@
-"""Frames of clips of unequal length."""
+"""Masks, means and padding for clips of unequal length."""
 
 from __future__ import annotations
 
@@ -8,22 +8,43 @@ from torch.nn import functional as F
 
 
 def frame_mask(valid: Tensor, frames: int) -> Tensor:
-    """True at the first `valid` (batch,) of `frames` positions. Shape (batch, frames)."""
+    """Return a mask (batch, frames) that is True at the first `valid` (batch,) positions of each row."""
     return torch.arange(frames, device=valid.device) < valid.unsqueeze(1)
+
+
+def masked_mean(frames: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of the frames (batch, time, dim) where the mask (batch, time) is True. Shape (batch, dim).
+
+    The mean of a clip without any valid frame is 0.
+    """
+    weights = mask.unsqueeze(2).to(frames.dtype)
+    return (frames * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def remove_mean(waveform: Tensor, lengths: Tensor) -> Tensor:
+    """Subtract from each clip the mean of its valid samples. Return 0 after the end of each clip.
+
+    Args:
+        waveform: Zero-padded clips. Shape (batch, samples).
+        lengths: Valid samples of each clip, int64. Shape (batch,).
+    """
+    valid = frame_mask(lengths, waveform.shape[1])
+    mean = (waveform * valid).sum(1, keepdim=True) / lengths.clamp(min=1).unsqueeze(1)
+    return (waveform - mean) * valid
 
 
 def pad_to(waveform: Tensor, samples: int) -> Tensor:
     """Return (batch, samples), zero-padded to `samples` samples if it is shorter."""
     if _is_at_least(waveform, samples):
-        return waveform  # padding by nothing would copy
+        return waveform  # padding by 0 would copy
     return F.pad(waveform, (0, max(0, samples - waveform.shape[1])))
 
 
 def _is_at_least(waveform: Tensor, samples: int) -> bool:
-    """Return whether every clip has `samples` samples; in a graph of free length, whether that is known to be so."""
+    """Return whether every clip has `samples` samples. In a graph with a free length: whether this is known."""
     if not torch.compiler.is_compiling():
         return waveform.shape[1] >= samples
-    # A comparison of a free length would fix it, and the padding's maximum confuses torch.export's guards on frames.
+    # A comparison would fix the free length, and the padding's maximum breaks torch.export's guards on frames.
     from torch.fx.experimental.symbolic_shapes import statically_known_true
 
     return statically_known_true(waveform.shape[1] >= samples)

@@ -1,6 +1,6 @@
-"""Signal front-ends: waveform to log-mel, batched, exportable, in float32 whatever the precision of the run.
+"""Mel front-ends: batches of waveforms to log-mel spectrograms, exportable, always in float32.
 
-One implementation per formula, shared by teachers and students. Filters are buffers that no checkpoint holds.
+Teachers and students share one implementation of each formula. Filters are buffers that are not saved.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.audio.bands import BandSums, Compress, Room, Weigh, energies_in_cache, unchanged
+from distill.data.audio.bands import BandSums, Compress, Workspace, energies_by_piece, unchanged
 from distill.data.audio.filters import kaldi_filters, mel_filters
 from distill.data.audio.frames import pad_to
 from distill.data.audio.memory import may_reuse_memory
@@ -23,7 +23,8 @@ class PowerSpectrum(nn.Module):
         window: Window function. Shape (window,); zero-padded on both sides to the transform.
         points: Samples of the transform.
         hop: Samples between frames.
-        centred: Whether frame t is centred on sample t * hop, with the clip mirrored at its ends, or begins there.
+        centred: True: frame t is centred on sample t * hop, and the clip is mirrored at its ends. False: frame t
+            begins at sample t * hop.
     """
 
     window_function: Tensor
@@ -35,12 +36,12 @@ class PowerSpectrum(nn.Module):
         self.register_buffer("window_function", window, persistent=False)
 
     def frames(self, samples: Tensor) -> Tensor:
-        """How many frames clips of so many samples have, int64; at least one."""
+        """Return the number of frames of clips with `samples` samples, int64, at least 1. Same shape."""
         outside = 0 if self.centred else self.points
         return (samples.clamp(min=self.points) - outside) // self.hop + 1
 
     def power(self, waveform: Tensor) -> Tensor:
-        """(batch, samples) float32 -> power of each frequency (batch, points // 2 + 1, time)."""
+        """Compute the power of each frequency (batch, points // 2 + 1, time) from (batch, samples), float32."""
         spectrum = torch.stft(
             self.padded(waveform), self.points, self.hop, self.window, self.window_function,
             center=False, return_complex=True,
@@ -48,7 +49,7 @@ class PowerSpectrum(nn.Module):
         return spectrum.real.square() + spectrum.imag.square()
 
     def padded(self, waveform: Tensor) -> Tensor:
-        """Clips (batch, samples) as long as a transform, mirrored at their ends where frames are centred."""
+        """Return clips (batch, samples) of at least one transform, mirrored at their ends if frames are centred."""
         waveform = pad_to(waveform, self.points)
         half = self.points // 2
         return F.pad(waveform, (half, half), mode="reflect") if self.centred else waveform
@@ -63,7 +64,8 @@ class MelEnergies(PowerSpectrum):
         points: Samples of the transform.
         hop: Samples between frames.
         filters: Weight of each frequency in each band. Shape (points // 2 + 1, bands).
-        centred: Whether frame t is centred on sample t * hop, with the clip mirrored at its ends, or begins there.
+        centred: True: frame t is centred on sample t * hop, and the clip is mirrored at its ends. False: frame t
+            begins at sample t * hop.
     """
 
     def __init__(
@@ -71,29 +73,32 @@ class MelEnergies(PowerSpectrum):
     ) -> None:
         super().__init__(sample_rate, window, points, hop, centred)
         self.sums = BandSums(filters)
+        first = (points - len(window)) // 2
+        self._support = slice(first, first + len(window))  # points of the transform that the window covers
 
     def energies(self, waveform: Tensor, compress: Compress = unchanged) -> Tensor:
-        """(batch, samples) float32 -> (batch, bands, time); a clip shorter than the transform is zero-padded to it."""
+        """Compute (batch, bands, time) from (batch, samples), float32.
+
+        A clip shorter than the transform is zero-padded to it.
+        """
         if not may_reuse_memory(waveform):
             return compress(self.of_power(self.power(waveform)), None)
-        before = (self.points - self.window) // 2
-        place = slice(before, before + self.window)
-
-        def windowed(room: Room) -> Weigh:
-            return lambda frames: torch.mul(frames[..., place], self.window_function, out=room.weighed)
-
         frames = self.padded(waveform).unfold(1, self.points, self.hop)
-        return energies_in_cache(frames, windowed, place, self.points, self.sums, compress).transpose(1, 2)
+        energies = energies_by_piece(frames, self._apply_window, self._support, self.points, self.sums, compress)
+        return energies.transpose(1, 2)
 
     def of_power(self, power: Tensor) -> Tensor:
-        """Power (batch, points // 2 + 1, time) -> energies (batch, bands, time)."""
+        """Compute energies (batch, bands, time) from power (batch, points // 2 + 1, time)."""
         return self.sums(power.transpose(1, 2)).transpose(1, 2)
+
+    def _apply_window(self, frames: Tensor, workspace: Workspace) -> None:
+        torch.mul(frames[..., self._support], self.window_function, out=workspace.windowed)
 
 
 class LogMel(MelEnergies):
     """Slaney's mel spectrogram in natural logarithm: ln(mel + offset).
 
-    Slaney's mel scale and area normalisation, periodic Hann. S-SONDO and EfficientAT, MATPAC, `spectral`.
+    Slaney's mel scale and area normalisation, periodic Hann window. Used by S-SONDO, EfficientAT, MATPAC, `spectral`.
 
     Args:
         sample_rate: In Hz.
@@ -102,7 +107,7 @@ class LogMel(MelEnergies):
         bands: Number of mel bands.
         low: Lower edge of the first band, in Hz.
         high: Upper edge of the last band, in Hz.
-        offset: Added before the logarithm; sets the floor.
+        offset: Added before the logarithm. Sets the lowest value.
     """
 
     def __init__(
@@ -113,7 +118,7 @@ class LogMel(MelEnergies):
         self.offset = offset
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """(batch, samples) in [-1, 1] -> (batch, bands, time)."""
+        """Compute (batch, bands, time) from (batch, samples) in [-1, 1]."""
         with torch.autocast(waveform.device.type, enabled=False):
             return self.energies(waveform.float(), self._logarithm)
 
@@ -128,7 +133,7 @@ class ClapMel(MelEnergies):
         bands: Number of mel bands.
         low: Lower edge of the first band, in Hz.
         high: Upper edge of the last band, in Hz.
-        slaney: Slaney's scale and area normalisation (unfused checkpoints) or HTK's scale and none (fused ones).
+        slaney: True: Slaney's scale, unit area (unfused checkpoints). False: HTK's scale, unit height (fused ones).
         points: Samples of the window and of the transform.
         hop: Samples between frames.
         sample_rate: In Hz.
@@ -145,12 +150,12 @@ class ClapMel(MelEnergies):
         sample_rate: int = 48_000,
     ) -> None:
         filters = mel_filters(bands, points, sample_rate, low, high, slaney)
-        # In double precision, as in transformers: quiet bands beside a loud one hear the last bits of a window.
+        # In double precision, as in transformers: the last bits of the window change quiet bands beside a loud one.
         window = torch.hann_window(points, dtype=torch.float64).float()
         super().__init__(sample_rate, window, points, hop, filters, centred=True)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """(batch, samples) in [-1, 1] -> (batch, bands, time)."""
+        """Compute (batch, bands, time) from (batch, samples) in [-1, 1]."""
         with torch.autocast(waveform.device.type, enabled=False):
             return self.energies(waveform.float(), _decibels)
 
@@ -158,7 +163,7 @@ class ClapMel(MelEnergies):
 class PasstMel(MelEnergies):
     """PaSST's mel spectrogram: pre-emphasis over the whole clip, Kaldi's bands to 15 kHz, ln(mel + 1e-5), at 32 kHz.
 
-    Pre-emphasis uses up a sample, so that 10 s give 1,000 frames.
+    Pre-emphasis shortens the clip by one sample, so 10 s give 1,000 frames.
     """
 
     def __init__(self, bands: int = 128) -> None:
@@ -167,11 +172,11 @@ class PasstMel(MelEnergies):
         super().__init__(32_000, window, points=1024, hop=320, filters=filters, centred=True)
 
     def frames(self, samples: Tensor) -> Tensor:
-        """How many frames clips of so many samples have, int64; at least one."""
+        """Return the number of frames of clips with `samples` samples, int64, at least 1. Same shape."""
         return super().frames(samples - 1)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """(batch, samples) in [-1, 1] -> (batch, bands, time)."""
+        """Compute (batch, bands, time) from (batch, samples) in [-1, 1]."""
         with torch.autocast(waveform.device.type, enabled=False):
             waveform = waveform.float()
             return self.energies(waveform[:, 1:] - 0.97 * waveform[:, :-1], self._logarithm)

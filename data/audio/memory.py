@@ -1,4 +1,4 @@
-"""When memory that is there already may be written to."""
+"""The rule for writing results into preallocated memory."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def may_reuse_memory(waveform: Tensor) -> bool:
-    """Whether results may go where others were: not on a device, in a graph or where a gradient is wanted."""
+    """Return whether results may be written to preallocated memory: on a CPU, outside of graphs, without gradients."""
     return waveform.device.type == "cpu" and not torch.compiler.is_compiling() and not waveform.requires_grad

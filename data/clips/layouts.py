@@ -1,7 +1,7 @@
-"""Real data sets where the user has them: their published folders, splits, folds and labels. Nothing is downloaded.
+"""Read published data sets: their folders, splits, folds and labels. Nothing is downloaded.
 
-Splits are named "training", "validation" and "test"; folds by their number. A folder that is not the set gets one line
-that names the file that is missing.
+Splits are named "training", "validation" and "test", and folds by their number. If a file of the data set is missing,
+the error names it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,13 @@ from distill.data.errors import AudioError, UserError
 
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 _NOISE = "_background_noise_"
+_SPEECH_COMMANDS = ("validation_list.txt", "testing_list.txt")
+_AUDIOSET = ("class_labels_indices.csv", "balanced_train_segments.csv", "eval_segments.csv")
+_FSD50K = tuple(f"FSD50K.ground_truth/{table}.csv" for table in ("dev", "eval", "vocabulary"))
+_OPENMIC = ("partitions/split01_train.csv", "partitions/split01_test.csv")
+_NSYNTH = ("nsynth-train/examples.json", "nsynth-valid/examples.json", "nsynth-test/examples.json")
+_TAU = ("evaluation_setup/fold1_train.csv", "evaluation_setup/fold1_evaluate.csv")
+_TRAIN_LISTS = ("balanced_train_segments.csv", "unbalanced_train_segments.csv")
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,12 @@ class Layout:
     """A data set as it is published.
 
     Args:
-        name: As `--task` has it.
-        marks: Files or folders that every copy has, relative to its root.
-        read: Rows of a root; None for a clip that is listed and not there, where that is usual.
+        name: Value of `--task`.
+        marks: Files and folders that every copy contains, relative to its root.
+        read: Yields the rows of a root. None stands for a listed clip without a file, where this is common.
         metric: "accuracy" or "mAP".
-        note: What a reader of a score must know.
-        coarser: Groups of labels in which accuracy is reported too, by the name of that metric.
+        note: Deviations and protocol, printed with every score.
+        coarser: Functions that map labels to groups, by the name of the additional metric.
     """
 
     name: str
@@ -45,10 +52,10 @@ def read_layout(task: str, root: str | Path) -> Manifest:
     """Read a data set by its name.
 
     Raises:
-        UserError: no such set, or a file of it is missing or not as published.
+        UserError: the data set is unknown, or one of its files is missing or not as published.
     """
     if task not in LAYOUTS:
-        raise UserError(f"--task {task}: one of {', '.join(LAYOUTS)} is wanted")
+        raise UserError(f"--task {task}: must be one of {', '.join(LAYOUTS)}")
     root, layout = Path(root), LAYOUTS[task]
     for mark in layout.marks:
         if not (root / mark).exists():
@@ -60,23 +67,24 @@ def read_layout(task: str, root: str | Path) -> Manifest:
         raise UserError(f"--data {root}: a list of {task} is not as published ({reason}); is it cut off?") from error
     rows = tuple(row for row in listed if row is not None)
     if not rows:
-        raise UserError(f"--data {root}: {task} has its lists there, but none of its audio")
+        raise UserError(f"--data {root}: the lists of {task} exist, but none of its audio")
     if absent := len(listed) - len(rows):
-        print(f"{task}: {absent:,} of {len(listed):,} listed clips are not there and are left out")
+        print(f"{task}: {absent:,} of {len(listed):,} listed clips have no file and are left out")
     return Manifest(root, rows)
 
 
 def find_layout(root: Path) -> str | None:
-    """The first set whose files lie in a folder; its main task."""
+    """Return the name of the first layout whose files are in a folder, or None."""
     return next(
         (name for name, layout in LAYOUTS.items() if all((root / mark).exists() for mark in layout.marks)), None
     )
 
 
-def _row(root: Path, path: Path, labels: Iterable[str], split: str, asked: Iterable[str] = ()) -> Row:
+def _row(root: Path, path: Path, labels: Iterable[str], split: str, annotated: Iterable[str] = ()) -> Row:
     if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
-        raise UserError(f"--data {root}: a list of it names {path}, which may lie outside")
-    return Row(id=path.relative_to(root).as_posix(), path=path, labels=tuple(labels), split=split, asked=tuple(asked))
+        raise UserError(f"--data {root}: a list names {path}, which may lie outside the folder")
+    row_id = path.relative_to(root).as_posix()
+    return Row(id=row_id, path=path, labels=tuple(labels), split=split, annotated=tuple(annotated))
 
 
 def _records(table: Path, delimiter: str = ",") -> Iterator[dict[str, str]]:
@@ -90,7 +98,7 @@ def _esc50(root: Path) -> Iterator[Row]:
 
 
 def _spoken(root: Path) -> Iterator[tuple[Path, str, str]]:
-    """Path, word and split of every spoken clip of Speech Commands."""
+    """Yield path, word and split of every spoken clip of Speech Commands."""
     listed = {
         name: split
         for split, file in (("validation", "validation_list.txt"), ("test", "testing_list.txt"))
@@ -109,7 +117,7 @@ def _speech_commands_v2(root: Path) -> Iterator[Row]:
 def _speech_commands_v1(root: Path) -> Iterator[Row]:
     for path, word, split in _spoken(root):
         yield _row(root, path, [word if word in KEYWORDS else "_unknown_"], split)
-    from distill.data.audio.read import duration  # here, since listing the data sets needs no decoder
+    from distill.data.audio.read import duration  # here, since other data sets need no decoder
 
     for path in sorted((root / _NOISE).glob("*.wav")):
         try:
@@ -125,17 +133,17 @@ def _speech_commands_v1(root: Path) -> Iterator[Row]:
 
 def _voxceleb1(root: Path) -> Iterator[Row | None]:
     splits = {"1": "training", "2": "validation", "3": "test"}
-    homes = [folder for name in ("wav", "dev/wav", "test/wav") if (folder := root / name).is_dir()]
+    folders = [folder for name in ("wav", "dev/wav", "test/wav") if (folder := root / name).is_dir()]
     for line in filter(None, (root / "iden_split.txt").read_text().splitlines()):
         part, _, name = line.strip().partition(" ")
-        path = next((home / name for home in homes if (home / name).exists()), None)
+        path = next((folder / name for folder in folders if (folder / name).exists()), None)
         yield _row(root, path, [name.partition("/")[0]], splits[part]) if path else None
 
 
-def _in(vocabulary: Iterable[str], labels: list[str], table: str) -> list[str]:
-    """The labels, which `table` must name all. Raises ValueError."""
-    if strange := [label for label in labels if label not in vocabulary]:
-        raise ValueError(f"the label {strange[0]!r} is not in {table}")
+def _known_labels(vocabulary: Iterable[str], labels: list[str], table: str) -> list[str]:
+    """Return the labels. Raises ValueError if one of them is not in the vocabulary of `table`."""
+    if unknown := [label for label in labels if label not in vocabulary]:
+        raise ValueError(f"the label {unknown[0]!r} is not in {table}")
     return labels
 
 
@@ -145,21 +153,21 @@ def _audioset(root: Path, training: tuple[str, ...]) -> Iterator[Row | None]:
     for name, split in (*((name, "training") for name in training), ("eval_segments.csv", "test")):
         lines = (line for line in (root / name).read_text().splitlines() if not line.startswith("#"))
         for clip, start, end, mids in csv.reader(lines, skipinitialspace=True):
-            # Crawlers name their files in different ways.
+            # Tools that download AudioSet name its files in different ways.
             names = (f"Y{clip}", clip, f"{clip}_{float(start):.0f}_{float(end):.0f}", f"{clip}_{start}_{end}")
             path = next((files[stem] for stem in names if stem in files), None)
-            labels = _in(vocabulary, mids.split(","), "class_labels_indices.csv")
+            labels = _known_labels(vocabulary, mids.split(","), "class_labels_indices.csv")
             yield _row(root, path, labels, split) if path else None
 
 
 def _fsd50k(root: Path) -> Iterator[Row]:
     truth = root / "FSD50K.ground_truth"
     splits = {"train": "training", "val": "validation"}
-    with open(truth / "vocabulary.csv", newline="") as file:  # which has no header
+    with open(truth / "vocabulary.csv", newline="") as file:  # a table without a header
         vocabulary = {line[1] for line in csv.reader(file)}
     for part, audio in (("dev", "FSD50K.dev_audio"), ("eval", "FSD50K.eval_audio")):
         for record in _records(truth / f"{part}.csv"):
-            labels = _in(vocabulary, record["labels"].split(","), "vocabulary.csv")
+            labels = _known_labels(vocabulary, record["labels"].split(","), "vocabulary.csv")
             split = splits[record["split"]] if part == "dev" else "test"
             yield _row(root, root / audio / f"{record['fname']}.wav", labels, split)
 
@@ -180,14 +188,14 @@ def _gtzan(root: Path) -> Iterator[Row]:
 
 
 def _openmic(root: Path) -> Iterator[Row]:
-    # Not from openmic-2018.npz, whose keys are pickled objects.
-    asked: dict[str, dict[str, float]] = {}
+    # From the table, since the keys of openmic-2018.npz are pickled objects.
+    relevances: dict[str, dict[str, float]] = {}
     for record in _records(root / "openmic-2018-aggregated-labels.csv"):
-        asked.setdefault(record["sample_key"], {})[record["instrument"]] = float(record["relevance"])
+        relevances.setdefault(record["sample_key"], {})[record["instrument"]] = float(record["relevance"])
     for split, file in (("training", "split01_train.csv"), ("test", "split01_test.csv")):
         for key in (root / "partitions" / file).read_text().split():
-            present = [name for name, relevance in asked[key].items() if relevance >= 0.5]
-            yield _row(root, root / "audio" / key[:3] / f"{key}.ogg", present, split, asked[key])
+            present = [name for name, relevance in relevances[key].items() if relevance >= 0.5]
+            yield _row(root, root / "audio" / key[:3] / f"{key}.ogg", present, split, relevances[key])
 
 
 def _nsynth(root: Path, label: str) -> Iterator[Row]:
@@ -215,31 +223,26 @@ def _tau2020(root: Path) -> Iterator[Row]:
             yield _row(root, root / record["filename"], [record["scene_label"]], split)
 
 
-_COMMANDS = ("validation_list.txt", "testing_list.txt")
-_SEGMENTS = ("class_labels_indices.csv", "balanced_train_segments.csv", "eval_segments.csv")
-_FSD50K = tuple(f"FSD50K.ground_truth/{table}.csv" for table in ("dev", "eval", "vocabulary"))
-_OPENMIC = ("partitions/split01_train.csv", "partitions/split01_test.csv")
-_NSYNTH = ("nsynth-train/examples.json", "nsynth-valid/examples.json", "nsynth-test/examples.json")
-_TAU = ("evaluation_setup/fold1_train.csv", "evaluation_setup/fold1_evaluate.csv")
-_BOTH = ("balanced_train_segments.csv", "unbalanced_train_segments.csv")
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
         Layout("esc50", ("meta/esc50.csv",), _esc50, "accuracy", "mean of 5 folds"),
-        Layout("speech_commands_v2", _COMMANDS, _speech_commands_v2, "accuracy", "35 words"),
+        Layout("speech_commands_v2", _SPEECH_COMMANDS, _speech_commands_v2, "accuracy", "35 words"),
         Layout(
-            "speech_commands_v1", (*_COMMANDS, _NOISE), _speech_commands_v1, "accuracy",
+            "speech_commands_v1", (*_SPEECH_COMMANDS, _NOISE), _speech_commands_v1, "accuracy",
             "10 words, _unknown_, and _silence_ cut from the noise files in time: the official test folder is another",
         ),
         Layout("voxceleb1", ("iden_split.txt",), _voxceleb1, "accuracy", "identification"),
-        Layout("audioset_20k", _SEGMENTS, lambda root: _audioset(root, _BOTH[:1]), "mAP", "what exists of the clips"),
-        Layout("audioset_2m", (*_SEGMENTS, _BOTH[1]), lambda root: _audioset(root, _BOTH), "mAP", "what exists"),
+        Layout("audioset_20k", _AUDIOSET, lambda root: _audioset(root, _TRAIN_LISTS[:1]),
+               "mAP", "clips that still exist"),
+        Layout("audioset_2m", (*_AUDIOSET, _TRAIN_LISTS[1]), lambda root: _audioset(root, _TRAIN_LISTS),
+               "mAP", "clips that still exist"),
         Layout("fsd50k", _FSD50K, _fsd50k, "mAP"),
         Layout("urbansound8k", ("metadata/UrbanSound8K.csv",), _urbansound8k, "accuracy", "mean of 10 folds"),
         Layout("gtzan", ("genres/blues", "genres/jazz"), _gtzan, "accuracy", "fault-filtered split of 443 / 197 / 290"),
         Layout(
             "openmic2018", ("openmic-2018-aggregated-labels.csv", *_OPENMIC), _openmic, "mAP",
-            "each instrument over the clips that were asked about it",
+            "each instrument is scored on the clips that were annotated for it",
         ),
         Layout("nsynth_family", _NSYNTH, lambda root: _nsynth(root, "instrument_family_str"),
                "accuracy", "instrument families"),

@@ -1,7 +1,7 @@
-"""Lightning, without those parts of torchmetrics that no run uses. Import `L` from here and nowhere else.
+"""Lightning without the unused parts of torchmetrics. All modules import `L` from here.
 
-Lightning imports torchmetrics for two classes, `Metric` and `MetricCollection`. The package imports all of its metrics,
-and with them transformers and scipy: a third of the time until the first batch.
+Lightning imports torchmetrics for two classes, `Metric` and `MetricCollection`. Torchmetrics then imports all of its
+metrics, transformers and scipy. This takes a third of the time until the first batch.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 
 def defer_torchmetrics() -> None:
-    """Import the two classes now, and the rest of torchmetrics when another name of it is asked for.
+    """Import two classes of torchmetrics now, and the rest at the first access to another name.
 
-    The module in `sys.modules` is torchmetrics itself; only the code of its `__init__.py` runs later. Nothing is done
-    where torchmetrics is imported already, or where this version of it cannot be imported in parts.
+    The module in `sys.modules` is torchmetrics itself. Only the code of its `__init__.py` runs later. The function does
+    nothing if torchmetrics is already imported, or if its version cannot be imported in parts.
     """
     spec = find_spec("torchmetrics") if "torchmetrics" not in sys.modules else None
     if spec is None or spec.loader is None:
@@ -32,10 +32,10 @@ def defer_torchmetrics() -> None:
             return getattr(package, name)
         raise AttributeError(f"module 'torchmetrics' has no attribute {name!r}")
 
-    package._logger = logging.getLogger("torchmetrics")  # which the two classes ask for
+    package._logger = logging.getLogger("torchmetrics")  # the two classes use it
     sys.modules["torchmetrics"] = package
     try:
-        import_module("torchmetrics.utilities")  # before `metric`, which it and `metric` import in a circle
+        import_module("torchmetrics.utilities")  # before `metric`: the two import each other
         package.__version__ = import_module("torchmetrics.__about__").__version__
         package.Metric = import_module("torchmetrics.metric").Metric
         package.MetricCollection = import_module("torchmetrics.collections").MetricCollection

@@ -1,4 +1,4 @@
-"""Loaders of clips, whose batches are decoded in one piece; and the clips of a manifest in their order."""
+"""Data loaders of clips, and the sampler that keeps the order of a manifest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from distill.data.sampling.orders import Draws
 
 
 class InOrder(torch.utils.data.Sampler[Draws]):
-    """Batches of clips as they come in the manifest."""
+    """Batches in the order of the manifest.
+
+    Args:
+        clips: Number of clips.
+        batch_size: Clips in a batch. The last batch may be smaller.
+    """
 
     def __init__(self, clips: int, batch_size: int) -> None:
         self.clips, self.batch_size = clips, batch_size
@@ -29,13 +34,19 @@ class InOrder(torch.utils.data.Sampler[Draws]):
 
 
 def loader(clips: ClipDataset, sampler: Any, workers: int) -> DataLoader[Loaded]:
-    """A loader whose batches are decoded in one piece, and whose own random state is private."""
+    """Return a loader that gets whole batches from the data set and does not use the global random state.
+
+    Args:
+        clips: The clips.
+        sampler: Yields the `Draws` of each batch.
+        workers: Loader processes. 0 loads in the main process.
+    """
     return DataLoader(
         clips,
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=_as_loaded,
-        generator=torch.Generator().manual_seed(0),  # else it would draw from the state of the run
+        generator=torch.Generator().manual_seed(0),  # by default, the loader draws from the global state
         worker_init_fn=_begin_worker if workers else None,
         persistent_workers=workers > 0,
         timeout=300 if workers else 0,
@@ -48,6 +59,6 @@ def _as_loaded(loaded: Any) -> Any:
 
 def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
-    # Ctrl-C and a cluster's SIGTERM reach every process; when a run ends, and what it saves first, the run decides.
+    # Ctrl-C and a cluster's SIGTERM reach every process. Only the main process may end the run, after it has saved.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Which clips there are: folders, tables and data sets by their layout, as one list of rows."""
+"""The list of clips of a data set: one row per clip, with its file, window, labels and split."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Row:
     """One clip.
 
     Args:
-        id: Stable and unique; the path below the root, with "@start" where the row is a window of a file.
-        path: Of the file.
-        start: Seconds into the file.
-        duration: Seconds; None is to the end of the file.
-        labels: Names of its classes; empty where none are known.
-        split: Name of its part ("train", "test", a fold's number); "" where none is given.
-        asked: Labels that are known to be there or not; empty where all are.
+        id: Stable and unique name: the path below the root, with "@start" if the clip is a window of a file.
+        path: The file.
+        start: Start of the clip within the file, in seconds.
+        duration: Length of the clip, in seconds. None means to the end of the file.
+        labels: Names of the classes that are present. Empty if none is known.
+        split: Name of the split ("training", "validation", "test" or the number of a fold). "" if none is given.
+        annotated: Labels that were annotated, present or absent; empty: all were.
     """
 
     id: str
@@ -30,7 +30,7 @@ class Row:
     duration: float | None = None
     labels: tuple[str, ...] = ()
     split: str = ""
-    asked: tuple[str, ...] = ()
+    annotated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Manifest:
     """An ordered list of clips.
 
     Args:
-        source: Where it was read from, for messages.
+        source: File or folder that it was read from, for messages.
         rows: The clips.
     """
 
@@ -50,20 +50,20 @@ class Manifest:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of all labels, given or asked about, sorted; the order of `AudioBatch.labels`."""
-        return tuple(sorted({label for row in self.rows for label in (*row.labels, *row.asked)}))
+        """Names of all labels that are present or annotated, sorted: the order of `AudioBatch.labels`."""
+        return tuple(sorted({label for row in self.rows for label in (*row.labels, *row.annotated)}))
 
     @cached_property
     def digest(self) -> str:
-        """Sha256 of the ordered ids and windows; independent of where the root lies."""
+        """SHA-256 of the ids and windows, in order. It does not depend on the location of the root."""
         return digest([[row.id, row.start, row.duration] for row in self.rows])
 
     def labelled(self) -> Manifest:
-        """Itself; without any labels, the name of a clip's folder is its label."""
+        """Return a manifest with labels. Without any labels, the name of a clip's folder becomes its label."""
         if self.classes:
             return self
         return self.subset(replace(row, labels=(Path(row.id).parent.as_posix(),)) for row in self.rows)
 
     def subset(self, rows: Iterable[Row]) -> Manifest:
-        """The same source with fewer rows."""
+        """Return a manifest with the same source and other rows."""
         return Manifest(self.source, tuple(rows))

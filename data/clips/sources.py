@@ -1,4 +1,4 @@
-"""From what `--data` names to a manifest."""
+"""Read the manifest of `--data`: a folder of audio, a table, or a published data set."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".a
 
 
 def read_manifest(data: str | os.PathLike[str], task: str = "auto") -> Manifest:
-    """Read a folder of audio (recursively), a CSV, TSV, JSONL or Parquet table, or a real data set by its layout.
+    """Read a folder of audio (recursively), a CSV, TSV, JSONL or Parquet table, or a published data set.
 
-    A folder that has the files of a known data set is read as it; `task` says which set it must be.
+    A table has a column `path` (or `file_name`, `filename`), relative to the table's folder. Optional columns are `id`,
+    `start` and `end` (or `duration`) in seconds, `label` or `labels` (joined by ","), `split` or `fold`.
 
-    A table has a column `path` (or `file_name`, `filename`), relative to the table's folder, and optionally
-    `id`, `start` and `end` (or `duration`) in seconds, `label` or `labels` (several joined by ","), `split` or `fold`.
+    Args:
+        data: The folder or table.
+        task: Name of the published data set that the folder must be. "auto" recognises a data set by its files.
 
     Raises:
-        UserError: nothing there, no audio in it, or a row that is wrong; the message names the line.
+        UserError: the path does not exist or has no audio, or a row is wrong. The message names the line.
     """
     source = Path(data)
     if not source.exists():
@@ -37,14 +39,14 @@ def read_manifest(data: str | os.PathLike[str], task: str = "auto") -> Manifest:
         manifest = read_table(source, root=source.parent)
     else:
         known = ", ".join(sorted(TABLE_SUFFIXES))
-        raise UserError(f"--data {source}: a folder of audio or a table ({known}) is wanted")
+        raise UserError(f"--data {source}: must be a folder of audio or a table ({known})")
     if not manifest.rows:
         raise UserError(f"--data {source}: no audio in it (looked for {', '.join(sorted(AUDIO_SUFFIXES))})")
     return manifest
 
 
 def _scan_folder(root: Path) -> Manifest:
-    # os.walk does not follow links to folders, so a link to a parent is no endless folder.
+    # os.walk does not follow links to folders, so a link to a parent does not loop.
     rows = []
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))

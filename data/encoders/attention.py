@@ -1,4 +1,4 @@
-"""The two halves of a vision transformer's block, in timm's key names; teachers and students are made of them."""
+"""Attention and feed-forward of a vision transformer's block, for teachers and students. Weights have timm's keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Attention(nn.Module):
 
     Args:
         dim: Width of the tokens.
-        heads: Of attention.
+        heads: Number of attention heads.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -21,7 +21,15 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor, inside: Tensor | None = None) -> Tensor:
-        """(batch, tokens, dim), same shape out; `inside` (batch, tokens) is False at tokens that nobody listens to."""
+        """Return the attended tokens.
+
+        Args:
+            tokens: Shape (batch, tokens, dim).
+            inside: False at tokens that are not attended to. Shape (batch, tokens). None attends to all.
+
+        Returns:
+            Shape (batch, tokens, dim).
+        """
         query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if inside is None else inside[:, None, None, :]
         return self.proj(F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2))
@@ -41,5 +49,5 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(batch, tokens, dim), same shape out."""
+        """Transform each token. Shape (batch, tokens, dim) for input and output."""
         return self.fc2(F.gelu(self.fc1(tokens)))

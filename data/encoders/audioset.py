@@ -1,4 +1,4 @@
-"""AudioSet's 527 classes (Gemmeke et al. 2017; the list is CC BY 4.0), and the one order that logits are given in."""
+"""AudioSet's 527 classes (Gemmeke et al. 2017; the list is CC BY 4.0), and the common order of logits."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from torch import Tensor
 
 @cache
 def classes() -> dict[str, str]:
-    """Display name of each class by its `mid`, in the order of class_labels_indices.csv."""
+    """Return the display name of each class by its `mid`, in the order of class_labels_indices.csv."""
     with open(Path(__file__).with_name("audioset_classes.csv"), newline="", encoding="utf-8") as file:
         return {row["mid"]: row["display_name"] for row in csv.DictReader(file)}
 
 
 def in_mid_order(labels: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
-    """Labels in ascending order of `mid`, and the columns of the logits that give them that order.
+    """Return labels in ascending order of `mid`, and the columns of the logits in this order.
 
-    Checkpoints use three orders (the csv's, the sorted one, BEATs' own), so that averaging two teachers' logits by
-    column would be nonsense. Labels that are no mids keep their order.
+    Checkpoints use three orders (that of the csv, the sorted one, and BEATs' own), so the logits of two teachers can
+    only be averaged in a common order. Labels that are not mids keep their order.
 
     Args:
-        labels: What each column of a checkpoint's logits means: mids, or anything else.
+        labels: Label of each column of a checkpoint's logits: mids, or other names.
 
     Returns:
-        The labels, and an index (classes,) int64 such that `logits[:, index]` matches them.
+        The labels, and an index (classes,), int64, such that `logits[:, index]` matches them.
     """
     order = list(range(len(labels)))
     if len(labels) == len(classes()) and set(labels) != classes().keys():
         warnings.warn(
-            f"{len(labels)} classes as AudioSet has them, but labels that are not its own, {labels[0]!r} first: their "
-            "order is kept, and does not match that of other teachers",
+            f"{len(labels)} classes as in AudioSet, but other labels, {labels[0]!r} first: their order is kept and "
+            "does not match other teachers",
             stacklevel=2,
         )
     if all(label.startswith(("/m/", "/t/", "/g/")) for label in labels):

@@ -1,4 +1,4 @@
-"""Reading weights that somebody else has written: a checkpoint is data and never runs code."""
+"""Read checkpoints of other projects. A checkpoint is data: reading it never runs code."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from distill.data.errors import UserError
+from distill.data.errors import UserError, first_line
 from distill.data.files import file_digest
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where weights came from: what the terminal, the log and the model card say of them.
+    """The origin of weights, for the terminal, the log and the model card.
 
     Args:
         file: The file, or the hub id.
-        sha256: Of the file, in hexadecimal; empty where it is not known.
-        dropped: Keys in the file that were not used.
+        sha256: SHA-256 of the file, in hexadecimal. Empty if it is not known.
+        dropped: Keys of the file that were not used.
     """
 
     file: str
@@ -38,7 +38,7 @@ class Provenance:
 
 
 def provenance(path: str | Path, dropped: Sequence[str] = ()) -> Provenance:
-    """Provenance of weights read from a file."""
+    """Return the provenance of a file of weights."""
     return Provenance(str(path), file_digest(Path(path)), tuple(sorted(dropped)))
 
 
@@ -46,35 +46,35 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str, ig
     """Copy weights into a network, all of them or none.
 
     Args:
-        network: Every parameter and saved buffer of it must be in `state`.
+        network: Its parameters and saved buffers must all be in `state`.
         state: Tensors by key.
-        where: What the user gave, for messages.
-        ignore: Globs of keys of the network that the file may lack.
+        where: The option and value of the user, for messages.
+        ignore: Glob patterns of keys of the network that may be missing in `state`.
 
     Returns:
-        Keys of `state` that the network has not.
+        Keys of `state` that are not in the network.
 
     Raises:
         UserError: a key is missing, or has another shape.
     """
-    wanted = network.state_dict()
-    missing = [key for key in wanted if key not in state and not any(fnmatch(key, glob) for glob in ignore)]
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in state and not any(fnmatch(key, glob) for glob in ignore)]
     if missing:
-        raise UserError(f"{where}: {len(missing)} of {len(wanted)} weights are missing, {missing[0]!r} first")
-    for key in wanted.keys() & state.keys():
-        if state[key].shape != wanted[key].shape:
-            shapes = f"{tuple(state[key].shape)}, not {tuple(wanted[key].shape)}"
+        raise UserError(f"{where}: {len(missing)} of {len(expected)} weights are missing, {missing[0]!r} first")
+    for key in expected.keys() & state.keys():
+        if state[key].shape != expected[key].shape:
+            shapes = f"{tuple(state[key].shape)}, not {tuple(expected[key].shape)}"
             raise UserError(f"{where}: {key!r} has shape {shapes}")
-    network.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
-    return sorted(state.keys() - wanted.keys())
+    network.load_state_dict({key: state[key] for key in expected if key in state}, strict=False)
+    return sorted(state.keys() - expected.keys())
 
 
 class Checkpoint(NamedTuple):
-    """What a file holds.
+    """The content of a checkpoint.
 
     Args:
         state: Tensors by key.
-        extras: What lies beside them, such as a configuration or labels.
+        extras: Other values, such as a configuration or labels.
     """
 
     state: dict[str, Tensor]
@@ -82,25 +82,25 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: str | Path, option: str) -> Checkpoint:
-    """Tensors by key, from a safetensors file or a PyTorch one (bare, or under "state_dict" or "model").
+    """Read a safetensors file, or a PyTorch file with its tensors at the top or under "state_dict" or "model".
 
     Args:
         path: The file.
-        option: How the user named it, for messages.
+        option: Option of the user, for messages.
 
     Raises:
-        UserError: missing, cut off, or holding anything but data.
+        UserError: the file is missing or cut off, or contains code.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            f"{option} {path}: no such file" if not path.is_dir() else f"{option} {path}: a folder, no file"
+            f"{option} {path}: no such file" if not path.is_dir() else f"{option} {path}: a folder, not a file"
         )
     if path.suffix == ".safetensors":
         try:
             return Checkpoint(load_file(path), {})
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{option} {path}: damaged or cut off ({_first_line(error)})") from error
+            raise UserError(f"{option} {path}: damaged or cut off ({first_line(error)})") from error
     content = read_pickle(path, option)
     extras: dict[str, Any] = {}
     for nested in ("state_dict", "model"):
@@ -108,23 +108,22 @@ def read_checkpoint(path: str | Path, option: str) -> Checkpoint:
             extras |= {key: value for key, value in content.items() if key != nested}
             content = content[nested]
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{option} {path}: no state dict in it")
+        raise UserError(f"{option} {path}: contains no state dict")
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     return Checkpoint(state, extras | {key: value for key, value in content.items() if key not in state})
 
 
 def read_state_dict(path: str | Path, option: str) -> dict[str, Tensor]:
-    """Tensors by key, as `read_checkpoint` finds them. Raises UserError."""
+    """Read the tensors of a checkpoint, by key. Raises UserError."""
     return read_checkpoint(path, option).state
 
 
 def without_prefix(state: Mapping[str, Tensor], landmark: str) -> dict[str, Tensor]:
-    """The same tensors with keys as the network's author wrote them, whatever a wrapper (DataParallel, ESPnet,
-    speechbrain) has put before them; keys without that prefix keep theirs.
+    """Return the tensors without the prefix of a wrapper (DataParallel, ESPnet, speechbrain). Other keys stay.
 
     Args:
         state: Tensors by key.
-        landmark: A key of the network, by which the prefix is found.
+        landmark: A key of the network. The part before it is the prefix.
     """
     prefixes = sorted((key.removesuffix(landmark) for key in state if key.endswith(landmark)), key=len)
     if not prefixes or not prefixes[0]:
@@ -134,30 +133,24 @@ def without_prefix(state: Mapping[str, Tensor], landmark: str) -> dict[str, Tens
 
 @contextmanager
 def all_keys(where: str) -> Iterator[None]:
-    """Says in one line which key a network was looked for under, and not found. Raises UserError."""
+    """Turn the KeyError of a missing weight into a UserError that names the key."""
     try:
         yield
     except KeyError as error:
-        raise UserError(f"{where}: {error.args[0]!r} is not in it; another model, or a damaged file?") from error
+        raise UserError(f"{where}: {error.args[0]!r} is missing; is it another model, or a damaged file?") from error
 
 
 def read_pickle(path: Path, option: str) -> Any:
-    """A PyTorch file, as data only. Raises UserError."""
+    """Read a PyTorch file, as data only. Raises UserError."""
     with open(path, "rb") as file:
         head = file.read(16)
-    if not head.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle as older versions wrote it
-        raise UserError(
-            f"{option} {path}: no PyTorch file, it begins with {head!r}; was a web page saved in its place?"
-        )
+    if not head.startswith((b"PK", b"\x80")):  # a zip archive, or the pickle of older versions
+        raise UserError(f"{option} {path}: not a PyTorch file, it begins with {head!r}; is it a saved web page?")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle and torch each raise their own for a damaged file
+    except Exception as error:  # zip, pickle and torch raise different errors for a damaged file
         if "weights_only" in str(error) or "Unsupported" in str(error):
-            message = "it holds code or objects beside tensors, and is not loaded for that"
+            message = "not loaded, since it contains code or objects besides tensors"
         else:
-            message = f"damaged or cut off ({_first_line(error)})"
+            message = f"damaged or cut off ({first_line(error)})"
         raise UserError(f"{option} {path}: {message}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""What teachers and students have in common: audio in, embeddings out, at any sample rate."""
+"""The base of teachers and students: from audio at any sample rate to embeddings."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from distill.data.encoders.windows import Windows, encode_in_windows
 
 
 class Encoder(nn.Module, Rebuildable, ABC):
-    """Turns audio into embeddings.
+    """A network that encodes audio as embeddings.
 
-    A subclass sets `sample_rate` and writes `encode`; a padded batch must give what each clip alone gives. Sizes
-    are found by encoding a second of noise, so they need not be declared and cannot be declared wrongly.
+    A subclass sets `sample_rate` and implements `encode`. Each clip of a padded batch must have the same embeddings as
+    alone. The sizes of the embeddings are not declared: they are those of two seconds of noise.
 
     Attributes:
         sample_rate: Rate of the audio that `encode` gets, in Hz.
-        licence: Of the weights, as an SPDX name or in words.
+        licence: Licence of the weights, as an SPDX name or in words.
         source: Where the weights come from and how to get them.
-        windows: How long clips are cut; by default the network sees clips whole.
-        labels: What each column of the logits means; AudioSet's as its `mid`s, sorted.
-        provenance: The file that the weights were read from, where there is one.
-        longest_window: Seconds that the network sees at once, at the most.
-        shaped_by: What else of the checkpoint shapes an embedding, such as statistics of its input; for fingerprints.
+        windows: How long clips are cut into windows. By default, clips are encoded whole.
+        labels: Label of each column of the logits. AudioSet's labels are its `mid`s, sorted.
+        provenance: The file of the weights. None without a file.
+        longest_window: Longest input of the network, in seconds.
+        shaped_by: Other values of the checkpoint that determine an embedding, such as input statistics. They are part
+            of the fingerprint.
     """
 
     sample_rate: int
@@ -46,25 +47,25 @@ class Encoder(nn.Module, Rebuildable, ABC):
 
     @abstractmethod
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Embed a batch given at `self.sample_rate`."""
+        """Encode a batch at `self.sample_rate`."""
 
     def forward(self, batch: AudioBatch) -> Embeddings:
-        """Embed a batch given at any sample rate, in windows where it is long."""
+        """Encode a batch at any sample rate. Long clips are encoded in windows."""
         return encode_in_windows(self.encode, batch.resample(self.sample_rate), self.windows)
 
     @torch.inference_mode()
     def embed(self, waveform: Tensor, sample_rate: int, lengths: Tensor | None = None) -> Embeddings:
-        """Embed waveforms, for people: evaluation mode, no gradient, on the encoder's device.
+        """Encode waveforms in evaluation mode, without gradients, on the device of the encoder.
 
         Args:
-            waveform: Samples in [-1, 1], one channel a clip. Shape (samples,) or (batch, samples); a NumPy array will
-                do.
-            sample_rate: In Hz, any.
-            lengths: Valid samples of each clip, where shorter ones are padded. Shape (batch,).
+            waveform: Samples in [-1, 1], one channel per clip, as a tensor or NumPy array. Shape (samples,) or
+                (batch, samples).
+            sample_rate: In Hz.
+            lengths: Valid samples of each clip, if clips are padded. Shape (batch,). None means all samples.
 
         Raises:
             ValueError: the waveform has another number of dimensions, integers, no samples, or samples that are not
-                finite; or the sample rate is no whole number of Hz.
+                finite, or the sample rate is not a whole number of Hz.
         """
         batch = AudioBatch.of(torch.as_tensor(waveform), sample_rate, lengths)
         if batch.waveform.shape[1] == 0:
@@ -80,39 +81,39 @@ class Encoder(nn.Module, Rebuildable, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are; the CPU for an encoder without any."""
+        """Device of the weights. The CPU for an encoder without weights."""
         tensors = [*self.parameters(), *self.buffers()]
         return tensors[0].device if tensors else torch.device("cpu")
 
     @cached_property
     def _probe(self) -> Embeddings:
-        """Embeddings of two seconds of noise: their shapes are the encoder's."""
+        """Embeddings of two seconds of noise, for the sizes of the encoder."""
         noise = torch.randn(1, 2 * self.sample_rate, generator=torch.Generator().manual_seed(0)) * 0.1
         embeddings = self.embed(noise, self.sample_rate)
         return Embeddings(*(tensor.cpu() for tensor in embeddings))
 
     @property
     def clip_dim(self) -> int:
-        """Size of a clip's embedding."""
+        """Size of the embedding of a clip."""
         return self._probe.clip.shape[-1]
 
     @property
     def frame_dim(self) -> int:
-        """Size of a frame's embedding."""
+        """Size of the embedding of a frame."""
         return self._probe.frames.shape[-1]
 
     @property
     def frame_hop(self) -> float:
-        """Seconds from one frame to the next; 0 for an encoder of whole clips."""
+        """Seconds from one frame to the next. 0 for an encoder of whole clips."""
         times = self._probe.frame_times
-        return float(times.double().diff().median()) if len(times) > 1 else 0.0  # windows may leave gaps
+        return float(times.double().diff().median()) if len(times) > 1 else 0.0  # median, since windows may leave gaps
 
     def cut_in(self, windows: Windows) -> None:
-        """Cut clips in these windows from now on, and note it in the spec, so that no store mixes the two."""
+        """Set the windows, also in the spec, so that stores with other windows are not mixed."""
         self.windows = windows
         if self.spec is not None:
             self.spec = Spec(self.spec.name, {**self.spec.options, "windows": windows})
 
     def parameter_count(self) -> int:
-        """Number of weights."""
+        """Return the number of weights."""
         return sum(parameter.numel() for parameter in self.parameters())

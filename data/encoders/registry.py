@@ -1,4 +1,4 @@
-"""Components by name, resolved without importing them until one is built."""
+"""Registries: components by name, imported when one is used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distill.data.files import plain
 
 T = TypeVar("T")
 Written = str | Mapping[str, Any]
-"""A component as a user writes it: its name, or {"class_path": name, "init_args": options} as in YAML."""
+"""A component in a config: its name, or {"class_path": name, "init_args": options}."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Spec:
 
     Args:
         name: Registered name, or import path.
-        options: Arguments of the constructor by name.
+        options: Arguments of the constructor, by name.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def as_config(self) -> dict[str, Any]:
-        """Return the form of config.yaml. Raises TypeError where an option is an object that no file can hold."""
+        """Return the spec as in config.yaml. Raises TypeError if an option has no JSON form."""
         return {"class_path": self.name, "init_args": plain(self.options)}
 
 
@@ -43,8 +43,8 @@ class Rebuildable:
     """A component that keeps the spec it was built from.
 
     Attributes:
-        spec: Set by `Registry.create`; None where the class was called by hand.
-        sizes: Options that a checkpoint has decided; they replace those of the spec.
+        spec: Set by `Registry.create`. None if the class was called directly.
+        sizes: Options that come from a checkpoint. They replace the options of the spec.
     """
 
     spec: Spec | None = None
@@ -52,22 +52,22 @@ class Rebuildable:
 
 
 def suggest(word: str, known: list[str]) -> str:
-    """The words after an unknown one: "did you mean ...?" where something is close, and all that is known."""
+    """Return the hint of a message about an unknown word: similar known words, and all known words."""
     close = difflib.get_close_matches(word, known, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
     return f"{hint}known: {', '.join(known)}"
 
 
 class Registry(Generic[T]):
-    """Names of one kind of component.
+    """The components of one kind, by name.
 
-    A name is a Python identifier, because the command line resolves it as one. Components of ours are listed as
-    "module:attribute" and imported when asked for, so that listing names costs nothing.
+    A name is a Python identifier, since the command line resolves it as one. Built-in components are listed as
+    "module:attribute" and imported at their first use, so listing names is fast.
 
     Args:
-        kind: What the components are, in the singular; used in messages.
-        builtin: "module:attribute" of each of ours, by name.
-        base: "module:attribute" of the class that every component extends; empty where any callable will do.
+        kind: Kind of the components, in the singular, for messages.
+        builtin: "module:attribute" of each built-in component, by name.
+        base: "module:attribute" of the base class of all components. Empty accepts any callable.
     """
 
     def __init__(self, kind: str, builtin: Mapping[str, str], base: str = "") -> None:
@@ -78,35 +78,35 @@ class Registry(Generic[T]):
         self._registered: dict[str, Callable[..., T]] = {}
 
     def register(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """Make a class known as `name`. Decorator; a name that is taken raises ValueError."""
+        """Register a class as `name`. A decorator. Raises ValueError if the name is taken or not an identifier."""
         if not name.isidentifier():
-            raise ValueError(f"{name!r} cannot name a {self.kind}: letters, digits and underscores only")
+            raise ValueError(f"{name!r} cannot name a {self.kind}: must have letters, digits and underscores only")
 
         def add(component: Callable[..., T]) -> Callable[..., T]:
             owner = self._registered.get(name)
-            same = owner is not None and _path(owner) == _path(component)  # a notebook cell run twice
+            same = owner is not None and _path(owner) == _path(component)  # a notebook cell that runs twice
             if name in self._builtin or (owner is not None and not same):
                 taken_by = self._builtin.get(name) or _path(self._registered[name])
-                raise ValueError(f"the {self.kind} {name!r} is {taken_by} already; choose another name")
+                raise ValueError(f"the {self.kind} {name!r} is already {taken_by}; choose another name")
             self._registered[name] = component
             return component
 
         return add
 
     def names(self, pattern: str = "*") -> list[str]:
-        """All known names that match a glob, other packages' entry points included, sorted."""
+        """Return all names that match a glob pattern, sorted, with the entry points of other packages."""
         known = self._builtin.keys() | self._registered.keys() | entry_points(group=self.group).names
         return sorted(name for name in known if fnmatch(name, pattern))
 
     def location(self, name: str) -> str | None:
-        """Where one of our own components is, as "module:attribute"; None for those of others."""
+        """Return the "module:attribute" of a built-in component. None for other components."""
         return None if name in self._registered else self._builtin.get(name)
 
     def find(self, name: str) -> Callable[..., T]:
-        """The class called `name`, or the one at the import path `name` ("package.module.Class").
+        """Return the class of a name, or of an import path ("package.module.Class").
 
         Raises:
-            UserError: nothing has this name; the message suggests one.
+            UserError: the name is unknown, or its import fails. The message suggests similar names.
         """
         if name in self._registered:
             return self._registered[name]
@@ -138,20 +138,20 @@ class Registry(Generic[T]):
 
     @cached_property
     def base(self) -> type[Any]:
-        """The class that every component extends."""
+        """Base class of all components."""
         return _attribute(self._base_path) if self._base_path else object
 
     def create(self, name: str | type[T], /, **options: Any) -> T:
-        """Build a component from its name, import path or class, and keep the spec with it.
+        """Build a component from its name, import path or class, and set its spec.
 
         Raises:
-            UserError: no such component, or an option that it does not take.
+            UserError: the component or an option is unknown.
         """
         component: Any = self.find(name) if isinstance(name, str) else name
         try:
             arguments = inspect.signature(component).bind(**options)
         except TypeError as error:
-            raise UserError(f"{self.kind} {name}: {error}; it takes {inspect.signature(component)}") from None
+            raise UserError(f"{self.kind} {name}: {error}; its options are {inspect.signature(component)}") from None
         built = component(**options)
         if isinstance(built, Rebuildable):
             arguments.apply_defaults()
@@ -160,7 +160,7 @@ class Registry(Generic[T]):
         return built
 
     def parse(self, written: Written) -> Spec:
-        """Return the spec of what a user wrote, under its registered name. Raises UserError for other keys."""
+        """Return the spec of a component in a config, under its registered name. Raises UserError for other keys."""
         if isinstance(written, str):
             return Spec(written)
         if not {"class_path"} <= written.keys() <= {"class_path", "init_args"}:
@@ -170,20 +170,20 @@ class Registry(Generic[T]):
         return Spec(name, dict(written.get("init_args") or {}))
 
     def complete(self, spec: Spec, given: Collection[str]) -> Spec:
-        """Return the spec with every option that was left to its default; `given` are arguments, not options."""
+        """Return the spec with all defaults filled in, except for the arguments in `given`."""
         parameters = inspect.signature(self.find(spec.name)).parameters
         defaults = {name: p.default for name, p in parameters.items() if name not in given and p.default is not p.empty}
         return Spec(spec.name, {**defaults, **spec.options})
 
     def build(self, part: Written | Spec | T, /, **given: Any) -> T:
-        """Return the component itself: built from its name or spec, or the object as it is.
+        """Return a component: built from its name, mapping or spec, or the object unchanged.
 
         Args:
             part: Name, mapping, spec or object.
-            given: Arguments that no user writes.
+            given: Arguments that are not options of the user.
 
         Raises:
-            UserError: it is no such component, or it cannot be built.
+            UserError: the component is of another kind, or cannot be built.
         """
         spec = self.parse(part) if isinstance(part, str | Mapping) else part
         built: Any = self.create(spec.name, **given, **spec.options) if isinstance(spec, Spec) else spec
@@ -192,22 +192,22 @@ class Registry(Generic[T]):
         return built
 
     def build_several(self, parts: Sequence[Written | Spec | T]) -> dict[str, T]:
-        """Return components by the last word of their name, with a number where it occurs again."""
+        """Return components by the last part of their name. A name that occurs again gets a number."""
         components: dict[str, T] = {}
         for component in map(self.build, parts):
             name = self.name_of(type(component)).rpartition(".")[2]
-            free, number = name, 1
-            while free in components:
+            unique, number = name, 1
+            while unique in components:
                 number += 1
-                free = f"{name}_{number}"
-            components[free] = component
+                unique = f"{name}_{number}"
+            components[unique] = component
         return components
 
     def spec_of(self, component: Rebuildable) -> Spec:
         """Return the spec from which a component can be built again.
 
         Raises:
-            UserError: its class was called by hand with options that nobody wrote down, or an option is an object.
+            UserError: its class was called directly, so its options are unknown, or an option has no JSON form.
         """
         name = self.name_of(type(component))
         spec = component.spec
@@ -215,17 +215,17 @@ class Registry(Generic[T]):
             parameters = inspect.signature(type(component)).parameters.keys()
             if parameters - {"windows"}:
                 raise UserError(
-                    f"the {self.kind} {name} was built by hand, and its options cannot be written down; "
+                    f"the {self.kind} {name} was built by its class, so its options are unknown; "
                     f"build it with distill.create_{self.kind}({name!r}, ...)"
                 )
             spec = Spec(name, {option: getattr(component, option) for option in parameters})
         try:
             return Spec(spec.name, plain(spec.options))
         except TypeError as error:
-            raise UserError(f"the {self.kind} {name} cannot be built again from a file: {error}") from error
+            raise UserError(f"the {self.kind} {name} has an option that cannot be saved: {error}") from error
 
     def name_of(self, component: type) -> str:
-        """The name a class is registered under, or its import path."""
+        """Return the registered name of a class, or its import path."""
         for name, path in self._builtin.items():
             if path == f"{component.__module__}:{component.__qualname__}":
                 return name
@@ -235,9 +235,9 @@ class Registry(Generic[T]):
         return _path(component)
 
     def is_trusted(self, name: str) -> bool:
-        """Whether building `name` imports nothing that a file alone has named.
+        """Return whether a file may name this component: it is registered, or its module is already imported.
 
-        A file that names a class is a program; so one may only name what is registered or imported already.
+        A file that could import any class could run any code.
         """
         return name in self.names() or name.rpartition(".")[0] in sys.modules
 
@@ -248,7 +248,7 @@ def _attribute(path: str) -> Any:
 
 
 def _flat(arguments: inspect.BoundArguments) -> dict[str, Any]:
-    """Arguments by name; those of **options each by its own."""
+    """Return all arguments by name; those in **options too."""
     flat: dict[str, Any] = {}
     for name, value in arguments.arguments.items():
         if arguments.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:

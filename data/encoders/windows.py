@@ -1,10 +1,14 @@
-"""Long clips, cut the same way for every encoder."""
+"""Encode long clips in windows, and clips of unequal length without padding. The same for every encoder.
+
+In shapes, `windows` is the number of windows of all clips of a batch, in the order of the clips.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,24 +17,26 @@ from torch.nn import functional as F
 from distill.data.batch import AudioBatch, Embeddings
 
 POOLINGS = ("mean", "max")
-_SHORTEST = 0.01  # seconds
-_AT_ONCE = 8  # windows that a small batch of long clips is encoded in: memory is bounded by the window
+_MIN_SECONDS = 0.01
+_MIN_WINDOWS_PER_BATCH = 8  # a batch of fewer clips still encodes 8 windows at a time, for speed
 
 
 @dataclass(frozen=True)
 class Windows:
-    """How a clip that is longer than a window is cut, and its embedding put together again.
+    """Settings of windows: how long clips are cut, and how the embeddings of their windows are joined.
 
-    Window k begins at k * hop seconds, and the last one holds what is left. Of frames that two windows share, each
-    gives those that lie nearer to its middle.
+    Window k begins at k * hop seconds. The last window holds the rest of the clip. Where two windows overlap, each
+    frame comes from the window whose middle is nearer.
 
     Args:
-        seconds: Length of a window; 0 gives the network whole clips.
-        hop: From the start of one window to that of the next; 0 is `seconds`. A hop beyond `seconds` skips audio.
-        pooling: Of the windows' clip embeddings: "mean" (each counts by the seconds in it) or "max".
+        seconds: Length of a window, in seconds. 0 disables windows.
+        hop: Seconds from the start of one window to the start of the next. 0 means `seconds`. A hop above `seconds`
+            skips audio.
+        pooling: How the clip embeddings of windows are joined: "mean" (weighted by the valid seconds of each window)
+            or "max".
 
     Raises:
-        ValueError: a length below 0.01 s other than 0, or an unknown pooling.
+        ValueError: `seconds` or `hop` is between 0 and 0.01, negative or infinite, or the pooling is unknown.
     """
 
     seconds: float = 10.0
@@ -38,47 +44,95 @@ class Windows:
     pooling: str = "mean"
 
     def __post_init__(self) -> None:
-        if any(value != 0 and not _SHORTEST <= value < math.inf for value in (self.seconds, self.hop)):
-            raise ValueError(f"windows: seconds {self.seconds} and hop {self.hop}: 0 or {_SHORTEST} and more is wanted")
+        if any(value != 0 and not _MIN_SECONDS <= value < math.inf for value in (self.seconds, self.hop)):
+            raise ValueError(
+                f"windows: seconds {self.seconds} and hop {self.hop}: must be 0 or at least {_MIN_SECONDS}"
+            )
         if self.pooling not in POOLINGS:
-            raise ValueError(f"windows.pooling {self.pooling!r}: one of {', '.join(POOLINGS)} is wanted")
+            raise ValueError(f"windows.pooling {self.pooling!r}: must be one of {', '.join(POOLINGS)}")
 
 
 Encode = Callable[[AudioBatch], Embeddings]
 
 
+@dataclass(frozen=True, eq=False)
+class WindowGrid:
+    """Where the windows of a batch lie: which window of which clip, and at which sample.
+
+    Args:
+        counts: Windows of each clip. Length: clips.
+        lengths: Valid samples of each clip, int64, on the CPU. Shape (clips,).
+        size: Samples of a window.
+        hop: Samples from the start of one window to the start of the next.
+        sample_rate: In Hz.
+    """
+
+    counts: Sequence[int]
+    lengths: Tensor
+    size: int
+    hop: int
+    sample_rate: int
+
+    @cached_property
+    def clips(self) -> Tensor:
+        """Clip of each window, int64. Shape (windows,)."""
+        return torch.arange(len(self.counts)).repeat_interleave(torch.tensor(self.counts))
+
+    @cached_property
+    def numbers(self) -> Tensor:
+        """Number of each window within its clip, int64. Shape (windows,)."""
+        return torch.cat([torch.arange(count) for count in self.counts])
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """First sample of each window, int64. Shape (windows,)."""
+        return self.numbers * self.hop
+
+    @cached_property
+    def valid(self) -> Tensor:
+        """Valid samples of each window, int64. Shape (windows,)."""
+        return (self.lengths[self.clips] - self.starts).clamp(max=self.size)
+
+    def scatter(self, values: Tensor) -> Tensor:
+        """Arrange values of windows (windows, ...) as a grid (clips, windows of the longest clip, ...)."""
+        grid = values.new_zeros(len(self.counts), max(self.counts), *values.shape[1:])
+        grid[self.clips.to(values.device), self.numbers.to(values.device)] = values
+        return grid
+
+
 def encode_in_windows(encode: Encode, batch: AudioBatch, windows: Windows) -> Embeddings:
-    """Embed a batch window by window; a batch without a long clip is encoded as it is."""
+    """Encode a batch window by window. A batch without a long clip is encoded whole.
+
+    The encoder gets at most max(batch size, 8) windows at a time, so memory does not grow with the length of a clip.
+    """
     size = round(windows.seconds * batch.sample_rate)
     hop = round((windows.hop or windows.seconds) * batch.sample_rate)
-    # What the first window answers for: up to the middle of its overlap with the second. A last hundredth of a window
-    # is not worth one of its own.
-    reach = (size + hop) / 2 + size / 100 if hop <= size else hop
-    if not size or batch.waveform.shape[1] <= min(size, reach):
+    # The first window covers the clip up to the middle of its overlap with the second. A rest of at most a hundredth
+    # of a window gets no window of its own.
+    first_end = (size + hop) / 2 + size / 100 if hop <= size else hop
+    if not size or batch.waveform.shape[1] <= min(size, first_end):
         return encode(batch)
-    counts = [1 + max(0, math.ceil((length - reach) / hop)) for length in batch.lengths.tolist()]
-    clips = torch.tensor([clip for clip, count in enumerate(counts) for _ in range(count)])
-    starts = torch.tensor([k * hop for count in counts for k in range(count)])
-    valid = (batch.lengths.cpu()[clips] - starts).clamp(max=size)
-    rows = max(len(batch), _AT_ONCE)
+    counts = [1 + max(0, math.ceil((length - first_end) / hop)) for length in batch.lengths.tolist()]
+    grid = WindowGrid(counts, batch.lengths.cpu(), size, hop, batch.sample_rate)
+    rows = max(len(batch), _MIN_WINDOWS_PER_BATCH)
     parts = [
-        encode(_cut(batch, clips[first : first + rows], starts[first : first + rows], size))
-        for first in range(0, len(clips), rows)
+        encode(_cut(batch, clips, starts, size))
+        for clips, starts in zip(grid.clips.split(rows), grid.starts.split(rows), strict=True)
     ]
-    return _join(parts, clips, starts, valid, counts, (size, min(hop, size), batch.sample_rate), windows.pooling)
+    return _join(parts, grid, windows.pooling)
 
 
 def by_length(encode: Encode, batch: AudioBatch) -> Embeddings:
-    """Encode clips of equal length together, each group without padding: for networks that know no mask."""
-    groups = batch.lengths.unique(sorted=True).tolist()
-    if groups == [batch.waveform.shape[1]]:
+    """Encode clips of equal length together, without padding. For networks that do not support masks."""
+    lengths = batch.lengths.unique(sorted=True).tolist()
+    if lengths == [batch.waveform.shape[1]]:
         return encode(batch)
     results = []
-    for length in groups:
+    for length in lengths:
         rows = (batch.lengths == length).nonzero().flatten()
         results.append((rows, encode(_select(batch, rows, batch.waveform[rows, :length]))))
     longest = results[-1][1]
-    parts = [_as_long(part, longest) for _, part in results]
+    parts = _pad_frames([part for _, part in results])
     order = torch.cat([rows for rows, _ in results]).argsort()
     return Embeddings(
         clip=torch.cat([part.clip for part in parts])[order],
@@ -90,6 +144,7 @@ def by_length(encode: Encode, batch: AudioBatch) -> Embeddings:
 
 
 def _select(batch: AudioBatch, rows: Tensor, waveform: Tensor) -> AudioBatch:
+    """Return the clips at `rows` with other samples, (rows, samples)."""
     ids = tuple(batch.ids[row] for row in rows.tolist())
     return replace(
         batch, waveform=waveform, lengths=batch.lengths[rows].clamp(max=waveform.shape[1]), ids=ids,
@@ -98,10 +153,10 @@ def _select(batch: AudioBatch, rows: Tensor, waveform: Tensor) -> AudioBatch:
 
 
 def _cut(batch: AudioBatch, clips: Tensor, starts: Tensor, size: int) -> AudioBatch:
-    """One window of each named clip, zero-padded to `size` samples."""
-    longest = batch.waveform.shape[1]
+    """Return one window for each of `clips` and `starts` (windows,), zero-padded to `size` samples."""
+    samples = batch.waveform.shape[1]
     pieces = [
-        F.pad(batch.waveform[clip, start : start + size], (0, max(0, start + size - longest)))
+        F.pad(batch.waveform[clip, start : start + size], (0, max(0, start + size - samples)))
         for clip, start in zip(clips.tolist(), starts.tolist(), strict=True)
     ]
     device = batch.lengths.device
@@ -109,53 +164,59 @@ def _cut(batch: AudioBatch, clips: Tensor, starts: Tensor, size: int) -> AudioBa
     return replace(_select(batch, clips.to(device), torch.stack(pieces)), lengths=lengths)
 
 
-def _as_long(part: Embeddings, longest: Embeddings) -> Embeddings:
-    """The same embeddings, with frames that are masked out up to the number of `longest`."""
-    spare = longest.frames.shape[1] - part.frames.shape[1]
-    return part._replace(frames=F.pad(part.frames, (0, 0, 0, spare)), frame_mask=F.pad(part.frame_mask, (0, spare)))
+def _pad_frames(parts: Sequence[Embeddings]) -> list[Embeddings]:
+    """Return embeddings with an equal number of frames; the added frames are masked."""
+    longest = max(part.frames.shape[1] for part in parts)
+    spares = (longest - part.frames.shape[1] for part in parts)
+    return [
+        part._replace(frames=F.pad(part.frames, (0, 0, 0, spare)), frame_mask=F.pad(part.frame_mask, (0, spare)))
+        for part, spare in zip(parts, spares, strict=True)
+    ]
 
 
-def _join(
-    parts: list[Embeddings],
-    clips: Tensor,
-    starts: Tensor,
-    valid: Tensor,
-    counts: list[int],
-    geometry: tuple[int, int, int],
-    pooling: str,
-) -> Embeddings:
-    """Embeddings of clips from those of their windows, which come clip by clip."""
-    size, hop, sample_rate = geometry
-    longest = max(parts, key=lambda part: part.frames.shape[1])
-    parts = [_as_long(part, longest) for part in parts]
-    device = longest.clip.device
-    window = torch.cat([torch.arange(count) for count in counts]).to(device)
-    place = (clips.to(device), window)
-    weights = torch.zeros(len(counts), max(counts), device=device)
-    weights[place] = valid.to(device, weights.dtype)
-
-    def pooled(vectors: Tensor) -> Tensor:
-        grid = vectors.new_zeros(*weights.shape, vectors.shape[1])
-        grid[place] = vectors
-        if pooling == "max":
-            return grid.masked_fill(weights.unsqueeze(2) == 0, -torch.inf).amax(1)
-        shares = (weights / weights.sum(1, keepdim=True)).to(vectors.dtype)
-        return (grid * shares.unsqueeze(2)).sum(1)
-
-    local = longest.frame_times.double()
-    margin = (size - hop) / 2 / sample_rate
-    first, last = local >= margin, local < margin + hop / sample_rate
-    keep = last.repeat(max(counts), 1) & first
-    keep[0] = last
-    frames = longest.frames.new_zeros(*weights.shape, *longest.frames.shape[1:])
-    mask = longest.frame_mask.new_zeros(*weights.shape, len(local))
-    frames[place], mask[place] = torch.cat([p.frames for p in parts]), torch.cat([p.frame_mask for p in parts])
-    origin = starts.unique(sorted=True)
-    times = (origin.to(device).unsqueeze(1) / sample_rate + local).to(longest.frame_times.dtype)
-    return Embeddings(
-        clip=pooled(torch.cat([part.clip for part in parts])),
-        frames=frames.flatten(1, 2)[:, keep.flatten()],
-        frame_times=times.flatten()[keep.flatten()],
-        frame_mask=mask.flatten(1, 2)[:, keep.flatten()],
-        logits=pooled(torch.cat([part.logits for part in parts])),
+def _join(parts: Sequence[Embeddings], grid: WindowGrid, pooling: str) -> Embeddings:
+    """Return the embeddings of clips from the embeddings of their windows."""
+    local_times = max((part.frame_times for part in parts), key=len)
+    parts = _pad_frames(parts)
+    frames, mask, times = stitch_frames(
+        torch.cat([part.frames for part in parts]), torch.cat([part.frame_mask for part in parts]), local_times, grid
     )
+    return Embeddings(
+        clip=pool_clips(torch.cat([part.clip for part in parts]), grid, pooling),
+        frames=frames,
+        frame_times=times,
+        frame_mask=mask,
+        logits=pool_clips(torch.cat([part.logits for part in parts]), grid, pooling),
+    )
+
+
+def pool_clips(vectors: Tensor, grid: WindowGrid, pooling: str) -> Tensor:
+    """Return the pooled vectors (clips, dim) of the vectors of windows (windows, dim)."""
+    samples = grid.scatter(grid.valid.to(vectors.device, torch.float32))
+    table = grid.scatter(vectors)
+    if pooling == "max":
+        return table.masked_fill(samples.unsqueeze(2) == 0, -torch.inf).amax(1)
+    shares = (samples / samples.sum(1, keepdim=True)).to(vectors.dtype)
+    return (table * shares.unsqueeze(2)).sum(1)
+
+
+def stitch_frames(frames: Tensor, mask: Tensor, local_times: Tensor, grid: WindowGrid) -> tuple[Tensor, Tensor, Tensor]:
+    """Join the frames of windows to the frames of clips. Where windows overlap, the nearer middle decides.
+
+    Args:
+        frames: Frames of each window. Shape (windows, time, dim).
+        mask: True where a frame is valid. Shape (windows, time).
+        local_times: Centres of the frames, in seconds from the start of a window. Shape (time,).
+        grid: The windows.
+
+    Returns:
+        Frames (clips, frames, dim), their mask (clips, frames) and their centres in seconds (frames,).
+    """
+    seconds = local_times.double()
+    step = min(grid.hop, grid.size)
+    begin = (grid.size - step) / 2 / grid.sample_rate
+    end = begin + step / grid.sample_rate
+    number = torch.arange(max(grid.counts), device=seconds.device).unsqueeze(1)
+    times = (number * grid.hop / grid.sample_rate + seconds).to(local_times.dtype)
+    keep = (((seconds >= begin) | (number == 0)) & (seconds < end)).flatten()  # the first window has no left neighbour
+    return grid.scatter(frames).flatten(1, 2)[:, keep], grid.scatter(mask).flatten(1, 2)[:, keep], times.flatten()[keep]

@@ -1,4 +1,4 @@
-"""K-means over a store with FAISS, and what its clusters look like."""
+"""K-means of the embeddings of a store with FAISS, and files of the clusters."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from distill.data.files import write_atomically, write_json
 from distill.data.store.format import MAX_MAGNITUDE, read_json
 from distill.data.store.reader import EmbeddingStore
 
-_POINTS_PER_CENTROID = 256  # more do not move the centroids; FAISS would sample without saying so
+_POINTS_PER_CENTROID = 256  # more do not change the centroids; FAISS samples beyond this without a message
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """Cluster of every clip of a store.
+    """The clusters of the clips of a store.
 
     Args:
         ids: Clips, in the order of the store.
-        labels: Cluster of each, int32. Shape (clips,).
-        centroids: Float32. Shape (clusters, dim).
-        inertia: Sum of squared distances to the nearest centroid.
+        labels: Cluster of each clip, int32. Shape (clips,).
+        centroids: Centres of the clusters, float32. Shape (clusters, dim).
+        inertia: Sum of the squared distances of clips to their centroids.
     """
 
     ids: tuple[str, ...]
@@ -41,7 +41,7 @@ class Clustering:
         return np.bincount(self.labels, minlength=len(self.centroids))
 
     def report(self) -> dict[str, Any]:
-        """Numbers that tell whether the clusters are of use."""
+        """Return numbers that show whether the clusters are useful."""
         sizes = self.sizes[self.sizes > 0]
         shares = sizes / sizes.sum()
         return {
@@ -65,21 +65,21 @@ def cluster(
     seed: int = 0,
     learned: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
-    """K-means of (points, dim), on at most 256 points a cluster drawn with `seed`; then all points are assigned.
+    """Cluster points by k-means. Centroids are computed from at most 256 random points per cluster.
 
     Args:
         embeddings: Shape (points, dim).
-        clusters: How many.
-        iterations: Of k-means.
-        repeats: Times that k-means begins anew; the best is kept.
-        seed: Of k-means, and of what is drawn.
-        learned: Points that centroids are made of (points,); None is all.
+        clusters: Number of clusters.
+        iterations: Iterations of k-means.
+        repeats: Runs of k-means; the best is kept.
+        seed: Seed of k-means and of the random points.
+        learned: True at points that the centroids are computed from. Shape (points,). None means all points.
 
     Returns:
-        Labels (points,), centroids (clusters, dim) and inertia over all points.
+        The cluster of each point (points,), int32, the centroids (clusters, dim) and the inertia of all points.
 
     Raises:
-        UserError: more clusters than points, or values that FAISS cannot take.
+        UserError: there are more clusters than points, or the values are not finite or too large for FAISS.
     """
     import faiss
 
@@ -109,15 +109,15 @@ def cluster(
 def check_points(
     embeddings: NDArray[np.float32], clusters: int, learned: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float32]:
-    """The embeddings (points, dim) in the form that FAISS takes.
+    """Return the embeddings (points, dim) as contiguous float32, for FAISS.
 
     Raises:
-        UserError: more clusters than points to learn from, or values that FAISS cannot take.
+        UserError: there are more clusters than points, or the values are not finite or too large for FAISS.
     """
     points = np.ascontiguousarray(embeddings, dtype=np.float32)
     usable = len(points) if learned is None else int(learned.sum())
     if not 1 <= clusters <= usable:
-        raise UserError(f"{clusters} clusters: with {usable} clips, 1 to {usable} clusters can be made")
+        raise UserError(f"{clusters} clusters: must be 1 to {usable} clusters for {usable} clips")
     if not np.isfinite(points).all() or np.abs(points).max() > MAX_MAGNITUDE:
         raise UserError("the embeddings hold NaN, infinity or values beyond 1e6; FAISS cannot cluster them")
     return points
@@ -131,19 +131,27 @@ def cluster_store(
     seed: int = 0,
     learned: Collection[str] | None = None,
 ) -> Clustering:
-    """Cluster a store's embeddings, as they are (S-SONDO) or scaled to unit length.
+    """Cluster the embeddings of a store. Every clip of the store gets a cluster.
 
-    Centroids are made of the clips named in `learned`, or of all; every clip of the store gets a cluster.
+    Args:
+        store: The embeddings.
+        clusters: Number of clusters.
+        normalise: True scales the embeddings to unit length. False keeps them, as in S-SONDO.
+        seed: Seed of k-means.
+        learned: Ids of the clips that the centroids are computed from. None means all clips.
+
+    Raises:
+        UserError: there are more clusters than clips, or the values are not finite or too large for FAISS.
     """
     embeddings = store.read_all()
     if normalise:
         embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True).clip(min=1e-12)
-    used = None if learned is None else np.array([clip in learned for clip in store.ids])
-    return Clustering(tuple(store.ids), *cluster(embeddings, clusters, seed=seed, learned=used))
+    mask = None if learned is None else np.array([clip_id in learned for clip_id in store.ids])
+    return Clustering(tuple(store.ids), *cluster(embeddings, clusters, seed=seed, learned=mask))
 
 
 def save(clustering: Clustering, folder: Path, origin: dict[str, Any]) -> None:
-    """Write `labels.npy`, `centroids.npy` and, last, `clusters.json` with ids, report and origin."""
+    """Write `labels.npy` and `centroids.npy`, and then `clusters.json` with ids, report and origin."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in (("labels", clustering.labels), ("centroids", clustering.centroids)):
         write_atomically(folder / f"{name}.npy", lambda file, array=array: np.save(file, array))  # type: ignore[misc]
@@ -151,7 +159,11 @@ def save(clustering: Clustering, folder: Path, origin: dict[str, Any]) -> None:
 
 
 def load(folder: Path, origin: dict[str, Any]) -> Clustering | None:
-    """Read what `save` wrote; None where it is not there or was made from something else than `origin`."""
+    """Read a saved clustering. Return None if there is none, or if it has another origin.
+
+    Raises:
+        StoreError: a file is damaged.
+    """
     if not (folder / "clusters.json").is_file():
         return None
     description = read_json(folder / "clusters.json")

@@ -1,7 +1,7 @@
-"""Which clip comes when, as a pure function of (seed, epoch, position).
+"""The order of training clips, as a pure function of seed, epoch and position.
 
-A sampler keeps no state that could be lost: any position can be asked for, in any order, on any rank or worker, so a
-resumed run and a run on several devices see exactly the same clips.
+A sampler has no state that could be lost. Any position can be computed at any time, on any rank or worker. So a resumed
+run and a run on several devices get exactly the same clips.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.utils.data import Sampler
 
 from distill.data.errors import UserError
 
-_BLOCK = 1 << 14  # positions computed at a time: fast, and small in memory
+_BLOCK = 1 << 14  # positions computed together: fast and small in memory
 
 
 class Order(ABC):
@@ -24,7 +24,7 @@ class Order(ABC):
 
     Args:
         epoch_length: Draws in an epoch.
-        seed: Another seed is another order.
+        seed: Seed of the order.
     """
 
     def __init__(self, epoch_length: int, seed: int) -> None:
@@ -32,16 +32,16 @@ class Order(ABC):
 
     @abstractmethod
     def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        """Clips at positions `start` to `stop` of an epoch. Shape (stop - start,)."""
+        """Return the clips at positions `start` to `stop` - 1 of an epoch. Shape (stop - start,)."""
 
 
 class UniformOrder(Order):
-    """Every clip once, in random order, before any comes again.
+    """A random order without replacement: every clip is drawn once before a clip is drawn again.
 
     Args:
-        clips: How many there are.
-        seed: Another seed is another order.
-        epoch_length: Draws in an epoch; None is all clips. More are drawn in several orders, one after the other.
+        clips: Number of clips.
+        seed: Seed of the order.
+        epoch_length: Draws in an epoch. None means all clips. More draws are several random orders in sequence.
     """
 
     def __init__(self, clips: int, seed: int = 0, epoch_length: int | None = None) -> None:
@@ -51,7 +51,7 @@ class UniformOrder(Order):
         self._permutation: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        """Clips at positions `start` to `stop` of an epoch."""
+        """Return the clips at positions `start` to `stop` - 1 of an epoch. Shape (stop - start,)."""
         passes = range(start // self.clips, -(-stop // self.clips))
         parts = [
             self._order(epoch, number)[max(0, start - number * self.clips) : stop - number * self.clips]
@@ -60,7 +60,7 @@ class UniformOrder(Order):
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def _order(self, epoch: int, number: int) -> NDArray[np.int64]:
-        """The permutation of a pass through the clips; the last one is kept, which is no state."""
+        """Return the permutation of a pass through the clips. The last permutation is cached."""
         if self._cached != (epoch, number):
             generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch + (number << 32)]))
             self._permutation = generator.permutation(self.clips)
@@ -69,15 +69,15 @@ class UniformOrder(Order):
 
 
 class ClusterOrder(Order):
-    """Draw a cluster uniformly, then one of its clips uniformly, with replacement (S-SONDO, section 2.3).
+    """A random order with replacement: a random cluster, then a random clip of it (S-SONDO, section 2.3).
 
-    A clip's probability is `cluster_weights`, exactly; but nothing of the size of the data set is summed or
-    searched, so 100 million clips cost 4 bytes each and a draw costs the same as with a hundred.
+    The probability of a clip is exactly `cluster_weights`. A draw needs no sum or search over the clips, so its time
+    does not depend on their number. Memory is 4 bytes per clip.
 
     Args:
-        labels: Cluster of each clip, not negative. Shape (clips,).
-        seed: Another seed is another order.
-        epoch_length: Draws in an epoch; None is as many as there are clips.
+        labels: Cluster of each clip, from 0. Shape (clips,).
+        seed: Seed of the order.
+        epoch_length: Draws in an epoch. None means the number of clips.
     """
 
     def __init__(self, labels: NDArray[np.integer], seed: int = 0, epoch_length: int | None = None) -> None:
@@ -86,30 +86,30 @@ class ClusterOrder(Order):
         ends = np.cumsum(sizes)
         self._sizes = sizes[sizes > 0]
         self._starts = (ends - sizes)[sizes > 0]
-        kind = np.int32 if len(labels) < 2**31 else np.int64
-        # Stable, so that the order does not depend on the platform's sort; short integers are sorted by radix.
+        dtype = np.int32 if len(labels) < 2**31 else np.int64
+        # A stable sort gives the same order on every platform. NumPy sorts short integers by radix.
         short = labels.astype(np.uint16) if len(sizes) <= 1 << 16 else labels
-        self._by_cluster = np.argsort(short, kind="stable").astype(kind)
+        self._by_cluster = np.argsort(short, kind="stable").astype(dtype)
 
     def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        """Clips drawn at positions `start` to `stop` of an epoch."""
+        """Return the clips at positions `start` to `stop` - 1 of an epoch. Shape (stop - start,)."""
         draw = _uniform(self.seed, epoch, start, stop)
         draw *= len(self._sizes)
         cluster = draw.astype(np.int64)
-        draw -= cluster  # what is left is uniform again, with 53 - log2(clusters) bits
+        draw -= cluster  # the fraction is uniform again, with 53 - log2(clusters) bits
         draw *= self._sizes[cluster]
-        place = draw.astype(np.int64)
-        place += self._starts[cluster]
-        return self._by_cluster[place].astype(np.int64)
+        position = draw.astype(np.int64)
+        position += self._starts[cluster]
+        return self._by_cluster[position].astype(np.int64)
 
 
 class WeightedOrder(Order):
-    """Draw clips with replacement, each with its weight; 8 bytes a clip.
+    """A random order with replacement, where each clip has a weight. Memory is 8 bytes per clip.
 
     Args:
-        weights: Not negative, and not all 0. Shape (clips,).
-        seed: Another seed is another order.
-        epoch_length: Draws in an epoch; None is as many as there are clips.
+        weights: Must not be negative, or all 0. Shape (clips,).
+        seed: Seed of the order.
+        epoch_length: Draws in an epoch. None means the number of clips.
     """
 
     def __init__(self, weights: NDArray[np.float64], seed: int = 0, epoch_length: int | None = None) -> None:
@@ -117,36 +117,40 @@ class WeightedOrder(Order):
         self._ends = np.cumsum(weights)
 
     def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        """Clips drawn at positions `start` to `stop` of an epoch."""
+        """Return the clips at positions `start` to `stop` - 1 of an epoch. Shape (stop - start,)."""
         draw = _uniform(self.seed, epoch, start, stop) * self._ends[-1]
         return np.searchsorted(self._ends, draw, side="right").astype(np.int64)
 
 
 class StratifiedOrder(WeightedOrder):
-    """Draw each clip as often in an epoch as its weight says, rounded up or down: a limit holds, and not on average.
+    """A random order where each clip occurs in every epoch in proportion to its weight, rounded up or down.
 
-    Systematic sampling (Madow 1949): draws are evenly spaced points on the line of all weights, in random order. Takes
-    8 bytes more for each draw of an epoch.
+    So a limit on repeats holds in every epoch. Systematic sampling (Madow 1949): draws are evenly spaced points on the
+    line of all weights, in random order. Memory is 8 bytes more per draw of an epoch. The arguments are those of
+    `WeightedOrder`.
     """
 
     def __init__(self, weights: NDArray[np.float64], seed: int = 0, epoch_length: int | None = None) -> None:
         super().__init__(weights, seed, epoch_length)
-        self._last = int(np.flatnonzero(weights)[-1])  # where rounding would lead beyond it
+        self._last = int(np.flatnonzero(weights)[-1])  # rounding may exceed it
         self._points = UniformOrder(self.epoch_length, seed)
 
     def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        """Clips drawn at positions `start` to `stop` of an epoch."""
+        """Return the clips at positions `start` to `stop` - 1 of an epoch. Shape (stop - start,)."""
         offset = _uniform(self.seed, epoch, 0, 1)
         points = (self._points.indices(epoch, start, stop) + offset) * (self._ends[-1] / self.epoch_length)
         return np.searchsorted(self._ends, points, side="right").clip(max=self._last).astype(np.int64)
 
 
 def cluster_weights(labels: NDArray[np.integer], shares: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-    """S-SONDO's probability of each clip: 1 / (non-empty clusters * clips in its cluster). Sums to 1.
+    """Return S-SONDO's probability of each clip: 1 / (non-empty clusters * clips in its cluster).
 
     Args:
         labels: Cluster of each clip. Shape (clips,).
-        shares: For how many clips each counts inside its cluster; None is one. Shape (clips,).
+        shares: Number of clips that each clip counts as, inside its cluster. Shape (clips,). None means 1.
+
+    Returns:
+        Probabilities. Shape (clips,).
     """
     shares = np.ones(len(labels)) if shares is None else shares
     sizes = np.bincount(labels, shares)
@@ -154,11 +158,11 @@ def cluster_weights(labels: NDArray[np.integer], shares: NDArray[np.float64] | N
 
 
 class Draws(NamedTuple):
-    """One batch of clips.
+    """The clips of one batch.
 
     Args:
-        rows: Which clips.
-        draws: Which draw of the whole run each is; whatever is random about a clip is a function of it.
+        rows: Rows of the clips in the manifest.
+        draws: Number of each draw since the start of the run. Random changes of a clip are a function of it.
     """
 
     rows: Sequence[int]
@@ -166,29 +170,32 @@ class Draws(NamedTuple):
 
 
 class BatchSampler(Sampler[Draws]):
-    """Batches of an order from any batch on; each rank takes its slice of every global batch.
+    """The batches of an order, from any batch on. Each rank gets its slice of every global batch.
 
     Args:
-        order: What is drawn.
-        batch_size: Clips in a batch over all ranks together.
-        epochs: How many epochs there are.
-        rank: Which slice is ours.
-        world: How many slices there are.
+        order: The order of clips.
+        batch_size: Clips in a global batch, over all ranks.
+        epochs: Number of epochs.
+        rank: Rank of this process.
+        world: Number of ranks.
+
+    Raises:
+        UserError: the batch has fewer clips than there are ranks.
     """
 
     def __init__(self, order: Order, batch_size: int, epochs: int, rank: int = 0, world: int = 1) -> None:
         if batch_size < world:
-            raise UserError(f"--batch_size {batch_size}: at least one clip for each of {world} devices is wanted")
+            raise UserError(f"--batch_size {batch_size}: must be at least {world}, one clip per device")
         self.order, self.batch_size, self.rank, self.world = order, batch_size, rank, world
-        self.start = 0  # batches to leave out, for a resumed run
+        self.start = 0  # batches that a resumed run skips
         full = order.epoch_length // batch_size
-        # A short last batch is left out: one clip is no statistic for a batch norm, and a rank without a clip stops
-        # the others for ever. Other clips are left out in the next epoch.
+        # A short last batch is skipped: batch norm needs more than one clip, and a rank without a clip blocks the
+        # others. In the next epoch, other clips are skipped.
         self.batches_per_epoch = max(1, full)
         self.batches = self.batches_per_epoch * epochs
 
     def __len__(self) -> int:
-        return self.batches  # of the whole run, also when resumed: Lightning counts against it
+        return self.batches  # of the whole run, also if resumed, as Lightning expects
 
     def __iter__(self) -> Iterator[Draws]:
         batch = self.start
@@ -200,18 +207,19 @@ class BatchSampler(Sampler[Draws]):
             block = self.order.indices(epoch, first * self.batch_size, stop)
             draw = epoch * self.order.epoch_length + first * self.batch_size
             drawn = block.tolist()
-            for place in range(0, len(drawn), self.batch_size):
-                rows = drawn[place : place + self.batch_size]
-                draws = range(draw + place, draw + place + len(rows))
+            for begin in range(0, len(drawn), self.batch_size):
+                rows = drawn[begin : begin + self.batch_size]
+                draws = range(draw + begin, draw + begin + len(rows))
                 yield Draws(rows[self.rank :: self.world], draws[self.rank :: self.world])
             batch += last - first
 
 
 def _uniform(seed: int, epoch: int, start: int, stop: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1) with 53 random bits, one for each position; a hash, so any position costs the same.
+    """Return a random number in [0, 1) with 53 bits for each position. Shape (stop - start,), float64.
 
-    SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"), whose n-th output is a
-    function of n, keyed by another of its outputs.
+    The numbers are a hash of the position, so any position costs the same: SplitMix64 (Steele, Lea and Flood 2014,
+    "Fast splittable pseudorandom number generators"). Its n-th output is a function of n, and another output is the
+    key.
     """
     key = _splitmix(_splitmix(np.array([seed], dtype=np.uint64)) ^ np.uint64(epoch))
     bits = _splitmix(np.arange(start, stop, dtype=np.uint64) + key)
@@ -220,7 +228,7 @@ def _uniform(seed: int, epoch: int, start: int, stop: int) -> NDArray[np.float64
 
 
 def _splitmix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Hash every element; the argument's memory is used for the result."""
+    """Hash every element in place."""
     z *= np.uint64(0x9E3779B97F4A7C15)
     z += np.uint64(0x9E3779B97F4A7C15)
     z ^= z >> np.uint64(30)

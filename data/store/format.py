@@ -1,4 +1,4 @@
-"""The files of a store: names, sizes, and the rows that they hold."""
+"""Parts of the format of a store that its reader and writer share. `reader.py` describes the files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from numpy.typing import NDArray
 from distill.data.errors import StoreError
 
 SCHEMA = 2
-
-
-ROWS_PER_SHARD, ROWS_WITH_FRAMES = 4096, 256  # a shard is held in memory until it is written
-
-
-MAX_MAGNITUDE = 1e6  # beyond this FAISS aborts the process, and a float16 is infinite long before
+MAX_MAGNITUDE = 1e6  # FAISS aborts the process for larger values; float16 becomes infinite before that
 
 
 @dataclass(frozen=True)
@@ -27,7 +22,7 @@ class ClipFrames:
 
     Args:
         frames: Shape (frames, frame_dim).
-        times: Centre of each, in seconds. Shape (frames,).
+        times: Centre of each frame, in seconds. Shape (frames,).
     """
 
     frames: NDArray[Any]
@@ -36,7 +31,13 @@ class ClipFrames:
 
 @dataclass(frozen=True)
 class SetAside:
-    """A clip without an embedding, and why."""
+    """A clip that was not embedded or loaded.
+
+    Args:
+        id: Name of the clip.
+        reason: Code of the reason, such as "malformed".
+        detail: The observation, for a reader.
+    """
 
     id: str
     reason: str
@@ -44,17 +45,19 @@ class SetAside:
 
 
 def forecast_bytes(clips: int, numbers: int, dtype: str = "float16") -> int:
-    """Disk that a store will take, with so many numbers for each clip."""
+    """Return the bytes on disk of a store with `numbers` values per clip."""
     return clips * numbers * np.dtype(dtype).itemsize
 
 
 def shard_is_done(path: Path, shard: int) -> bool:
-    """Whether the sidecar is there and the data has the size that it says."""
+    """Return whether the sidecar exists and the data files have the sizes that it states."""
     try:
         sidecar = json.loads((path / f"{shard:05d}.json").read_text())
-        whole = (path / f"{shard:05d}.bin").stat().st_size == sidecar["bytes"]
+        complete = (path / f"{shard:05d}.bin").stat().st_size == sidecar["bytes"]
         frames = sidecar.get("frames")
-        return bool(whole and (frames is None or (path / f"{shard:05d}.frames.bin").stat().st_size == frames["bytes"]))
+        return bool(
+            complete and (frames is None or (path / f"{shard:05d}.frames.bin").stat().st_size == frames["bytes"])
+        )
     except (FileNotFoundError, json.JSONDecodeError, KeyError):
         return False
 

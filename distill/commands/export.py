@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch
-from distill.data.errors import UserError
+from distill.data.errors import UserError, first_line
 from distill.data.files import write_atomically
 from distill.students.saved import load_student
 from distill.students.student import Student
@@ -67,9 +67,7 @@ def write_onnx(student: Student, path: Path) -> None:
                 graph, dynamo=True, verbose=False, input_names=["waveform"], output_names=list(OUTPUTS)
             )
     except Exception as error:  # torch.export raises whatever the traced code and its own passes raise
-        raise UserError(
-            f"{type(student).__name__} cannot be written as a graph ({str(error).splitlines()[0]})"
-        ) from error
+        raise UserError(f"{type(student).__name__} cannot be written as a graph ({first_line(error)})") from error
     assert program is not None
     model = program.model_proto.SerializeToString()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.data.clips.labels import multi_hot
 from distill.data.clips.layouts import LAYOUTS
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.errors import UserError
@@ -62,15 +63,12 @@ def labels_of(rows: Sequence[Row], names: Sequence[str]) -> Labels:
         UserError: a label is not among the names.
     """
     column = {name: number for number, name in enumerate(names)}
-    truth = np.zeros((len(rows), len(names)), dtype=np.float32)
-    known = np.zeros_like(truth, dtype=bool) if any(row.asked for row in rows) else None
-    for number, row in enumerate(rows):
-        if unknown := [label for label in (*row.labels, *row.asked) if label not in column]:
+    for row in rows:
+        if unknown := [label for label in (*row.labels, *row.annotated) if label not in column]:
             raise UserError(f"{row.id!r} has the label {unknown[0]!r}, which is not one of the {len(names)} classes")
-        truth[number, [column[label] for label in row.labels]] = 1
-        if known is not None:
-            known[number, [column[label] for label in row.asked or names]] = True
-    return Labels(tuple(names), truth, known, tuple(row.split for row in rows))
+    labels = np.array([multi_hot(row, column) for row in rows], dtype=np.float32).reshape(len(rows), len(names))
+    known = ~np.isnan(labels) if any(row.annotated for row in rows) else None
+    return Labels(tuple(names), np.nan_to_num(labels, copy=False), known, tuple(row.split for row in rows))
 
 
 class Named(NamedTuple):

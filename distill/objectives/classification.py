@@ -21,7 +21,7 @@ LABEL_LOSSES = ("auto", "cross_entropy", "binary")
 
 def loss_for(manifest: Manifest) -> str:
     """Return the loss that "auto" stands for: cross entropy if each clip has exactly one label, otherwise binary."""
-    return "cross_entropy" if all(len(row.labels) == 1 and not row.asked for row in manifest.rows) else "binary"
+    return "cross_entropy" if all(len(row.labels) == 1 and not row.annotated for row in manifest.rows) else "binary"
 
 
 class Classification(Objective):

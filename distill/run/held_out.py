@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from distill.data.clips.manifest import Manifest
-from distill.data.clips.tables import part_of
+from distill.data.clips.tables import split_name
 from distill.data.errors import UserError
 
 
@@ -39,7 +39,7 @@ def part_clips(manifest: Manifest, fold: str, share: float) -> Parting:
     Raises:
         UserError: the data has no such fold, or no clip is left to train on.
     """
-    named = part_of(fold)
+    named = split_name(fold)
     splits = {row.split for row in manifest.rows}
     if named and named not in splits:
         raise UserError(f"--fold {fold}: the data has {', '.join(sorted(splits - {''})) or 'no folds'}")

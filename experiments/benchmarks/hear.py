@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from distill.commands.export import write_onnx
 from distill.data.audio.filters import mel_filters
+from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
 from distill.objectives.masked import MaskedTokenPrediction
 from distill.objectives.objective import Objective
@@ -104,7 +105,7 @@ class LiteralAcousticModel(AcousticModel):
         return (sums / weights.clamp(min=1e-8))[:, :length]
 
     def _masked(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        outside = torch.arange(tokens.shape[1]) >= lengths.unsqueeze(1)
+        outside = ~frame_mask(lengths, tokens.shape[1])
         for layer in self.layers:
             tokens = layer(tokens, outside)
         return tokens
@@ -112,7 +113,7 @@ class LiteralAcousticModel(AcousticModel):
 
 class LiteralTaskModel(TaskModel):
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        outside = torch.arange(tokens.shape[1]) >= lengths.unsqueeze(1)
+        outside = ~frame_mask(lengths, tokens.shape[1])
         return self.transformer(tokens + self.pos_embed[:, : tokens.shape[1]], src_key_padding_mask=outside)
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from distill.data.batch import AudioBatch
 from distill.objectives.parts.masking import GridMask
 from distill.objectives.utterance_frame import UtteranceFrame
+from distill.students.patch_transformer.patches import PATCH
 from distill.students.patch_transformer.student import PatchTransformer
 
 CLIPS, CLONES = 4, 16
@@ -87,7 +88,7 @@ def literal_step(objective: UtteranceFrame, spectrogram: Tensor, hidden: Tensor)
     x, _ = literal_blocks(student, tokens.gather(1, kept.unsqueeze(2).expand(-1, -1, wide)))
     noise = torch.randn(len(x), hidden.shape[1] - kept.shape[1], wide) * objective.noise
     filled = torch.cat([x[:, 1:], noise], 1).gather(1, restore.unsqueeze(2).expand(-1, -1, wide))
-    predicted = objective.decoder(filled, spectrogram.shape[1] // 16, student.rows)
+    predicted = objective.decoder(filled, spectrogram.shape[1] // PATCH, student.rows)
     with torch.no_grad():
         _, branches = literal_blocks(slow, slow.embed_patches(spectrogram))
         normed = [F.instance_norm(b[:, 1:].float().transpose(1, 2)).transpose(1, 2) for b in branches]

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 import distill
+from distill.data.audio.frames import masked_mean
 from distill.data.encoders.encoder import Encoder
 from distill.data.files import write_json
 from distill.evaluation.scoring import labels_of, score_embeddings
@@ -71,8 +72,7 @@ def probe(encoder: Encoder) -> dict[str, float]:
                 parts = []
                 for batch in batches:
                     made = encoder(batch)
-                    weights = made.frame_mask.float().unsqueeze(2)
-                    parts.append(torch.cat([made.clip, (made.frames * weights).sum(1) / weights.sum(1)], 1))
+                    parts.append(torch.cat([made.clip, masked_mean(made.frames, made.frame_mask)], 1))
                 known[id(batches)] = torch.cat(parts).numpy()
             labels = labels_of(manifest.rows, manifest.classes)
             scores[task] = score_embeddings(known[id(batches)], labels).result.score

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.audio.frames import frame_mask
+from distill.data.audio.frames import frame_mask, masked_mean
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import load_weights, provenance, read_state_dict
 from distill.data.encoders.windows import Windows
@@ -216,7 +216,7 @@ def pool_statistics(frames: Tensor, valid: Tensor) -> Tensor:
     """
     weights = valid.unsqueeze(2).to(frames.dtype)
     count = weights.sum(1)
-    mean = (frames * weights).sum(1) / count.clamp(min=1)
+    mean = masked_mean(frames, valid)
     highest = frames.masked_fill(~valid.unsqueeze(2), -torch.inf).amax(1)
     squares = ((frames - mean.unsqueeze(1)) * weights).square().sum(1)
     return torch.cat([mean, highest, (squares / (count - 1).clamp(min=1e-5) + 1e-8).sqrt()], dim=1)

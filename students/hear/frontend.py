@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.audio.filters import mel_filters
-from distill.data.audio.frames import frame_mask
+from distill.data.audio.frames import frame_mask, remove_mean
 from distill.data.audio.mel import MelEnergies, PowerSpectrum
 from distill.data.audio.resample import resample
 
@@ -116,9 +116,7 @@ class HearFrontEnd(nn.Module):
         """Subtract the mean level of each clip, and set the samples after its end to zero."""
         if self.official:
             return waveform - waveform.mean(1, keepdim=True)
-        valid = frame_mask(lengths, waveform.shape[1])
-        mean = (waveform * valid).sum(1, keepdim=True) / lengths.clamp(min=1).unsqueeze(1)
-        return (waveform - mean) * valid
+        return remove_mean(waveform, lengths)
 
     def _power_spectrogram(self, stft: PowerSpectrum, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Return the power spectrogram (batch, frequencies, frames) of clips that are mirrored at both ends."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.data.audio.frames import frame_mask
+from distill.data.audio.frames import frame_mask, remove_mean
 from distill.data.audio.kaldi import KaldiFbank
 from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
@@ -133,10 +133,7 @@ class PatchTransformer(Student):
             Spectra (B, T, bands), T a multiple of 16, and the number of valid columns of patches (B,), int64.
         """
         batch = batch.resample(self.sample_rate)
-        waveform = batch.waveform
-        valid_samples = frame_mask(batch.lengths, waveform.shape[1])
-        level = (waveform * valid_samples).sum(1, keepdim=True) / batch.lengths.clamp(min=1).unsqueeze(1)
-        centred = (waveform - level) * valid_samples
+        centred = remove_mean(batch.waveform, batch.lengths)
         mel = self.mel(centred) if isinstance(self.mel, KaldiFbank) else self.mel(centred).transpose(1, 2)
         valid = self.mel.frames(batch.lengths)
         mel = mel * frame_mask(valid, mel.shape[1]).unsqueeze(2)  # as a clip that is not in a batch is padded

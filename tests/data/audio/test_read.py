@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill.data.audio.read import FULL_SCALE, read
+from distill.data.audio.read import FULL_SCALE, Span, read
 from distill.data.errors import AudioError
 from tests.conftest import tone
 
@@ -151,38 +151,38 @@ def test_the_extension_does_not_matter(name: str, tmp_path: Path) -> None:
 def test_a_window_is_that_part_of_the_whole(tmp_path: Path) -> None:
     path = wav(tmp_path)
     whole, _ = read(path)
-    part, _ = read(path, start=0.25, duration=0.5)
+    part, _ = read(path, Span(start=0.25, duration=0.5))
     assert np.array_equal(part, whole[4000:12000])
 
 
-@pytest.mark.parametrize(("before", "first"), [(0.0, 4000), (0.5, 6000), (1.0, 8000)], ids=["start", "centre", "end"])
-def test_a_part_of_a_window_lies_where_it_is_asked_for(before: float, first: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("position", "first"), [(0.0, 4000), (0.5, 6000), (1.0, 8000)], ids=["start", "centre", "end"])
+def test_a_crop_lies_at_its_position_in_the_window(position: float, first: int, tmp_path: Path) -> None:
     path = wav(tmp_path)
     whole, _ = read(path)
-    part, _ = read(path, start=0.25, duration=0.5, most=0.25, before=before)
+    part, _ = read(path, Span(start=0.25, duration=0.5, max_seconds=0.25, crop_position=position))
     assert np.array_equal(part, whole[first : first + 4000])
 
 
-def test_a_window_shorter_than_the_most_is_read_whole(tmp_path: Path) -> None:
+def test_a_window_shorter_than_the_crop_is_read_whole(tmp_path: Path) -> None:
     path = wav(tmp_path)
-    assert len(read(path, start=0.75, most=9.0, before=0.5)[0]) == 4000
+    assert len(read(path, Span(start=0.75, max_seconds=9.0, crop_position=0.5))[0]) == 4000
 
 
-def test_a_crop_of_a_cut_file_is_found_out_where_it_reads_to_the_end(tmp_path: Path) -> None:
+def test_a_truncated_file_is_found_by_a_crop_that_reads_to_the_end(tmp_path: Path) -> None:
     path = tmp_path / "cut.wav"
     path.write_bytes(wav(tmp_path).read_bytes()[:-8000])
     with pytest.raises(AudioError, match="truncated"):
-        read(path, most=9.0)
-    assert len(read(path, most=0.25)[0]) == 4000
+        read(path, Span(max_seconds=9.0))
+    assert len(read(path, Span(max_seconds=0.25))[0]) == 4000
 
 
 def test_a_window_past_the_end_is_cut(tmp_path: Path) -> None:
-    assert len(read(wav(tmp_path), start=0.75, duration=9)[0]) == 4000
+    assert len(read(wav(tmp_path), Span(start=0.75, duration=9))[0]) == 4000
 
 
 def test_a_window_that_begins_past_the_end_is_too_short(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="too_short"):
-        read(wav(tmp_path), start=2.0)
+        read(wav(tmp_path), Span(start=2.0))
 
 
 @pytest.mark.parametrize(("subtype", "error"), [("FLOAT", 1e-6), ("PCM_16", 2**-15)])

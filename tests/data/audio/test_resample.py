@@ -23,9 +23,9 @@ def test_equals_torchaudio_at_any_length(source: int, target: int) -> None:
 def test_samples_of_16_bits_are_scaled_on_the_way(target: int) -> None:
     stored = torch.randint(-(2**15), 2**15, (5_000,), dtype=torch.int16)
     stored[:2] = torch.tensor([-(2**15), 2**15 - 1])
-    into = torch.full((resampled_length(5_000, 16_000, target),), torch.nan)
-    resample(stored, 16_000, target, into=into)
-    assert torch.equal(into, resample((stored.float() / 2**15).unsqueeze(0), 16_000, target)[0])
+    out = torch.full((resampled_length(5_000, 16_000, target),), torch.nan)
+    resample(stored, 16_000, target, out=out)
+    assert torch.equal(out, resample((stored.float() / 2**15).unsqueeze(0), 16_000, target)[0])
 
 
 def test_keeps_leading_dimensions_and_gradients() -> None:

@@ -226,12 +226,12 @@ def test_gtzans_split_is_the_published_one(tmp_path: Path) -> None:
     assert len(rows) == 443 + 197 + 290
 
 
-def test_openmic_says_what_was_asked(tmp_path: Path) -> None:
+def test_openmic_rows_hold_the_annotated_labels(tmp_path: Path) -> None:
     openmic2018(tmp_path)
     first, second = read_layout("openmic2018", tmp_path).rows
-    assert first.asked == ("accordion", "banjo")
+    assert first.annotated == ("accordion", "banjo")
     assert first.labels == ("accordion",)
-    assert second.asked == second.labels == ("bass",)
+    assert second.annotated == second.labels == ("bass",)
 
 
 def test_lists_without_audio_and_lists_that_lead_outside(tmp_path: Path) -> None:

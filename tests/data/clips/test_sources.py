@@ -58,19 +58,19 @@ def test_the_esc50_layout_is_known(tmp_path: Path) -> None:
     ("text", "name", "message"),
     [
         ("path\na.wav\na.wav\n", "c.csv", "line 3.*twice"),
-        ("label\nx\n", "c.csv", "line 2.*no path"),
+        ("label\nx\n", "c.csv", "line 2.*no column path"),
         ("path,label\na.wav\n", "c.csv", "line 2.*cut off"),
         ("path,start\na.wav,soon\n", "c.csv", "line 2.*not a number"),
-        ("path,start,end\na.wav,3,2\n", "c.csv", "line 2.*holds nothing"),
+        ("path,start,end\na.wav,3,2\n", "c.csv", "line 2.*is empty"),
         ("path\n../a.wav\n", "c.csv", "line 2.*outside"),
         ("path\n/etc/passwd\n", "c.csv", "line 2.*outside"),
         ("path\nhttp://x/a.wav\n", "c.csv", "line 2.*address"),
         ("path\npipe:rm x\n", "c.csv", "line 2.*address"),
         ("path\0\n", "c.csv", "NUL"),
-        ('{"path": "a.wav"}\n{"path": "b', "c.jsonl", "line 2.*no JSON"),
+        ('{"path": "a.wav"}\n{"path": "b', "c.jsonl", "line 2.*not JSON"),
         ("no parquet", "c.parquet", "c.parquet"),
         ("path\n", "c.csv", "no audio"),
-        ("x", "c.docx", "wanted"),
+        ("x", "c.docx", "must be a folder of audio or a table"),
     ],
 )
 def test_a_wrong_table_is_refused_with_its_line(text: str, name: str, message: str, tmp_path: Path) -> None:

@@ -79,10 +79,10 @@ def test_an_unfinished_store_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_no_store_and_an_unknown_clip_are_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no store"):
+    with pytest.raises(StoreError, match="not a store"):
         EmbeddingStore(tmp_path)
-    with pytest.raises(StoreError, match="nobody"):
-        write_all(tmp_path)[["nobody"]]
+    with pytest.raises(StoreError, match="unknown"):
+        write_all(tmp_path)[["unknown"]]
 
 
 @pytest.mark.parametrize("damage", ["shorter", "longer"])
@@ -109,7 +109,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error_and_no_crash(tmp_path:
     store[[IDS[12]]]
     with open(tmp_path / "00001.bin", "r+b") as file:
         file.truncate(8)
-    with pytest.raises(StoreError, match="shrunk"):
+    with pytest.raises(StoreError, match="shrank"):
         store[[IDS[19]]]
 
 

@@ -44,7 +44,7 @@ def test_fine_tuning_leaves_out_labels_that_nobody_asked_about(sounds: Callable[
     from distill.data.sampling.orders import Draws
 
     rows = tuple(
-        Row(path.name, path, labels=("x",), asked=("x", "y") if number else ("x",))
+        Row(path.name, path, labels=("x",), annotated=("x", "y") if number else ("x",))
         for number, path in enumerate(sorted(sounds(2, seconds=0.2).rglob("*.wav")))
     )
     student = distill.create_student("hear_classifier", classes=2, hidden=8, intermediate=8, heads=2, layers=1,

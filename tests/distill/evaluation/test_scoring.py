@@ -86,7 +86,7 @@ def test_hyper_parameters_are_chosen_without_the_clips_that_are_scored() -> None
 
 def test_unknown_labels_are_left_out_of_learning_and_scoring() -> None:
     rows = [
-        Row(f"{i}", Path(f"{i}"), labels=("x",) * (i % 2), split=str(i % 3), asked=("x", "y") if i % 5 else ("x",))
+        Row(f"{i}", Path(f"{i}"), labels=("x",) * (i % 2), split=str(i % 3), annotated=("x", "y") if i % 5 else ("x",))
         for i in range(60)
     ]
     labels = labels_of(rows, ("x", "y"))

@@ -94,7 +94,7 @@ def test_auto_becomes_the_loss_that_fits_the_labels(rows: list[tuple[str, ...]],
 
 
 def test_one_label_of_which_the_others_are_not_annotated_is_binary() -> None:
-    manifest = Manifest(Path("x"), (Row("1", Path("1"), labels=("a",), asked=("a", "b")),))
+    manifest = Manifest(Path("x"), (Row("1", Path("1"), labels=("a",), annotated=("a", "b")),))
     assert Classification.options_for({}, manifest) == {"loss": "binary"}
 
 
