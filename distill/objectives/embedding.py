@@ -17,7 +17,6 @@ from distill.objectives.parts.alignment import Alignment
 from distill.objectives.parts.augmentation import Augmentation
 from distill.objectives.parts.statistics import Standardise, Whiten
 from distill.students.student import Student
-from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
 
 LEVELS = ("clip", "frame")
@@ -70,14 +69,14 @@ class EmbeddingDistillation(Objective):
         dropout: float = 0.2,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(student, dict.fromkeys(teachers, 1.0), weights)
+        super().__init__(student, dict.fromkeys(teachers, 1.0), weights, teachers)
         if not teachers:
             raise UserError("--teacher is wanted: whose embeddings shall the student imitate?")
         require_one_of("--objective.level", level, LEVELS)
         require_one_of("--objective.targets", targets, TARGETS)
         require_one_of("--objective.projector", projector, PROJECTORS)
         require_one_of("--objective.teacher_hears", teacher_hears, HEARS)
-        stored = [name for name, teacher in teachers.items() if isinstance(teacher, Precomputed)]
+        stored = [name for name, teacher in teachers.items() if teacher.store is not None]
         if teacher_hears == "same" and stored:
             raise UserError(
                 f"--objective.teacher_hears same: the stored {stored[0]!r} has heard clean clips only; --live"
@@ -113,7 +112,7 @@ class EmbeddingDistillation(Objective):
         losses = {}
         for name, imitation in self.imitations.items():
             assert isinstance(imitation, Imitation)
-            target = imitation.teacher(heard if self.same else batch)
+            target = self.teachers[name](heard if self.same else batch)
             if mix is not None and not self.same:
                 target = target.mix(*mix)
             losses[name] = imitation(embeddings, target, clusters)
@@ -130,10 +129,10 @@ def build_projector(kind: str, inputs: int, outputs: int, hidden: int, dropout: 
 
 
 class Imitation(nn.Module):
-    """One teacher, and what stands between the student and it.
+    """What stands between the student and one teacher.
 
     Args:
-        teacher: Encoder to imitate.
+        teacher: Encoder to imitate. Its sizes and stored embeddings are read; it is not kept.
         projector: From the student's embedding to the teacher's.
         loss: Between the two.
         alignment: How frames are paired; None imitates clip embeddings.
@@ -144,16 +143,17 @@ class Imitation(nn.Module):
         self, teacher: Teacher, projector: nn.Module, loss: Loss, alignment: Alignment | None, targets: str
     ) -> None:
         super().__init__()
-        self.teacher, self.projector, self.loss, self.alignment = teacher, projector, loss, alignment
+        self.projector, self.loss, self.alignment = projector, loss, alignment
         self.needs_clusters = bool(getattr(loss, "needs_clusters", False))
         self.normalise: Standardise | Whiten | None = None
         if targets == "raw":
             return
         dim = teacher.frame_dim if alignment else teacher.clip_dim
         self.normalise = Whiten(dim) if targets == "whitened" else Standardise(dim)
-        if isinstance(teacher, Precomputed):
-            clips = _STATISTICS_CLIPS // (20 if alignment else 1)
-            self.normalise.fit(torch.from_numpy(teacher.sample(clips, frames=alignment is not None)))
+        clips = _STATISTICS_CLIPS // (20 if alignment else 1)
+        stored = teacher.sample(clips, frames=alignment is not None)
+        if stored is not None:
+            self.normalise.fit(torch.from_numpy(stored))
 
     def forward(self, student: Embeddings, teacher: Embeddings, clusters: Tensor | None = None) -> Tensor:
         """Loss of one batch, given what the two make of it; `clusters` (batch,) for losses that want them."""
