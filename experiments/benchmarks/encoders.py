@@ -78,7 +78,7 @@ def front_ends() -> list[Row]:
 class LiteralAttention(beats.GatedAttention):
     """The published formula, step by step: three projections, scores, row maximum, gate, softmax, product."""
 
-    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, bias: Tensor, masked: Tensor | None, gated: Tensor) -> Tensor:
         clips, length, dim = tokens.shape
         size = dim // self.heads
 
@@ -100,15 +100,15 @@ class LiteralAttention(beats.GatedAttention):
         return self.out_proj(attended.view(clips, self.heads, length, size).transpose(1, 2).reshape(tokens.shape))
 
 
-class LiteralBlock(beats.Block):
+class LiteralBlock(beats.BEATsBlock):
     """The published block, step by step."""
 
-    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
-        tokens = self.self_attn_layer_norm(tokens * self.alpha + self.self_attn(tokens, bias, unheard, gated))
+    def forward(self, tokens: Tensor, bias: Tensor, masked: Tensor | None, gated: Tensor) -> Tensor:
+        tokens = self.self_attn_layer_norm(tokens * self.alpha + self.self_attn(tokens, bias, masked, gated))
         return self.final_layer_norm(tokens * self.alpha + self.fc2(F.gelu(self.fc1(tokens))))
 
 
-class LiteralPositions(beats.Positions):
+class LiteralPositions(beats.PositionConvolution):
     """The published convolution, summed tap by tap."""
 
     def forward(self, tokens: Tensor) -> Tensor:

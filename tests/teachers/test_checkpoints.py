@@ -268,7 +268,7 @@ def test_an_option_of_no_meaning_is_refused(options: Options) -> None:
 def test_matpac_training_file_without_the_encoder_is_refused(tmp_path: Path) -> None:
     state = {"decoder.norm.weight": torch.zeros(2), "_ema": {"cls_token": torch.zeros(1)}}
     torch.save({"model": state, "cfg": {"lr": 1.0}}, tmp_path / "train.pt")
-    with pytest.raises(UserError, match="no MATPAC encoder"):
+    with pytest.raises(UserError, match="not a MATPAC encoder"):
         MATPAC(str(tmp_path / "train.pt"))
 
 

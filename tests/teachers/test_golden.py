@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from distill.data.batch import AudioBatch
 from distill.data.encoders.windows import Windows
 from distill.teachers.ast import AST
-from distill.teachers.beats import BEATs, Positions, official_token_mask, relative_bucket, wholly_padded
+from distill.teachers.beats import BEATs, PositionConvolution, official_token_mask, relative_bucket, wholly_padded
 from distill.teachers.clap import CLAP
 from distill.teachers.passt import PaSST
 from distill.teachers.ssast import SSAST
@@ -361,7 +361,7 @@ def test_the_official_mask_of_a_clip_shorter_than_a_patch_is_the_exact_one() -> 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 40, 496])
 def test_positions_of_beats_by_transform_equal_the_convolution(length: int) -> None:
-    positions = Positions(12, kernel=8, groups=3)
+    positions = PositionConvolution(12, kernel=8, groups=3)
     tokens = torch.randn(2, length, 12)
     convolved = torch.nn.Conv1d.forward(positions, tokens.transpose(1, 2))[..., :length].transpose(1, 2)
     torch.testing.assert_close(positions(tokens), convolved, atol=1e-5, rtol=0)

@@ -27,7 +27,7 @@ def build_beats() -> nn.Module:
         "encoder.layers.0.self_attn.grep_a": (1, 12, 1, 1),
     }  # fmt: skip
     shapes |= {f"encoder.layers.{layer}.fc1.weight": (3072, 768) for layer in range(12)}
-    return beats.Network({key: torch.empty(shape) for key, shape in shapes.items()}, 800)
+    return beats.BEATsNetwork({key: torch.empty(shape) for key, shape in shapes.items()}, 800)
 
 
 def build_clap() -> nn.Module:
@@ -39,7 +39,7 @@ def build_clap() -> nn.Module:
 def build_matpac() -> nn.Module:
     state = {f"student_encoder.{key}": tensor for key, tensor in vit(768, 12).items()}
     state |= {"cls_token": torch.empty(1, 1, 768), "pos_embed": torch.empty(1, 1 + 5 * 38, 768)}
-    return matpac.Network(state, 0)
+    return matpac.MATPACNetwork(state, 0)
 
 
 def build_passt() -> nn.Module:
@@ -47,7 +47,7 @@ def build_passt() -> nn.Module:
         "freq_new_pos_embed": torch.empty(1, 768, 12, 1), "time_new_pos_embed": torch.empty(1, 768, 1, 99),
         "head.1.weight": torch.empty(527, 768),
     }  # fmt: skip
-    return passt.Network(state, 0)
+    return passt.PaSSTNetwork(state, 0)
 
 
 def build_ssast() -> nn.Module:
@@ -55,7 +55,7 @@ def build_ssast() -> nn.Module:
         "v.patch_embed.proj.weight": torch.empty(768, 1, 128, 2), "v.pos_embed": torch.empty(1, 514, 768),
         "v.cls_token": torch.empty(1, 1, 768), "v.dist_token": torch.empty(1, 1, 768),
     }  # fmt: skip
-    return ssast.Network(state, 1024, (0, 0), 0)
+    return ssast.SSASTNetwork(state, 1024, (0, 0), 0)
 
 
 BUILDERS = {

@@ -294,7 +294,7 @@ def test_a_model_that_wants_more_than_audio_gets_one_line(tmp_path: Path) -> Non
     )  # fmt: skip
     SpeechT5Model(config).save_pretrained(tmp_path)
     SpeechT5FeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="SpeechT5Model cannot be asked for hidden states of audio alone"):
+    with pytest.raises(UserError, match="SpeechT5Model does not give hidden states from audio alone"):
         distill.create_teacher("transformers", checkpoint=str(tmp_path))
 
 
