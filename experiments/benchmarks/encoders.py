@@ -117,7 +117,7 @@ class LiteralPositions(beats.PositionConvolution):
 
 def random_beats(depth: int = 12) -> Teacher:
     """BEATs of the published width, with random weights, in the official format."""
-    from tests.teachers.test_published import build_beats
+    from tests.teachers.test_beats import build_beats
 
     torch.manual_seed(0)
     network = build_beats()
@@ -151,7 +151,7 @@ def random_teachers(folder: Path) -> dict[str, Teacher]:
     """Networks of the published width and 6 layers (CLAP whole), so that this ends in minutes; random weights."""
     from transformers import ASTConfig, ASTForAudioClassification, ClapFeatureExtractor
 
-    from tests.teachers.test_published import build_clap
+    from tests.teachers.test_clap import build_clap
 
     torch.manual_seed(0)
     ASTForAudioClassification(ASTConfig(num_hidden_layers=6)).save_pretrained(folder / "ast")
