@@ -1,4 +1,4 @@
-"""Yesterday's student as today's teacher."""
+"""A trained student as a teacher."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from distill.teachers.teacher import Teacher
 
 
 class Frozen(Teacher):
-    """A trained student of yours that learns no more (born-again distillation, tokenizers).
+    """A frozen student of yours, for born-again distillation and as a tokenizer.
 
     Args:
-        student: A run folder, a student folder or a hub id; in Python the student itself too.
-        allow_import: Package of the student's own class that may be imported.
-        windows: How longer clips are cut.
+        student: A run folder, a student folder or a hub id. In Python it may be the student itself.
+        allow_import: Package that may be imported for the student's own class. None allows no import.
+        windows: How longer clips are cut. The default gives the network whole clips.
 
     Raises:
-        UserError: no student is there.
+        UserError: no student is found.
     """
 
     licence = "that of the student"
@@ -30,7 +30,7 @@ class Frozen(Teacher):
         self, student: str | Student, allow_import: str | None = None, windows: Windows = Windows(seconds=0)
     ) -> None:
         super().__init__(windows)
-        # A copy: freezing it must not freeze what is still trained, nor training that one reach this.
+        # A copy, because the student may be trained further while the teacher must not change.
         self.student = copy.deepcopy(student) if isinstance(student, Student) else load_student(student, allow_import)
         student = self.student
         self.sample_rate, self.labels, self.licence = student.sample_rate, student.labels, student.licence

@@ -1,4 +1,4 @@
-"""Frozen encoders, one file each, and their names."""
+"""The registry of teachers: frozen encoders by name, one file for each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEACHERS: Registry[Teacher] = Registry(
         "transformers": "distill.teachers.hub:HubModel",
         "spectral": "distill.teachers.spectral:Spectral",
         "precomputed": "distill.teachers.precomputed:Precomputed",
-        "frozen": "distill.frozen:Frozen",  # a name only: what it loads is to the right of this folder
+        "frozen": "distill.frozen:Frozen",  # a name only, because its module imports students
     },
     base="distill.teachers.teacher:Teacher",
 )

@@ -20,17 +20,17 @@ from distill.teachers.transformer import frames_of
 class AST(Teacher):
     """AST from a transformers folder or hub id: Kaldi fbank, 16 x 16 patches, 10 frames a second.
 
-    A clip embedding is the mean of the class and distillation tokens; a frame is the mean of its column of patches.
-    The network sees a fixed number of fbank frames (1,024, that is 10.25 s, in the published ones): shorter clips
-    are zero-padded before normalisation, as in training.
+    A clip embedding is the mean of the class and distillation tokens. A frame embedding is the mean of its column of
+    patches. The input of the network has a fixed number of fbank frames (1,024 in the published files, 10.25 s).
+    Shorter clips are zero-padded before normalisation, as in training.
 
     Args:
         checkpoint: Folder with config.json and model.safetensors, or a hub id.
-        revision: Commit of the hub id, so that the weights cannot change under the name.
-        windows: How longer clips are cut. With 0 seconds the beginning is used, as the official code does.
+        revision: Commit of the hub id, which fixes the weights. None takes the newest.
+        windows: How longer clips are cut. With 0 seconds only the beginning is used, as in the official code.
 
     Raises:
-        UserError: there is no AST, it is damaged, or the windows are longer than it can see.
+        UserError: the checkpoint is missing, damaged or not an AST, or the windows are longer than its input.
     """
 
     sample_rate = 16_000
@@ -57,9 +57,9 @@ class AST(Teacher):
         if loaded.missing:
             head = [key for key in loaded.model.state_dict() if key.startswith("classifier.")]
             if len(loaded.missing) < len(head):
-                raise UserError(f"--teacher.checkpoint {checkpoint}: of its head, {loaded.missing[0]!r} is missing")
-            loaded.model.classifier = None  # a random head would give random logits
-        extractor = loaded.extractor or transformers.ASTFeatureExtractor()  # the published statistics of AudioSet
+                raise UserError(f"--teacher.checkpoint {checkpoint}: its head lacks {loaded.missing[0]!r}")
+            loaded.model.classifier = None  # otherwise random weights would give logits
+        extractor = loaded.extractor or transformers.ASTFeatureExtractor()  # with the published statistics of AudioSet
         mean, deviation = float(extractor.mean), float(extractor.std)
         self.shaped_by = {"mean": mean, "std": deviation}
         self.fbank = KaldiFbank(loaded.config.num_mel_bins, "hanning", mean=mean, scale=2 * deviation)
@@ -96,12 +96,12 @@ class AST(Teacher):
         return embeddings._replace(logits=logits[:, self._columns.to(logits.device)])
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
-        """Normalised fbank of the fixed length that the network wants. Shape (batch, max_length, bands)."""
+        """Return normalised fbank of the network's fixed length. Shape (batch, max_length, bands)."""
         return self.fbank.of_length(batch.waveform, batch.lengths, self._config.max_length)
 
 
 def _labels(names: dict[int, str]) -> list[str]:
-    """Mids where the columns are AudioSet's classes by name, else the names as the checkpoint has them."""
+    """Return AudioSet mids if `names` are AudioSet's classes; otherwise the names, in the order of columns."""
     mids = {name: mid for mid, name in audioset.classes().items()}
     labels = [names[column] for column in sorted(names)]
     return [mids[name] for name in labels] if set(labels) == set(mids) else labels

@@ -1,4 +1,4 @@
-"""BEATs (Chen et al. 2023, arXiv 2212.09058), written from the formulas of microsoft/unilm `beats/`."""
+"""BEATs (Chen et al. 2023, arXiv 2212.09058), written from the formulas in microsoft/unilm `beats/`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import flatten, frames_of
 
 _PATCH = 16  # fbank frames and mel bands
-_ROWS = 8  # patches of one step of time, low frequencies first
+_ROWS = 8  # patches in one step of time, low frequencies first
 _MEAN, _STD = 15.41663, 6.55582
 _SHORTEST = (_PATCH - 1) * KaldiFbank.hop + KaldiFbank.window_samples  # samples of one patch
 MASKS = ("exact", "official")
@@ -31,17 +31,18 @@ MASKS = ("exact", "official")
 class BEATs(Teacher):
     """BEATs from an official file, pretrained or fine-tuned: Kaldi fbank, 16 x 16 patches, 6.25 frames a second.
 
-    A frame is the mean of the 8 patches of its 160 ms; a clip embedding is the mean over the valid patches. A
-    fine-tuned file gives logits too. The OneDrive links of the official page are dead.
+    A frame embedding is the mean of the 8 patches in its 160 ms. A clip embedding is the mean over the valid patches.
+    A fine-tuned file gives logits too. The OneDrive links of the official page are dead.
 
     Args:
-        checkpoint: The file, such as BEATs_iter3_plus_AS2M.pt; OpenBEATs' and ESPnet's files of the same network too.
-        mask: Which patches of a padded clip count: "exact" gives what the clip alone gives; "official" counts as the
-            published code does, which lets parts of the padding in.
-        windows: How longer clips are cut; attention costs the square of a window's length.
+        checkpoint: The file, such as BEATs_iter3_plus_AS2M.pt. Files of OpenBEATs and ESPnet with the same network
+            are read too.
+        mask: Which patches of a padded clip are valid. "exact" gives the embedding of the clip alone. "official"
+            follows the published code, which counts parts of the padding as valid.
+        windows: How longer clips are cut. The cost of attention grows with the square of a window's length.
 
     Raises:
-        UserError: the file is not a BEATs model (its tokenizers are refused), or is damaged.
+        UserError: the file is damaged or not a BEATs model. BEATs tokenizers are refused too.
     """
 
     sample_rate = 16_000
@@ -64,7 +65,7 @@ class BEATs(Teacher):
         max_distance = (extras.get("cfg") or {}).get("max_distance", 800)
         with all_keys(where):
             state = _folded(state)
-            model = Network(state, max_distance)
+            model = BEATsNetwork(state, max_distance)
         self.shaped_by = {"max_distance": max_distance}
         dropped = load_weights(model, state, where)
         self.fbank = KaldiFbank(128, "povey", full_scale=2.0**15, mean=_MEAN, scale=2 * _STD)
@@ -82,7 +83,9 @@ class BEATs(Teacher):
         columns = tokens.shape[1] // _ROWS
         valid = (self.fbank.frames(batch.lengths) // _PATCH).clamp(min=1)
         inside = frame_mask(valid, columns).repeat_interleave(_ROWS, dim=1)
-        if self.mask == "official" and batch.waveform.shape[1] >= _SHORTEST:  # whose arithmetic knows no shorter clip
+        if (
+            self.mask == "official" and batch.waveform.shape[1] >= _SHORTEST
+        ):  # the published arithmetic fails for shorter clips
             inside = official_token_mask(batch, self.fbank.frames(torch.tensor(batch.waveform.shape[1])))
         features = self.model(tokens, inside)
         frames = frames_of(features.unflatten(1, (columns, _ROWS)).transpose(1, 2).flatten(1, 2), _ROWS)
@@ -96,16 +99,20 @@ class BEATs(Teacher):
         return embeddings._replace(logits=logits[:, self._columns.to(logits.device)])
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
-        """Normalised fbank; a clip shorter than a patch is zero-padded to one. Shape (batch, time, 128)."""
+        """Return normalised fbank. A clip shorter than a patch is zero-padded. Shape (batch, time, 128)."""
         short = _SHORTEST - batch.waveform.shape[1]
         return self.fbank(F.pad(batch.waveform, (0, short)) if short > 0 else batch.waveform)
 
 
 def official_token_mask(batch: AudioBatch, frames: Tensor) -> Tensor:
-    """Valid tokens (batch, tokens) by the published arithmetic (`forward_padding_mask`), which is late and ragged.
+    """Return the mask of valid tokens by the published arithmetic (`forward_padding_mask`), bool (batch, tokens).
 
-    It divides the samples into as many equal parts as there are frames, and the frames into as many as there are
-    tokens, so that of the patches at the end of a clip only some rows of frequency are masked.
+    It divides the samples into one equal part for each frame, and the frames into one equal part for each token. So
+    the mask begins too late, and at the end of a clip it masks only some rows of frequency.
+
+    Args:
+        batch: Clips with their lengths.
+        frames: Number of fbank frames of the whole batch, a scalar.
     """
     padded = ~frame_mask(batch.lengths, batch.waveform.shape[1])
     for parts in (int(frames), int(frames) // _PATCH * _ROWS):
@@ -114,17 +121,17 @@ def official_token_mask(batch: AudioBatch, frames: Tensor) -> Tensor:
 
 
 def wholly_padded(padded: Tensor, parts: int) -> Tensor:
-    """Which of so many equal parts are padding throughout: (batch, n) -> (batch, parts), bool; a rest is left out."""
+    """Return which of `parts` equal parts are padding only: bool (batch, n) -> (batch, parts), remainder dropped."""
     whole = padded.shape[1] // parts * parts
     return padded[:, :whole].unflatten(1, (parts, -1)).all(2)
 
 
-class Network(nn.Module):
-    """Patch embedding, convolutional positions, post-norm blocks; sizes are those of the tensors.
+class BEATsNetwork(nn.Module):
+    """Patch embedding, convolutional positions and post-norm blocks, with the sizes of the checkpoint's tensors.
 
     Args:
         state: Tensors by the official keys, with the weight norm folded.
-        max_distance: Tokens beyond which all distances are one.
+        max_distance: Distance in tokens from which all distances share one bucket.
     """
 
     predictor: nn.Linear | None
@@ -140,9 +147,9 @@ class Network(nn.Module):
         self.patch_embedding = nn.Conv2d(1, patch_dim, _PATCH, _PATCH, bias="patch_embedding.bias" in state)
         self.layer_norm = nn.LayerNorm(patch_dim)
         self.post_extract_proj = nn.Linear(patch_dim, dim) if "post_extract_proj.weight" in state else nn.Identity()
-        self.encoder = Encoder(
-            Positions(dim, kernel, dim // within),
-            [Block(dim, heads, hidden, depth) for _ in range(depth)],
+        self.encoder = BEATsEncoder(
+            PositionConvolution(dim, kernel, dim // within),
+            [BEATsBlock(dim, heads, hidden, depth) for _ in range(depth)],
             nn.Embedding(buckets, heads),
             max_distance,
         )
@@ -150,19 +157,21 @@ class Network(nn.Module):
         self.predictor = nn.Linear(dim, classes) if classes else None
 
     def tokens(self, spectrogram: Tensor) -> Tensor:
-        """(batch, time, bands) -> (batch, tokens, dim), time-major: token = step * 8 + row."""
+        """Embed patches: (batch, time, bands) -> (batch, tokens, dim), time-major: token = step * 8 + row."""
         patches = self.patch_embedding(spectrogram.unsqueeze(1))
         return self.post_extract_proj(self.layer_norm(flatten(patches)))
 
     def forward(self, tokens: Tensor, inside: Tensor) -> Tensor:
-        """Features of tokens (batch, tokens, dim), of which only those `inside` (batch, tokens) are heard."""
+        """Encode tokens (batch, tokens, dim), same shape out. Only those `inside` (batch, tokens) are attended."""
         return self.encoder(tokens, inside)
 
 
-class Encoder(nn.Module):
+class BEATsEncoder(nn.Module):
     """Positions from a convolution, then blocks that share one table of relative positions."""
 
-    def __init__(self, positions: Positions, layers: list[Block], table: nn.Embedding, max_distance: int) -> None:
+    def __init__(
+        self, positions: PositionConvolution, layers: list[BEATsBlock], table: nn.Embedding, max_distance: int
+    ) -> None:
         super().__init__()
         self.pos_conv = nn.ModuleList([positions])
         self.layer_norm = nn.LayerNorm(positions.in_channels)
@@ -171,27 +180,27 @@ class Encoder(nn.Module):
         self.max_distance = max_distance
 
     def forward(self, tokens: Tensor, inside: Tensor) -> Tensor:
-        """Features of tokens (batch, tokens, dim), of which only those `inside` (batch, tokens) are heard."""
+        """Encode tokens (batch, tokens, dim), same shape out. Only those `inside` (batch, tokens) are attended."""
         tokens = tokens * inside.unsqueeze(2)
         tokens = self.layer_norm(tokens + F.gelu(self.pos_conv[0](tokens)))
         bias = self.bias(tokens.shape[1])
-        unheard = None if bool(inside.all()) else ~inside[:, None, None, :]
-        # One for all layers: to ask the system for so much memory again in each would cost more than to fill it.
+        masked = None if bool(inside.all()) else ~inside[:, None, None, :]
+        # One buffer for all layers, because allocating it in each layer costs more than filling it.
         gated = bias.new_empty(len(tokens), *bias.shape)
         for layer in self.layers:
-            tokens = layer(tokens, bias, unheard, gated)
+            tokens = layer(tokens, bias, masked, gated)
         return tokens
 
     def bias(self, tokens: int) -> Tensor:
-        """What the distance from query to key adds to a score, before the gate. Shape (heads, tokens, tokens)."""
+        """Return the relative position bias of attention scores, before the gate. Shape (heads, tokens, tokens)."""
         table = self.relative_attention_bias.weight
         place = torch.arange(tokens, device=table.device)
         buckets = relative_bucket(place - place.unsqueeze(1), len(table), self.max_distance)
-        return table[buckets].permute(2, 0, 1).contiguous()  # each layer reads it in this order
+        return table[buckets].permute(2, 0, 1).contiguous()  # in the order in which each layer reads it
 
 
-class Block(nn.Module):
-    """Post-norm block with DeepNorm's residual scale."""
+class BEATsBlock(nn.Module):
+    """Post-norm block with the residual scale of DeepNorm (Wang et al. 2022, arXiv 2203.00555)."""
 
     def __init__(self, dim: int, heads: int, hidden: int, depth: int) -> None:
         super().__init__()
@@ -202,11 +211,11 @@ class Block(nn.Module):
         self.final_layer_norm = nn.LayerNorm(dim)
         self.alpha = (2 * depth) ** 0.25
 
-    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
-        """(batch, tokens, dim), same shape out; `bias` (heads, tokens, tokens)."""
-        attended = self.self_attn(tokens, bias, unheard, gated)
+    def forward(self, tokens: Tensor, bias: Tensor, masked: Tensor | None, gated: Tensor) -> Tensor:
+        """Encode tokens (batch, tokens, dim), same shape out. The other arguments are those of `GatedAttention`."""
+        attended = self.self_attn(tokens, bias, masked, gated)
         tokens = self.self_attn_layer_norm(torch.add(attended, tokens, alpha=self.alpha))
-        hidden = torch.ops.aten.gelu_(self.fc1(tokens))  # in place: the largest tensor of the network
+        hidden = torch.ops.aten.gelu_(self.fc1(tokens))  # in place, because it is the largest tensor
         return self.final_layer_norm(torch.add(self.fc2(hidden), tokens, alpha=self.alpha))
 
 
@@ -221,26 +230,29 @@ class GatedAttention(nn.Module):
         self.grep_linear = nn.Linear(dim // heads, 8)
         self.grep_a = nn.Parameter(torch.ones(1, heads, 1, 1))
 
-    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
-        """(batch, tokens, dim), same shape out.
+    def forward(self, tokens: Tensor, bias: Tensor, masked: Tensor | None, gated: Tensor) -> Tensor:
+        """Attend from each token to the keys that are not masked. Shape (batch, tokens, dim).
 
         Args:
             tokens: Shape (batch, tokens, dim).
-            bias: Of each distance, before the gate. Shape (heads, tokens, tokens).
-            unheard: Keys that are left out. Shape (batch, 1, 1, tokens).
-            gated: Room for the gated bias. Shape (batch, heads, tokens, tokens).
+            bias: Relative position bias before the gate. Shape (heads, tokens, tokens).
+            masked: Keys that are not attended, bool (batch, 1, 1, tokens). None masks none.
+            gated: Buffer for the gated bias, overwritten. Shape (batch, heads, tokens, tokens).
         """
         query, key, value = self.qkv_proj(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         update, reset = self.grep_linear(query).unflatten(3, (2, 4)).sum(4).sigmoid().split(1, dim=3)
         torch.mul(update * (reset * self.grep_a - 1.0) + 2.0, bias, out=gated)
-        if unheard is not None:
-            gated.masked_fill_(unheard, -torch.inf)
+        if masked is not None:
+            gated.masked_fill_(masked, -torch.inf)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=gated.to(query.dtype))
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 def relative_bucket(distance: Tensor, buckets: int, max_distance: int) -> Tensor:
-    """Bucket of key position minus query position, int64: one each when near, logarithmic when far, signs apart."""
+    """Return the bucket of each distance, key position minus query position, int64.
+
+    Each sign has half of the buckets. Short distances have a bucket each; long ones share buckets of logarithmic width.
+    """
     half = buckets // 2
     near = half // 2
     size = distance.abs()
@@ -248,31 +260,31 @@ def relative_bucket(distance: Tensor, buckets: int, max_distance: int) -> Tensor
     return half * (distance > 0) + torch.where(size < near, size, far.long().clamp(max=half - 1))
 
 
-class Positions(nn.Conv1d):
-    """Grouped convolution over time that makes positions of tokens; beyond the clip it hears zeros.
+class PositionConvolution(nn.Conv1d):
+    """Positions of tokens by a grouped convolution over time, zero-padded at both ends.
 
     Args:
         dim: Width of the tokens.
-        kernel: Tokens that an output hears; even, with half of them before.
-        groups: Of channels.
+        kernel: Width of the kernel in tokens, an even number; half of it lies before the output token.
+        groups: Number of groups of channels.
     """
 
     def __init__(self, dim: int, kernel: int, groups: int) -> None:
         super().__init__(dim, dim, kernel, padding=kernel // 2, groups=groups)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(batch, tokens, dim), same shape out."""
+        """Return positions of tokens (batch, tokens, dim), same shape out."""
         if tokens.device.type == "cpu" and self.weight.dtype == torch.float32 and not torch.compiler.is_compiling():
-            # In float32 under autocast too: on a processor with AMX, narrow groups in bfloat16 came out as noise.
+            # In float32 under autocast too: on a processor with AMX, narrow groups in bfloat16 gave noise.
             with torch.autocast("cpu", enabled=False):
                 return self.by_transform(tokens.float()).to(tokens.dtype)
         return super().forward(tokens.transpose(1, 2))[..., : tokens.shape[1]].transpose(1, 2)
 
     def by_transform(self, tokens: Tensor) -> Tensor:
-        """The same by overlapping Fourier transforms, for a CPU: a kernel of 128 is a thirtieth of the arithmetic."""
+        """Compute the same by overlapping Fourier transforms: for a kernel of 128, a thirtieth of the arithmetic."""
         (clips, length, dim), (kernel,) = tokens.shape, self.kernel_size
         points, within = 2 * kernel, dim // self.groups
-        hop = points - kernel + 1  # outputs of a transform that no wrapped sum spoils
+        hop = points - kernel + 1  # outputs of a transform without wrap-around
         blocks = -(-length // hop)
         padded = F.pad(tokens, (0, 0, kernel // 2, blocks * hop - length + kernel - 1 - kernel // 2))
         spectra = torch.fft.rfft(padded.unfold(1, points, hop))  # (clips, blocks, dim, frequencies)
@@ -286,7 +298,7 @@ class Positions(nn.Conv1d):
 
 
 def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state as the network computes: weight norm multiplied out, one bias table, one projection of the tokens."""
+    """Return the state with weight norm multiplied out, one bias table, and one projection for query, key and value."""
     folded, stem = dict(state), "encoder.pos_conv.0."
     for query in sorted(key for key in state if ".self_attn.q_proj." in key):
         parts = [query.replace("q_proj", f"{name}_proj") for name in "qkv"]
@@ -296,22 +308,24 @@ def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             gain, direction = (folded.pop(stem + name) for name in names)
             folded[stem + "weight"] = gain * direction / direction.norm(dim=(0, 1), keepdim=True)
     table = ".self_attn.relative_attention_bias.weight"
-    shared = folded[f"encoder.layers.0{table}"]  # which files repeat under every layer, or have under the first alone
+    shared = folded[f"encoder.layers.0{table}"]  # some files repeat it for each layer, others have it once
     folded = {key: tensor for key, tensor in folded.items() if not key.endswith(table)}
     return folded | {"encoder.relative_attention_bias.weight": shared}
 
 
 def _check(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> None:
-    """Refuse what is not a BEATs encoder of the published kind."""
+    """Raise UserError unless the file contains a BEATs encoder with the published settings."""
     if any("quantize" in key for key in state) or "quant_n" in config:
-        raise UserError(f"{where}: a BEATs tokenizer; the model is wanted, such as BEATs_iter3_plus_AS2M.pt")
+        raise UserError(f"{where}: is a BEATs tokenizer; must be the model, such as BEATs_iter3_plus_AS2M.pt")
     marks = (
         "patch_embedding.weight",
         "encoder.layers.0.self_attn.relative_attention_bias.weight",
         "encoder.layers.0.fc1.weight",
     )
     if missing := [key for key in marks if key not in state]:
-        raise UserError(f"{where}: no BEATs model, it has no {missing[0]!r} (its first key: {next(iter(state))!r})")
+        raise UserError(
+            f"{where}: is not a BEATs model: {missing[0]!r} is missing (the first key is {next(iter(state))!r})"
+        )
     published = {"layer_norm_first": False, "deep_norm": True, "gru_rel_pos": True, "input_patch_size": _PATCH}
     if strange := {key: config[key] for key, value in published.items() if config.get(key, value) != value}:
-        raise UserError(f"{where}: a BEATs with {strange}, which no published file has")
+        raise UserError(f"{where}: a BEATs with {strange} is not supported; no published file has it")

@@ -18,27 +18,28 @@ from distill.teachers.teacher import Teacher
 
 EMBEDDINGS = ("projected", "pooled")
 PADDINGS = ("repeat", "zero")
-_COLUMNS = 32  # of the last feature map, over 10 s
+_COLUMNS = 32  # of the last feature map, which covers 10 s
 
 
 class CLAP(Teacher):
     """CLAP's audio tower from a transformers folder or hub id: 48 kHz, HTSAT (Swin), 3.2 frames a second.
 
-    The network always sees 10 s; shorter clips are repeated and then zero-padded, as in training. The official
-    extractor crops longer clips at random and, in fused models, marks a random clip as long; here equal input gives
-    equal output.
+    The input of the network is always 10 s. Shorter clips are repeated and then zero-padded, as in training. The
+    official extractor crops longer clips at random and, in fused models, marks a random clip as long. Here equal input
+    gives equal output.
 
     Args:
         checkpoint: Folder with config.json and model.safetensors, or a hub id.
-        revision: Commit of the hub id, so that the weights cannot change under the name.
-        embedding: Of a clip: "projected" (512, beside CLAP's text) or "pooled" (768 or 1024, before the projection).
-        padding: Of clips under 10 s: "repeat" or "zero"; it changes their embeddings a lot.
-        official: Use the official extractor: slow, and random for clips over 10 s and for fused models.
-        windows: How longer clips are cut. With 0 seconds a fused model sees the whole clip shrunk and its beginning,
-            middle and end, and its frames then lie at no time of the clip; any other sees its beginning.
+        revision: Commit of the hub id, which fixes the weights. None takes the newest.
+        embedding: The clip embedding: "projected" (512, in the space of CLAP's text embeddings) or "pooled" (768 or
+            1024, before the projection).
+        padding: How clips under 10 s are padded: "repeat" or "zero". It changes their embeddings a lot.
+        official: Use the official extractor. It is slow, and random for clips over 10 s and for fused models.
+        windows: How longer clips are cut. With 0 seconds only the beginning is used; a fused model then gets the whole
+            clip shrunk, and its beginning, middle and end, and its frame times are not valid.
 
     Raises:
-        UserError: there is no CLAP, it is damaged, or the windows are longer than 10 s.
+        UserError: the checkpoint is missing, damaged or not a CLAP, or the windows are longer than 10 s.
     """
 
     sample_rate = 48_000
@@ -68,7 +69,7 @@ class CLAP(Teacher):
         )
         extractor: Any = loaded.extractor
         if not isinstance(extractor, transformers.ClapFeatureExtractor):
-            raise UserError(f"--teacher.checkpoint {checkpoint}: it has no preprocessor_config.json of CLAP")
+            raise UserError(f"--teacher.checkpoint {checkpoint}: must have a preprocessor_config.json of CLAP")
         self.provenance = loaded.provenance
         self.shaped_by = extractor.to_dict()
         self.embedding, self.padding, self.official, self._extractor = embedding, padding, official, extractor
@@ -95,11 +96,11 @@ class CLAP(Teacher):
         seconds_per_mel = 1000 / 1023 * 0.010  # 1001 mel frames are stretched to 1024
         times = (_COLUMNS * torch.arange(frames.shape[1], device=frames.device) + 15.5) * seconds_per_mel
         seconds = batch.lengths.unsqueeze(1) / self.sample_rate
-        mask = (times < seconds) | (times == times[0])  # of a repeated clip, the first time only
+        mask = (times < seconds) | (times == times[0])  # frames of repetitions are masked
         return Embeddings.of_frames(frames, times, mask, clip=clip)
 
     def features(self, batch: AudioBatch) -> tuple[Tensor, Tensor]:
-        """Mel input (batch, 1, 1001, 64), or (batch, 4, 1001, 64) for fused models, and which clips are long."""
+        """Return mel input (batch, 1, 1001, 64), (batch, 4, 1001, 64) for fused models, and which clips are long."""
         waveform = self._filled(batch)
         mel = self.mel(waveform).transpose(1, 2).unsqueeze(1)
         longer = batch.lengths.unsqueeze(1) > self._samples
@@ -111,7 +112,7 @@ class CLAP(Teacher):
         return mel, longer
 
     def _filled(self, batch: AudioBatch) -> Tensor:
-        """The first 10 s, with whole repetitions of shorter clips and then zeros. Shape (batch, samples)."""
+        """Return the first 10 s; shorter clips are repeated as a whole, then zero-padded. Shape (batch, samples)."""
         lengths = batch.lengths.clamp(min=1, max=self._samples).unsqueeze(1)
         place = torch.arange(self._samples, device=lengths.device).expand(len(lengths), -1)
         repetitions = self._samples // lengths if self.padding == "repeat" else torch.ones_like(lengths)
@@ -119,7 +120,7 @@ class CLAP(Teacher):
         return waveform.gather(1, place % lengths).masked_fill(place >= repetitions * lengths, 0.0)
 
     def _fusion(self, waveform: Tensor) -> Tensor:
-        """A long clip (1, samples) shrunk, and its beginning, middle and end. Shape (4, 1001, 64)."""
+        """Return a long clip (1, samples) shrunk, and its beginning, middle and end. Shape (4, 1001, 64)."""
         mel = self.mel(waveform).transpose(1, 2)  # (1, time, bands)
         length = self._samples // self.mel.hop + 1
         shrunk = F.interpolate(mel.unsqueeze(1), (length, mel.shape[2]), mode="bilinear", align_corners=False)[0]
@@ -127,7 +128,7 @@ class CLAP(Teacher):
         return torch.cat([shrunk, *(mel[:, start : start + length] for start in (0, spare // 2, spare))])
 
     def _official_features(self, batch: AudioBatch) -> tuple[Tensor, Tensor]:
-        """What transformers' extractor makes of the clips, drawing from NumPy's global random state."""
+        """Return the output of transformers' extractor, which draws from NumPy's global random state."""
         clips = [
             waveform[:length].cpu().numpy() for waveform, length in zip(batch.waveform, batch.lengths, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""Any audio encoder of transformers, by folder or hub id: wav2vec2, HuBERT, WavLM, Whisper's encoder, and the like."""
+"""Audio encoders of transformers, by folder or hub id, such as wav2vec2, HuBERT, WavLM and Whisper's encoder."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from distill.data.errors import UserError
 from distill.teachers.pretrained import import_transformers, load_pretrained
 from distill.teachers.teacher import Teacher
 
-_HAVE_THEIR_OWN = {"audio-spectrogram-transformer": "ast", "clap": "clap", "clap_audio_model": "clap"}
-# What a file may lack: masks are for training alone (wav2vec2-base-960h has none), and of two halves only the first
-# is used (Whisper's classifiers have no other).
+_OWN_TEACHERS = {"audio-spectrogram-transformer": "ast", "clap": "clap", "clap_audio_model": "clap"}
+# A file may lack these, because they are not used: masks are for training only (wav2vec2-base-960h has none), and of
+# an encoder and a decoder only the encoder is used (Whisper's classifiers have no decoder).
 _UNUSED = ("masked_spec_embed", "decoder.")
 _SHORTEST = 0.1  # seconds; below it convolutional front-ends have no output
 
 
 class HubModel(Teacher):
-    """Any audio model of transformers that gives a sequence of hidden states; sizes and frame rate are measured.
+    """An audio model of transformers that gives a sequence of hidden states. Sizes and frame rate are measured.
 
-    The model's own feature extractor is used, clip by clip, so that it is slower than a teacher with a name of its own.
-    Clips of equal length are encoded together and others apart, since not every such model knows a mask. Frame times
-    are right to within half a frame. The clip embedding is the mean over time.
+    The model's own feature extractor runs clip by clip, so it is slower than the teachers of this package. Clips of
+    equal length are encoded together and others apart, because not every such model supports a mask. Frame times are
+    correct to half a frame. The clip embedding is the mean over time.
 
     Args:
         checkpoint: Folder with config.json and preprocessor_config.json, or a hub id such as facebook/wav2vec2-base.
-        revision: Commit of the hub id, so that the weights cannot change under the name.
+        revision: Commit of the hub id, which fixes the weights. None takes the newest.
         windows: How longer clips are cut.
 
     Raises:
-        UserError: no such model, or it gives no sequence over time.
+        UserError: the model is missing, or its output is not a sequence over time.
     """
 
     licence = "that of the checkpoint, see its page"
@@ -43,10 +43,12 @@ class HubModel(Teacher):
         super().__init__(windows)
         self._where = f"--teacher.checkpoint {checkpoint}"
         loaded = load_pretrained(import_transformers().AutoModel, str(checkpoint), revision, optional=_UNUSED)
-        if name := _HAVE_THEIR_OWN.get(loaded.config.model_type):
-            raise UserError(f"{self._where}: use --teacher {name}, which knows this model's tokens and times")
+        if name := _OWN_TEACHERS.get(loaded.config.model_type):
+            raise UserError(f"{self._where}: use --teacher {name}, which supports this model's tokens and times")
         if loaded.extractor is None or not getattr(loaded.extractor, "sampling_rate", None):
-            raise UserError(f"{self._where}: no audio model, it has no preprocessor_config.json with a sampling_rate")
+            raise UserError(
+                f"{self._where}: is not an audio model: it must have a preprocessor_config.json with a sampling_rate"
+            )
         self.provenance = loaded.provenance
         self.sample_rate = int(loaded.extractor.sampling_rate)
         self._extractor = loaded.extractor
@@ -57,13 +59,11 @@ class HubModel(Teacher):
             short, long = self._steps(1.0), self._steps(5.0)
         except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             kind = type(loaded.model).__name__
-            raise UserError(f"{self._where}: a {kind} cannot be asked for hidden states of audio alone") from error
+            raise UserError(f"{self._where}: a {kind} does not give hidden states from audio alone") from error
         self._fixed = short == long
         span = getattr(loaded.extractor, "n_samples", 0) / self.sample_rate if self._fixed else 5.0
         if not span:
-            raise UserError(
-                f"{self._where}: it gives {long} vectors for any length, and does not say for how long a clip"
-            )
+            raise UserError(f"{self._where}: gives {long} vectors for any length, but its extractor has no n_samples")
         if self._fixed:
             self.limit_windows(span)
         self._hop = span / long if self._fixed else 4.0 / (long - short)
@@ -85,17 +85,19 @@ class HubModel(Teacher):
         return Embeddings.of_frames(frames, times, frame_mask(valid, steps))
 
     def _hidden(self, waveform: Tensor) -> Tensor:
-        """Last hidden states (batch, time, dim) of clips of one length (batch, samples)."""
+        """Return the last hidden states (batch, time, dim) of clips of one length (batch, samples)."""
         waveform = F.pad(waveform, (0, max(0, round(_SHORTEST * self.sample_rate) - waveform.shape[1])))
         clips = [clip.numpy() for clip in waveform.cpu()]
         inputs = self._extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")[self._input]
         outputs = self.model(**{self._input: inputs.to(waveform.device)})
         hidden = getattr(outputs, "last_hidden_state", None)
         if hidden is None or hidden.dim() != 3:
-            raise UserError(f"{self._where}: a {type(self.model).__name__} gives no sequence of hidden states")
+            raise UserError(
+                f"{self._where}: the output of a {type(self.model).__name__} is not a sequence of hidden states"
+            )
         return hidden
 
     @torch.inference_mode()
     def _steps(self, seconds: float) -> int:
-        """How many hidden states a clip of so many seconds has."""
+        """Return the number of hidden states of a clip of `seconds`."""
         return self._hidden(torch.zeros(1, round(seconds * self.sample_rate))).shape[1]

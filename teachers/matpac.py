@@ -1,6 +1,6 @@
-"""MATPAC and MATPAC++ (Quelennec et al. 2025), written from the formulas of their authors' package.
+"""MATPAC and MATPAC++ (Quelennec et al. 2025), written from the formulas in their authors' package.
 
-The latter is the teacher of S-SONDO (arXiv 2604.24933).
+MATPAC++ is the teacher of S-SONDO (arXiv 2604.24933).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError, require_one_of
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
-from distill.teachers.transformer import PatchEmbedding, Transformer, flatten
+from distill.teachers.transformer import PatchEmbedding, VisionTransformer, flatten
 
 FREQUENCIES = ("concat", "mean")
 _PATCH, _BANDS = 16, 80
@@ -30,18 +30,18 @@ _MEAN, _STD = -7.056, 4.193
 class MATPAC(Teacher):
     """MATPAC from an official file: Slaney mel, 16 x 16 patches, 6.25 frames a second.
 
-    The spectrogram is encoded in pieces of 6.08 s (9.92 s for AudioSet-tuned files), each on its own. A frame is the
-    column of 5 patches side by side (3840 numbers), the clip embedding the mean over time, as S-SONDO uses it. An
-    AudioSet-tuned file gives logits, not the softmax that the official code makes of them.
+    The spectrogram is encoded in pieces of 6.08 s (9.92 s for files fine-tuned on AudioSet), independently of each
+    other. A frame embedding is the concatenation of the 5 patches of its column (3840). The clip embedding is the mean
+    over time, as in S-SONDO. A file fine-tuned on AudioSet gives logits; the official code gives their softmax.
 
     Args:
         checkpoint: The file, such as matpac_plus_6s_2048_enconly.pt.
-        frequency: The 5 patches of a column side by side ("concat") or their "mean" (768).
-        heads: Of attention; 0 is one for each 64 of width.
+        frequency: How the 5 patches of a column become one vector: "concat" (3840) or "mean" (768).
+        heads: Number of attention heads. 0 means one for each 64 of width.
         windows: How longer clips are cut.
 
     Raises:
-        UserError: the file is no MATPAC encoder, or is damaged.
+        UserError: the file is damaged or not a MATPAC encoder.
     """
 
     sample_rate = 16_000
@@ -59,9 +59,11 @@ class MATPAC(Teacher):
         state = without_prefix(read_state_dict(checkpoint, "--teacher.checkpoint"), "student_encoder.norm.weight")
         for key in ("student_encoder.norm.weight", "patch_embed.proj.weight", "cls_token", "pos_embed"):
             if key not in state:
-                raise UserError(f"{where}: no MATPAC encoder, it has no {key!r} (its first key: {next(iter(state))!r})")
+                raise UserError(
+                    f"{where}: is not a MATPAC encoder: {key!r} is missing (the first key is {next(iter(state))!r})"
+                )
         with all_keys(where):
-            model = Network(state, heads)
+            model = MATPACNetwork(state, heads)
         dropped = load_weights(model, state, where, ignore=["head_norm.num_batches_tracked"])
         self.mel = LogMel(
             self.sample_rate, window=400, hop=160, bands=_BANDS, low=50.0, high=8_000.0, offset=1.1920929e-07
@@ -69,7 +71,7 @@ class MATPAC(Teacher):
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
         if model.head is not None and model.head.out_features == 527:
-            self.labels = tuple(sorted(audioset.classes()))  # the order of its columns already
+            self.labels = tuple(sorted(audioset.classes()))  # its columns have this order
         elif model.head is not None:
             self.labels = tuple(str(column) for column in range(model.head.out_features))
 
@@ -92,8 +94,8 @@ class MATPAC(Teacher):
         return embeddings._replace(logits=self.model.head(self.model.head_norm(means.mean(1))))
 
 
-class Network(nn.Module):
-    """Patches, class token, positions, transformer; under the official keys."""
+class MATPACNetwork(nn.Module):
+    """Patches, class token, positions and transformer, under the official keys."""
 
     head: nn.Linear | None
 
@@ -107,13 +109,13 @@ class Network(nn.Module):
         self.patch_embed = PatchEmbedding(dim, (_PATCH, _PATCH), (_PATCH, _PATCH))
         stem = "student_encoder."
         blocks = {key.removeprefix(stem): tensor for key, tensor in state.items() if key.startswith(stem)}
-        self.student_encoder = Transformer(blocks, heads)
+        self.student_encoder = VisionTransformer(blocks, heads)
         self.head = nn.Linear(dim, len(state["head.weight"])) if "head.weight" in state else None
         if self.head is not None:
             self.head_norm = nn.BatchNorm1d(dim, affine=False)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """One piece (batch, bands, time) -> (batch, columns, rows, dim)."""
+        """Encode one piece: (batch, bands, time) -> (batch, columns, rows, dim)."""
         grid = self.patch_embed(mel)
         columns = grid.shape[3]
         positions = self.pos_embed[:, 1:].unflatten(1, (self.rows, -1))[:, :, :columns].flatten(1, 2)

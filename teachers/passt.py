@@ -1,4 +1,4 @@
-"""PaSST (Koutini et al. 2022, arXiv 2110.05069), written from the formulas of kkoutini/PaSST."""
+"""PaSST (Koutini et al. 2022, arXiv 2110.05069), written from the formulas in kkoutini/PaSST."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
-from distill.teachers.transformer import PatchEmbedding, Transformer, flatten, frames_of
+from distill.teachers.transformer import PatchEmbedding, VisionTransformer, flatten, frames_of
 
 _PATCH = 16
-_STRIDES = {12: 10, 10: 12, 9: 14, 8: 16}  # by rows of frequency; the file does not say it otherwise
+_STRIDES = {12: 10, 10: 12, 9: 14, 8: 16}  # by rows of frequency, because the file does not store the stride
 
 
 class PaSST(Teacher):
     """PaSST from an official file: 32 kHz, overlapping 16 x 16 patches, 10 frames a second (stride 10).
 
-    The clip embedding is the mean of the class and distillation tokens, a frame the mean of its column of patches;
-    logits come from the AudioSet head. Patchout and the jitter of the front-end belong to training and are left out.
+    The clip embedding is the mean of the class and distillation tokens. A frame embedding is the mean of its column of
+    patches. Logits come from the AudioSet head. Patchout and the jitter of the front-end are for training only and not
+    used.
 
     Args:
         checkpoint: The file, such as passt-s-f128-p16-s10-ap.476-swa.pt.
-        heads: Of attention; 0 is one for each 64 of width.
-        windows: How longer clips are cut. With 0 seconds the beginning is used, as in the official repository.
+        heads: Number of attention heads. 0 means one for each 64 of width.
+        windows: How longer clips are cut. With 0 seconds only the beginning is used, as in the official code.
 
     Raises:
-        UserError: the file is no PaSST, or is damaged, or the windows are longer than it has positions for.
+        UserError: the file is damaged or not a PaSST, or the windows are longer than its positions.
     """
 
     sample_rate = 32_000
@@ -48,9 +49,11 @@ class PaSST(Teacher):
         where = f"--teacher.checkpoint {checkpoint}"
         state = without_prefix(read_state_dict(checkpoint, "--teacher.checkpoint"), "time_new_pos_embed")
         if "time_new_pos_embed" not in state or "patch_embed.proj.weight" not in state:
-            raise UserError(f"{where}: no PaSST, it has no 'time_new_pos_embed' (its first key: {next(iter(state))!r})")
+            raise UserError(
+                f"{where}: is not a PaSST: 'time_new_pos_embed' is missing (the first key is {next(iter(state))!r})"
+            )
         with all_keys(where):
-            model = Network(state, heads)
+            model = PaSSTNetwork(state, heads)
         dropped = load_weights(model, state, where)
         self.mel = PasstMel()
         self.model = model
@@ -78,14 +81,14 @@ class PaSST(Teacher):
         return Embeddings.of_frames(frames, times, mask, clip=clip)._replace(logits=logits)
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
-        """Normalised mel; a clip shorter than a patch is zero-padded to one. Shape (batch, 128, time)."""
+        """Return normalised mel. A clip shorter than a patch is zero-padded. Shape (batch, 128, time)."""
         shortest = (_PATCH - 1) * self.mel.hop + 2
         waveform = F.pad(batch.waveform, (0, max(0, shortest - batch.waveform.shape[1])))
         return (self.mel(waveform) + 4.5) / 5.0
 
 
-class Network(nn.Module):
-    """Patches with positions in time and in frequency, two class tokens, transformer, head; under the official keys."""
+class PaSSTNetwork(nn.Module):
+    """Patches with positions in time and in frequency, two class tokens, transformer and head, by the official keys."""
 
     def __init__(self, state: Mapping[str, Tensor], heads: int) -> None:
         super().__init__()
@@ -97,12 +100,12 @@ class Network(nn.Module):
         self.freq_new_pos_embed = nn.Parameter(torch.zeros(1, dim, rows, 1))
         self.time_new_pos_embed = nn.Parameter(torch.zeros(state["time_new_pos_embed"].shape))
         self.patch_embed = PatchEmbedding(dim, (_PATCH, _PATCH), (self.stride, self.stride))
-        transformer = Transformer(state, heads)
+        transformer = VisionTransformer(state, heads)
         self.blocks, self.norm = transformer.blocks, transformer.norm
         self.head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, classes))
 
     def forward(self, mel: Tensor) -> tuple[Tensor, int]:
-        """(batch, bands, time) -> tokens (batch, 2 + rows * columns, dim) and the number of rows."""
+        """Encode (batch, bands, time) into tokens (batch, 2 + rows * columns, dim); return the number of rows too."""
         grid = self.patch_embed(mel)[..., : self.time_new_pos_embed.shape[3]]
         grid = grid + self.time_new_pos_embed[..., : grid.shape[3]] + self.freq_new_pos_embed
         classes = torch.cat([self.cls_token, self.dist_token], dim=1) + self.new_pos_embed

@@ -1,8 +1,8 @@
-"""A teacher that has spoken already."""
+"""A teacher whose embeddings are read from a store."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,13 @@ from distill.teachers.teacher import Teacher
 
 
 class Precomputed(Teacher):
-    """Looks embeddings up by clip id instead of computing them, so that cached distillation is live distillation.
+    """Embeddings that are looked up by clip id instead of being computed.
 
     Args:
         store: Folder written by `distill embed`.
 
-    Attributes:
-        drawn: Ids of clips as training draws them, which `sample` takes; none is the whole store.
-
     Raises:
-        UserError: the folder holds no store.
+        UserError: the folder does not contain a store.
     """
 
     store: EmbeddingStore
@@ -38,20 +35,16 @@ class Precomputed(Teacher):
         super().__init__()
         self.store = EmbeddingStore(store)
         self.sample_rate = int(self.store.fingerprint["sample_rate"])
-        origin = self.store.origin  # of the teacher that wrote it; earlier stores do not say
+        origin = self.store.origin  # empty in stores of earlier versions
         self.licence, self.source = origin.get("licence", self.licence), origin.get("source", self.source)
         if "provenance" in origin:
             self.provenance = Provenance(**origin["provenance"])
-        self.drawn: Sequence[str] = ()
 
     def check_crop(self, crop: Mapping[str, object]) -> None:
-        """Refuse a run that crops other parts of the clips than the store was made from.
+        """Raise UserError if the store was embedded with another crop.
 
         Args:
             crop: `crop_seconds` and `crop_position`, as in the store's fingerprint.
-
-        Raises:
-            UserError: another crop.
         """
         for name, value in crop.items():
             stored = self.store.fingerprint.get(name, value)
@@ -68,36 +61,44 @@ class Precomputed(Teacher):
 
     @property
     def frame_dim(self) -> int:
-        """Size of a frame's embedding; a store without frames has one frame a clip."""
+        """Size of a frame's embedding. Without frames in the store, the clip embedding is the only frame."""
         return self.store.frame_dim or self.store.dim
 
     @property
     def frame_hop(self) -> float:
-        """Seconds from one frame to the next; 0 where the store has no frames."""
+        """Seconds from one frame to the next. 0: the store has no frames."""
         if not self.store.frame_dim:
             return 0.0
         times = self.store.frame_times
         return float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
 
     def sample(self, clips: int, frames: bool = False) -> NDArray[np.float32]:
-        """Embeddings, or frames, of at most so many clips, evenly over those that are drawn. Shape (rows, dim)."""
+        """Return stored embeddings of at most `clips` clips, at equal distances in `drawn`.
+
+        Args:
+            clips: Largest number of clips.
+            frames: Return frame embeddings instead of clip embeddings.
+
+        Returns:
+            Shape (rows, dim).
+        """
         ids = self.drawn or self.store.ids
         chosen = [ids[row] for row in np.linspace(0, len(ids) - 1, min(clips, len(ids))).astype(np.int64)]
         return np.concatenate(self.store.frames(chosen)) if frames else self.store[chosen]
 
     @torch.no_grad()
     def forward(self, batch: AudioBatch) -> Embeddings:
-        """Embeddings of the clips that `batch.ids` names; the waveform is not looked at."""
+        """Return the embeddings of the clips in `batch.ids`. The waveform is not read."""
         return self.encode(batch)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Embeddings of the clips that `batch.ids` names."""
+        """Return the embeddings of the clips in `batch.ids`."""
         device = batch.waveform.device
         clip = torch.from_numpy(self.store[batch.ids]).to(device)
         if not self.store.frame_dim:
             return Embeddings.of_clip(clip)
         clips = [torch.from_numpy(frames) for frames in self.store.frames(batch.ids)]
         frames = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True).to(device)
-        counts = torch.tensor([len(own) for own in clips], device=device)
+        counts = torch.tensor([len(clip_frames) for clip_frames in clips], device=device)
         times = torch.from_numpy(self.store.frame_times[: frames.shape[1]]).to(device)
         return Embeddings.of_frames(frames, times, frame_mask(counts, frames.shape[1]), clip=clip)

@@ -1,4 +1,4 @@
-"""Models in the Hugging Face layout: a folder or a hub id, read as data, or one line that says what is wrong."""
+"""Loading of models in the Hugging Face layout, from a folder or a hub id, without running their code."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from distill.data.errors import UserError, first_line
 from distill.data.files import file_digest
 from distill.data.fingerprint import digest
 
-TORCHAUDIO_PAIR = "pip install 'torch>=2.12' 'torchaudio>=2.11.1,<2.12'"  # every such pair works
+TORCHAUDIO_PAIR = "pip install 'torch>=2.12' 'torchaudio>=2.11.1,<2.12'"  # every pair of versions in these ranges works
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 def import_transformers() -> Any:
-    """Import transformers, and hide a torchaudio from it that cannot be loaded beside this torch.
+    """Return the module transformers, imported without torchaudio if torchaudio cannot be loaded with this torch.
 
-    transformers imports torchaudio wherever it is installed. Without it, its feature extractors compute with NumPy.
+    transformers imports torchaudio whenever it is installed. Without it, its feature extractors compute with NumPy.
     """
     installed = "torchaudio" not in sys.modules and importlib.util.find_spec("torchaudio") is not None
     if installed and (fault := torchaudio_fault()):
-        warnings.warn(f"{fault}; going on without torchaudio", stacklevel=2)
-        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # Python's mark of what cannot be imported
-        for known in ("is_torchaudio_available", "is_speech_available"):  # another import may have asked before
+        warnings.warn(f"{fault}; continuing without torchaudio", stacklevel=2)
+        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # Python then raises ImportError
+        for known in ("is_torchaudio_available", "is_speech_available"):  # an earlier import may have cached the answer
             getattr(importlib.import_module("transformers.utils.import_utils"), known).cache_clear()
     return importlib.import_module("transformers")
 
@@ -39,20 +39,20 @@ def torchaudio_fault() -> str:
     """Return why torchaudio cannot be imported, with the pair to install, in one line; empty if it can be."""
     try:
         importlib.import_module("torchaudio")
-    except (ImportError, OSError) as error:  # OSError: a symbol that this torch lacks
+    except (ImportError, OSError) as error:  # OSError: this torch lacks a symbol
         return f"torchaudio cannot be loaded ({first_line(error)}); a pair that matches: {TORCHAUDIO_PAIR}"
     return ""
 
 
 class Pretrained(NamedTuple):
-    """A loaded checkpoint; transformers gives its parts no types of use.
+    """A loaded checkpoint. Its parts are `Any`, because transformers does not type them usefully.
 
     Args:
-        config: Its configuration.
-        model: Its network.
-        extractor: Its feature extractor; None where the folder has none.
-        missing: Weights that the file lacks, and that are random now.
-        provenance: Where the weights came from.
+        config: Configuration of the model.
+        model: The network.
+        extractor: Feature extractor. None means that the folder has none.
+        missing: Weights that are missing in the file and therefore random.
+        provenance: Where the weights come from.
     """
 
     config: Any
@@ -75,26 +75,26 @@ def load_pretrained(
     Args:
         model_class: A class with `from_pretrained`.
         checkpoint: Folder, or hub id.
-        revision: Commit of the hub id.
-        kinds: The `model_type`s that will do; none takes any.
-        part: The part of the configuration that is the model's, where the checkpoint holds more than it.
-        optional: Beginnings of the keys that a file may lack, such as a head's.
+        revision: Commit of the hub id. None takes the newest.
+        kinds: Accepted `model_type`s. Empty accepts any.
+        part: Attribute of the configuration that belongs to the model, such as "audio_config". Empty takes it whole.
+        optional: Prefixes of keys that may be missing in the file, such as those of a head.
 
     Raises:
-        UserError: nothing there, another model, damaged or missing weights.
+        UserError: the checkpoint is missing or of another model, or its weights are damaged or missing.
     """
     where = f"--teacher.checkpoint {checkpoint}"
     if Path(checkpoint).is_file():
-        raise UserError(f"{where}: a folder or a hub id is wanted, not a file")
+        raise UserError(f"{where}: must be a folder or a hub id, not a file")
     if checkpoint.startswith((".", "/", "~")) and not Path(checkpoint).is_dir():
         raise UserError(f"{where}: no such folder")
     transformers = import_transformers()
     try:
         config = transformers.AutoConfig.from_pretrained(checkpoint, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{where}: no transformers checkpoint there ({first_line(error)})") from error
+        raise UserError(f"{where}: not a transformers checkpoint ({first_line(error)})") from error
     if kinds and config.model_type not in kinds:
-        raise UserError(f"{where}: a checkpoint of {config.model_type!r}, {' or '.join(map(repr, kinds))} is wanted")
+        raise UserError(f"{where}: a checkpoint of {config.model_type!r}; must be of {' or '.join(map(repr, kinds))}")
     config = getattr(config, part, config) if part else config
     try:
         with _quiet():
@@ -106,11 +106,11 @@ def load_pretrained(
                 trust_remote_code=False,
                 weights_only=True,
             )
-    except Exception as error:  # transformers, safetensors, pickle and zip each raise their own
+    except Exception as error:  # transformers, safetensors, pickle and zip raise different classes
         raise UserError(f"{where}: its weights cannot be read ({first_line(error)})") from error
     missing = sorted(report["missing_keys"])
     if random := [key for key in missing if not key.startswith(tuple(optional))]:
-        raise UserError(f"{where}: {len(random)} weights are missing, {random[0]!r} first")
+        raise UserError(f"{where}: {len(random)} weights are missing, the first is {random[0]!r}")
     try:
         extractor = transformers.AutoFeatureExtractor.from_pretrained(
             checkpoint, revision=revision, trust_remote_code=False
@@ -136,7 +136,7 @@ def _provenance(checkpoint: str, revision: str | None, dropped: Sequence[str]) -
 
 
 def _digest_of_shards(checkpoint: str, revision: str | None) -> str:
-    """One sha256 over those of the files that an index names, in the order of their names; "" without an index."""
+    """Return one sha256 over the sha256 of all files in the index, sorted by name; "" without an index."""
     from transformers.utils.hub import cached_file
 
     for name in _WEIGHTS:
@@ -151,7 +151,7 @@ def _digest_of_shards(checkpoint: str, revision: str | None) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' bars and its table of keys: what was left out is said in one line of ours."""
+    """Silence transformers' progress bars and its table of keys, because our own message names missing keys."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""Sizes of published checkpoints. This file imports nothing heavy: `distill list` reads it without torch."""
+"""Sizes of published checkpoints. This module must not import torch, because `distill list` runs without it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A teacher without weights: what signal processing alone can tell of a sound."""
+"""A teacher without weights, from signal processing only."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 
 _MODULATION_HZ = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 50.0)
-_POINTS = 1024  # mel frames that a transform of the modulation is a multiple of
-_BLOCK = 10  # mel frames to an embedding frame: 0.1 s
+_POINTS = 1024  # transforms of the modulation have a multiple of this number of mel frames
+_BLOCK = 10  # mel frames in an embedding frame of 0.1 s
 
 
 class Spectral(Teacher):
     """Spectral shape, its spread and flux, modulation of the envelope, and harmonicity, from a log-mel spectrogram.
 
-    The default where no checkpoint can be had: it works offline on any sound, and is not a substitute for a trained
-    teacher. It does not change with the level of a recording. Each of the five groups of features has unit length
-    within the clip embedding, so that none drowns another. Frames are the level-free spectral shape of 0.1 s.
+    The default if no checkpoint is available. It works offline on any sound, but does not replace a trained teacher. It
+    does not change with the level of a recording. Each of the five groups of features has unit length within the clip
+    embedding, so that no group dominates. A frame embedding is the spectral shape of 0.1 s without the clip's level.
 
     Args:
-        windows: How longer clips are cut; by default not at all.
+        windows: How longer clips are cut. The default does not cut.
     """
 
     sample_rate = 16_000
@@ -52,27 +52,27 @@ class Spectral(Teacher):
         return Embeddings.of_frames(*_blocks(shape, valid), clip=clip)
 
     def _groups(self, shape: Tensor, inside: Tensor, count: Tensor) -> list[Tensor]:
-        """Five descriptions of (batch, time, bands), each (batch, features) and about the same for all mean spectra."""
+        """Return five groups of features of spectral shapes (batch, time, bands), each (batch, features)."""
         mean = shape.sum(1) / count.squeeze(1)
         deviation = (((shape - mean.unsqueeze(1)) * inside).square().sum(1) / count.squeeze(1)).clamp(min=1e-8).sqrt()
         both = inside[:, 1:] * inside[:, :-1]
         flux = masked_mean((shape[:, 1:] - shape[:, :-1]).abs(), both.squeeze(2))
         modulation = _modulation((shape - mean.unsqueeze(1)) * inside, count)
-        # Cepstral lines of the mean spectrum: regular ripples are harmonics.
+        # The cepstrum of the mean spectrum: harmonics are regular ripples.
         ripple = torch.fft.rfft(mean - mean.mean(1, keepdim=True)).abs()[:, 1:]
         return [mean - mean.mean(1, keepdim=True), _contrast(deviation), _contrast(flux), modulation, _contrast(ripple)]
 
 
 def _contrast(values: Tensor) -> Tensor:
-    """Logarithm of positive (batch, features), without its mean: what differs, not how much there is."""
+    """Return the logarithm of positive (batch, features) minus its mean over features, which removes the level."""
     logarithm = (values + 1e-3).log()
     return logarithm - logarithm.mean(1, keepdim=True)
 
 
 def _modulation(envelope: Tensor, count: Tensor) -> Tensor:
-    """Energy of 8 groups of bands in octaves of modulation frequency. Shape (batch, 8 * 7).
+    """Return the energy of 8 groups of bands in octaves of modulation frequency. Shape (batch, 8 * 7).
 
-    A transform whose length is that of the clip, and not of the batch, keeps a padded clip equal to the clip alone.
+    The length of a transform depends on the clip and not on the batch, so that padding changes nothing.
     """
     grouped = envelope.unflatten(2, (8, -1)).mean(3)
     blocks = (count.flatten().long() + _POINTS - 1) // _POINTS
@@ -84,7 +84,7 @@ def _modulation(envelope: Tensor, count: Tensor) -> Tensor:
 
 
 def _octaves(grouped: Tensor, count: Tensor, points: int) -> Tensor:
-    """Energy of (batch, time, groups) in octaves of modulation frequency, by a transform of so many points."""
+    """Return the energy of (batch, time, groups) in octaves of modulation frequency, by a transform of `points`."""
     grouped = grouped[:, :points]
     hertz = torch.fft.rfftfreq(points, d=0.010, device=grouped.device)
     power = torch.fft.rfft(grouped, n=points, dim=1).abs().square() / count / 100.0
@@ -96,7 +96,7 @@ def _octaves(grouped: Tensor, count: Tensor, points: int) -> Tensor:
 
 
 def _blocks(shape: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means over blocks of 0.1 s: frames (batch, time, bands), their times (time,) and mask (batch, time)."""
+    """Average over blocks of 0.1 s. Return frames (batch, time, bands), times (time,) and mask (batch, time)."""
     whole = -(-shape.shape[1] // _BLOCK)
     padded = F.pad(shape, (0, 0, 0, whole * _BLOCK - shape.shape[1]))
     frames = padded.unflatten(1, (whole, _BLOCK)).mean(2)

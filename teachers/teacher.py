@@ -1,12 +1,13 @@
-"""What a teacher is: an encoder that never learns."""
+"""The base class of teachers: frozen encoders."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
@@ -19,98 +20,83 @@ if TYPE_CHECKING:
 
 
 class Teacher(Encoder):
-    """A frozen encoder. Subclass it, set `sample_rate`, assign networks as usual, and write `encode`.
+    """A frozen encoder. A subclass sets `sample_rate`, assigns networks as usual, and writes `encode`.
 
-    Every network that is assigned to a teacher is frozen, put into evaluation mode, and kept where no optimiser,
-    checkpoint, DDP wrapper or `train()` call looks; only moves to a device or dtype reach it.
+    A teacher stays in evaluation mode, and each forward freezes every network that it holds. An objective keeps its
+    teachers in `FrozenTeachers`, outside its own modules.
 
     Args:
-        windows: How clips are cut that are longer than the network should see at once.
+        windows: How clips are cut that are longer than the network can process at once.
 
     Attributes:
-        published: Sizes of the checkpoint that `source` names; None where there is no such one.
+        published: Sizes of the checkpoint that `source` names. None means that `source` names no single checkpoint.
+        store: The store that embeddings are read from. None means that they are computed.
+        drawn: Ids of the clips in the order of training, from which `sample` draws. Empty means all clips of the store.
 
     Raises:
-        UserError: the windows cannot be used.
+        UserError: the windows are not valid.
     """
 
     published: Published | None = None
     store: EmbeddingStore | None = None
     drawn: Sequence[str] = ()
 
-    def check_crop(self, crop: Mapping[str, object]) -> None:
-        """Raise UserError if stored embeddings were computed with another crop. Computed ones pass."""
-
     def __init__(self, windows: Windows = Windows()) -> None:
         super().__init__()
-        self.__dict__["_networks"] = {}
         self.windows = _windows(windows)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, nn.Module):
-            self.__dict__["_networks"][name] = value.eval().requires_grad_(False)
-        elif isinstance(value, nn.Parameter):
-            raise TypeError(f"{type(self).__name__}.{name}: put a teacher's parameters into an nn.Module")
-        elif isinstance(value, list | tuple) and any(isinstance(part, nn.Module) for part in value):
-            raise TypeError(f"{type(self).__name__}.{name}: put a teacher's networks into an nn.ModuleList")
-        else:
-            super().__setattr__(name, value)
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever `mode` is."""
+        return super().train(False)
 
-    def add_module(self, name: str, module: nn.Module | None) -> None:
-        """As assigning it."""
-        setattr(self, name, module)
+    def freeze(self) -> Self:
+        """Put all networks into evaluation mode, and let no parameter require a gradient."""
+        return self.eval().requires_grad_(False)
 
-    register_module = add_module
+    @torch.no_grad()
+    def forward(self, batch: AudioBatch) -> Embeddings:
+        """Embed a batch given at any sample rate, frozen and without gradient."""
+        self.freeze()  # at each call, because a network may have been added since the last one
+        return super().forward(batch)
 
-    def __getattr__(self, name: str) -> Any:
-        networks = self.__dict__.get("_networks", {})
-        return networks[name] if name in networks else super().__getattr__(name)
-
-    def limit_windows(self, longest: float) -> None:
-        """Refuse windows that the network would cut without a word: it sees `longest` seconds at once.
+    def limit_windows(self, max_seconds: float) -> None:
+        """Refuse windows longer than the network's input of `max_seconds`, which would be cut without notice.
 
         Raises:
             UserError: the windows are longer.
         """
-        self.longest_window = longest
-        if self.windows.seconds > longest:
+        self.longest_window = max_seconds
+        if self.windows.seconds > max_seconds:
             raise UserError(
-                f"--teacher.windows.seconds {self.windows.seconds:g}: the network sees {longest:g} s at once; "
-                "that or less is wanted"
+                f"--teacher.windows.seconds {self.windows.seconds:g}: must be at most {max_seconds:g}, "
+                "the seconds that the network processes at once"
             )
 
-    @property
-    def networks(self) -> nn.ModuleDict:
-        """All networks of the teacher, for counting and hashing their weights."""
-        return nn.ModuleDict(self.__dict__["_networks"])
+    def check_crop(self, crop: Mapping[str, object]) -> None:
+        """Raise UserError if stored embeddings were computed with another crop. Computed ones pass.
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are; the CPU for a teacher without any."""
-        networks = self.networks
-        tensors = [*networks.parameters(), *networks.buffers()]
-        return tensors[0].device if tensors else torch.device("cpu")
+        Args:
+            crop: `crop_seconds` and `crop_position`, as in the store's fingerprint.
+        """
 
-    def parameter_count(self) -> int:
-        """Number of weights."""
-        return sum(parameter.numel() for parameter in self.networks.parameters())
+    def sample(self, clips: int, frames: bool = False) -> NDArray[np.float32] | None:
+        """Return stored embeddings of at most `clips` clips. None means that embeddings are computed.
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Teacher:
-        for network in self.__dict__["_networks"].values():
-            network._apply(fn, recurse)
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        Args:
+            clips: Largest number of clips.
+            frames: Return frame embeddings instead of clip embeddings.
 
-    @torch.no_grad()
-    def forward(self, batch: AudioBatch) -> Embeddings:
-        """Embed a batch given at any sample rate, without gradient."""
-        return super().forward(batch)
+        Returns:
+            Shape (rows, dim).
+        """
+        return None
 
 
-def _windows(value: Windows | Mapping[str, Any]) -> Windows:
-    """Windows from themselves or from what config.yaml holds of them."""
-    if isinstance(value, Windows):
-        return value
+def _windows(windows: Windows | Mapping[str, Any]) -> Windows:
+    """Return windows as settings, given as such or as the mapping in config.yaml."""
+    if isinstance(windows, Windows):
+        return windows
     try:
-        return Windows(**value)
+        return Windows(**windows)
     except (TypeError, ValueError) as error:
         raise UserError(f"--teacher.windows: {error}") from error

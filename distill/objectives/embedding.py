@@ -17,7 +17,6 @@ from distill.objectives.parts.alignment import Alignment
 from distill.objectives.parts.augmentation import Augmentation
 from distill.objectives.parts.statistics import Standardise, Whiten
 from distill.students.student import Student
-from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
 
 LEVELS = ("clip", "frame")
@@ -74,7 +73,7 @@ class EmbeddingDistillation(Objective):
         dropout: float = 0.2,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(student, dict.fromkeys(teachers, 1.0), weights)
+        super().__init__(student, dict.fromkeys(teachers, 1.0), weights, teachers)
         if not teachers:
             raise UserError("--teacher is required: the student imitates a teacher's embeddings")
         require_one_of("--objective.level", level, LEVELS)
@@ -99,7 +98,7 @@ class EmbeddingDistillation(Objective):
 
     def _check_teacher_input(self, teachers: Mapping[str, Teacher]) -> None:
         """Raise UserError if a teacher cannot get the input that its targets need."""
-        stored = [name for name, teacher in teachers.items() if isinstance(teacher, Precomputed)]
+        stored = [name for name, teacher in teachers.items() if teacher.store is not None]
         if self.augments_teacher and stored:
             raise UserError(
                 f"--objective.teacher_hears same: the store of {stored[0]!r} has embeddings of clean clips only; "
@@ -122,7 +121,7 @@ class EmbeddingDistillation(Objective):
         losses = {}
         for name, imitation in self.imitations.items():
             assert isinstance(imitation, Imitation)
-            target = imitation.teacher(augmented if self.augments_teacher else batch)
+            target = self.teachers[name](augmented if self.augments_teacher else batch)
             if mix is not None and not self.augments_teacher:
                 target = target.mix(*mix)
             losses[name] = imitation(embeddings, target, clusters)
@@ -142,7 +141,7 @@ class Imitation(nn.Module):
     """One teacher, and the path from the student's embeddings to its loss.
 
     Args:
-        teacher: Encoder to imitate.
+        teacher: Encoder to imitate. Its sizes and stored embeddings are read; it is not kept.
         projector: Module that maps the student's embedding to the teacher's size.
         loss: Loss between a prediction and a target.
         alignment: How frames are paired; None compares clip embeddings.
@@ -153,16 +152,17 @@ class Imitation(nn.Module):
         self, teacher: Teacher, projector: nn.Module, loss: Loss, alignment: Alignment | None, targets: str
     ) -> None:
         super().__init__()
-        self.teacher, self.projector, self.loss, self.alignment = teacher, projector, loss, alignment
+        self.projector, self.loss, self.alignment = projector, loss, alignment
         self.needs_clusters = bool(getattr(loss, "needs_clusters", False))
         self.normalise: Standardise | Whiten | None = None
         if targets == "raw":
             return
         dim = teacher.frame_dim if alignment else teacher.clip_dim
         self.normalise = Whiten(dim) if targets == "whitened" else Standardise(dim)
-        if isinstance(teacher, Precomputed):
-            clips = _STATISTICS_CLIPS // (_STATISTICS_FRAMES_PER_CLIP if alignment else 1)
-            self.normalise.fit(torch.from_numpy(teacher.sample(clips, frames=alignment is not None)))
+        clips = _STATISTICS_CLIPS // (_STATISTICS_FRAMES_PER_CLIP if alignment else 1)
+        stored = teacher.sample(clips, frames=alignment is not None)
+        if stored is not None:
+            self.normalise.fit(torch.from_numpy(stored))
 
     def forward(self, student: Embeddings, teacher: Embeddings, clusters: Tensor | None = None) -> Tensor:
         """Return the loss of one batch, a scalar; 0 if no frames can be paired.

@@ -42,16 +42,16 @@ class MaskedTokenPrediction(Objective):
         learned_mask: bool = False,
         official: bool = False,
     ) -> None:
-        super().__init__(student, {"masked_tokens": 1.0})
         if not isinstance(student, Hear):
             raise UserError("the objective `masked_prediction` trains --student hear")
         require_one_of("--objective.mask", mask, TOKEN_MASKS)
         if not 0 < share < 1 or span < 1:
             raise UserError(f"--objective.share {share} must be between 0 and 1, --objective.span {span} at least 1")
-        self.student: Hear = student
-        self.frozen = Frozen(tokenizer)
-        if not isinstance(self.frozen.student, HearTokenizer):
+        frozen = Frozen(tokenizer)
+        if not isinstance(frozen.student, HearTokenizer):
             raise UserError(f"--objective.tokenizer {tokenizer}: its student is not a `hear_tokenizer`")
+        super().__init__(student, {"masked_tokens": 1.0}, teachers={"tokenizer": frozen})
+        self.student: Hear = student
         self.share, self.mask, self.span, self.official = share, mask, span, official
         hidden = student.sizes["hidden"]
         self.to_codes = nn.Linear(hidden, self.tokenizer.codes)
@@ -59,10 +59,11 @@ class MaskedTokenPrediction(Objective):
 
     @property
     def tokenizer(self) -> HearTokenizer:
-        """The tokenizer. `Frozen` holds it, so neither an optimizer nor `train()` changes it."""
-        tokenizer = self.frozen.student
-        assert isinstance(tokenizer, HearTokenizer)
-        return tokenizer
+        """The frozen tokenizer, which is not a child module."""
+        frozen = self.teachers["tokenizer"]
+        assert isinstance(frozen, Frozen)
+        assert isinstance(frozen.student, HearTokenizer)
+        return frozen.student
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """Return {"masked_tokens": cross entropy over the masked tokens}."""

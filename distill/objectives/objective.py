@@ -1,10 +1,10 @@
-"""A student, what it should learn, and the heads between the two."""
+"""The base class of objectives: a student, its teachers, the heads between them, and the losses."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
 
@@ -13,27 +13,34 @@ from distill.data.clips.manifest import Manifest
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError
 from distill.students.student import Student
+from distill.teachers.holder import FrozenTeachers
+from distill.teachers.teacher import Teacher
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 class Objective(nn.Module, ABC):
-    """Holds the student, the teachers it needs, and what is thrown away after training.
+    """A student, the teachers that it imitates, and the heads that are discarded after training.
 
     Args:
         student: Encoder to train.
-        published: Weight of each named loss in the total as its paper has it.
-        weights: Weights that the user wants instead.
+        published: Weight of each named loss in the total, as in the paper.
+        weights: Weights that replace published ones, by name. None replaces none.
+        teachers: Frozen encoders by name. None means no teachers.
 
     Attributes:
-        reads_frames: Whether the teachers' frames are needed, which a store of clip embeddings has not.
+        teachers: The teachers. They are not child modules; moves to a device or dtype reach them, and nothing else.
+        reads_frames: Whether the teachers' frame embeddings are needed; a store of clip embeddings has none.
         reads_labels: Whether the data must have labels.
-        needs_clusters: Whether it asks for `clusters`.
-        needs_store: What is made from the teachers' stored embeddings, in words, where something is.
+        needs_clusters: Whether `clusters` must be set before training.
+        needs_store: Name of the statistics that are computed from stored embeddings. Empty means none.
         takes_teachers: Whether the constructor has an argument `teachers`, a mapping of teachers by name.
-        clusters: Cluster of each training clip by its id, where it asks for them.
-        observed: What the last forward measured beside its losses, by name; logged and not minimised.
+        clusters: Cluster of each training clip, by clip id.
+        observed: Measurements of the last forward, by name. They are logged and not minimised.
+
+    Raises:
+        UserError: `weights` names an unknown loss.
     """
 
     reads_frames = False
@@ -48,28 +55,46 @@ class Objective(nn.Module, ABC):
         return dict(options)
 
     def __init__(
-        self, student: Student, published: Mapping[str, float], weights: Mapping[str, float] | None = None
+        self,
+        student: Student,
+        published: Mapping[str, float],
+        weights: Mapping[str, float] | None = None,
+        teachers: Mapping[str, Teacher] | None = None,
     ) -> None:
         super().__init__()
         if unknown := sorted((weights or {}).keys() - published.keys()):
             raise UserError(f"--objective.weights: no loss {unknown[0]!r}; {suggest(unknown[0], list(published))}")
         self.student = student
+        self.teachers = FrozenTeachers(teachers or {})
         self.weights = {**published, **(weights or {})}
         self.observed: dict[str, float] = {}
         self.clusters: dict[str, int] = {}
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.teachers.move(fn)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    def check_teachers(self) -> None:
+        """Raise UserError if a teacher is a child module, where training and checkpoints would reach it."""
+        for name, module in self.named_modules():
+            if isinstance(module, Teacher):
+                raise UserError(
+                    f"{type(self).__name__}.{name}: a teacher must not be a child module of an objective; "
+                    "pass it to super().__init__(..., teachers={name: teacher})"
+                )
+
     @abstractmethod
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
-        """Named, unweighted scalar losses of one batch."""
+        """Return the losses of one batch by name, as unweighted scalars."""
 
     def pictures(self, batch: AudioBatch) -> dict[str, Figure]:
-        """Pictures of what was learned, by name, from a batch in evaluation mode; none by default."""
+        """Return pictures of the trained objective by name, from a batch in evaluation mode. The default is none."""
         return {}
 
     def after_step(self, step: int) -> None:
-        """Called after each optimizer step, for moving averages and temperatures."""
+        """Update moving averages and temperatures. Called after each optimizer step."""
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum that is minimised."""
+        """Return the weighted sum of the losses, which is minimised."""
         terms = [self.weights[name] * loss for name, loss in losses.items()]
         return sum(terms[1:], start=terms[0])

@@ -69,12 +69,11 @@ class TokenizerDistillation(Objective):
     ) -> None:
         shares = {name: DISTILLATION / len(teachers) for name in teachers}
         published = {"reconstruction": RECONSTRUCTION, **shares, "diversity": DIVERSITY}
-        super().__init__(student, published, weights)
+        super().__init__(student, published, weights, teachers)
         if not isinstance(student, HearTokenizer):
             raise UserError("the objective `tokenizer` trains --student hear_tokenizer")
         self.student: HearTokenizer = student
         self.reads_frames = bool(teachers)
-        self.teachers = nn.ModuleDict(teachers)
         self.alignments = {name: Alignment(TOKEN_HOP, t.frame_hop, alignment) for name, t in teachers.items()}
         self.loss = build_loss(loss)
         if getattr(self.loss, "needs_clusters", False):

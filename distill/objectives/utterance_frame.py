@@ -85,7 +85,8 @@ class UtteranceFrame(Objective):
         weights: Mapping[str, float] | None = None,
         sum_over_clones: bool = False,
     ) -> None:
-        super().__init__(student, {"frame": 1.0, "utterance": 1.0, **dict.fromkeys(teachers, 1.0)}, weights)
+        published = {"frame": 1.0, "utterance": 1.0, **dict.fromkeys(teachers, 1.0)}
+        super().__init__(student, published, weights, teachers)
         if not isinstance(student, PatchTransformer):
             raise UserError("the objective `utterance_frame` trains --student patch_transformer")
         self.student: PatchTransformer = student
@@ -106,7 +107,6 @@ class UtteranceFrame(Objective):
         self.noise, self.layer, self.distance, self.sum_over_clones = noise, layer, distance, sum_over_clones
         self.slow = MovingAverage(student, decay, end_decay, decay_steps)
         self.decoder = Decoder(width, decoder_layers, decoder_kernel, decoder_groups)
-        self.teachers = nn.ModuleDict(teachers)
         self.projected = projected
         self.projectors = nn.ModuleDict(
             {

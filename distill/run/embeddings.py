@@ -81,9 +81,8 @@ def choose_device(device: str) -> torch.device:
 def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     """What shapes an embedding on the encoder's side: class, options and weights, but not where a file lies."""
     spec = TEACHERS.spec_of(encoder)
-    network = encoder.networks if isinstance(encoder, Teacher) else encoder
     options = {key: value for key, value in spec.options.items() if key not in ("checkpoint", "revision")}
-    fingerprint = {"encoder": spec.name, "options": options, "weights": weights_digest(network)}
+    fingerprint = {"encoder": spec.name, "options": options, "weights": weights_digest(encoder)}
     return fingerprint | ({"shaped_by": plain(encoder.shaped_by)} if encoder.shaped_by else {})
 
 

@@ -32,6 +32,7 @@ class Distiller(L.LightningModule):
 
     def __init__(self, objective: Objective, optimizer: Optimizer, steps: int) -> None:
         super().__init__()
+        objective.check_teachers()
         self.objective, self.optimizer, self.steps = objective.train(), optimizer, steps
         self.set_aside: dict[str, SetAside] = {}
         self.latest: dict[str, float] = {}

@@ -78,7 +78,7 @@ def front_ends() -> list[Row]:
 class LiteralAttention(beats.GatedAttention):
     """Compute the published formula step by step: three projections, scores, row maximum, gate, softmax, product."""
 
-    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, bias: Tensor, masked: Tensor | None, gated: Tensor) -> Tensor:
         clips, length, dim = tokens.shape
         size = dim // self.heads
 
@@ -100,15 +100,15 @@ class LiteralAttention(beats.GatedAttention):
         return self.out_proj(attended.view(clips, self.heads, length, size).transpose(1, 2).reshape(tokens.shape))
 
 
-class LiteralBlock(beats.Block):
+class LiteralBlock(beats.BEATsBlock):
     """Compute the published block step by step."""
 
-    def forward(self, tokens: Tensor, bias: Tensor, unheard: Tensor | None, gated: Tensor) -> Tensor:
-        tokens = self.self_attn_layer_norm(tokens * self.alpha + self.self_attn(tokens, bias, unheard, gated))
+    def forward(self, tokens: Tensor, bias: Tensor, masked: Tensor | None, gated: Tensor) -> Tensor:
+        tokens = self.self_attn_layer_norm(tokens * self.alpha + self.self_attn(tokens, bias, masked, gated))
         return self.final_layer_norm(tokens * self.alpha + self.fc2(F.gelu(self.fc1(tokens))))
 
 
-class LiteralPositions(beats.Positions):
+class LiteralPositions(beats.PositionConvolution):
     """Compute the published convolution, summed tap by tap."""
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class LiteralPositions(beats.Positions):
 
 def random_beats(depth: int = 12) -> Teacher:
     """Return BEATs of the published width with random weights, loaded from the official format."""
-    from tests.teachers.test_published import build_beats
+    from tests.teachers.test_beats import build_beats
 
     torch.manual_seed(0)
     network = build_beats()
@@ -151,7 +151,7 @@ def random_teachers(folder: Path) -> dict[str, Teacher]:
     """Return teachers of the published width with random weights. 6 layers (CLAP: all) keep the run to minutes."""
     from transformers import ASTConfig, ASTForAudioClassification, ClapFeatureExtractor
 
-    from tests.teachers.test_published import build_clap
+    from tests.teachers.test_clap import build_clap
 
     torch.manual_seed(0)
     ASTForAudioClassification(ASTConfig(num_hidden_layers=6)).save_pretrained(folder / "ast")

@@ -1,4 +1,4 @@
-"""torchaudio: absent, broken, or needed by a model of somebody else."""
+"""Loading from transformers with torchaudio absent, broken, or needed by a model."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import GOLDEN
+from tests.teachers.test_ast import AST_FOLDER
+from tests.teachers.test_clap import CLAP_UNFUSED
+from tests.teachers.test_transformers import save_wav2vec2
 
 ROOT = Path(__file__).parents[2]
 BROKEN = 'raise OSError("libtorchaudio.so: undefined symbol: torch_exception_get_what_without_backtrace")\n'
 SCRIPT = """
 import sys
 if sys.argv[1] == "absent":
-    sys.modules["torchaudio"] = None  # Python's mark of what cannot be imported
+    sys.modules["torchaudio"] = None  # Python then raises ImportError
 import torch
 import distill
 from distill.teachers import TEACHERS
@@ -34,7 +36,7 @@ for name, checkpoint in zip(sys.argv[2::2], sys.argv[3::2]):
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
-    """A folder with a torchaudio that cannot be loaded beside this torch."""
+    """A folder with a torchaudio that cannot be loaded with this torch."""
     (tmp_path / "torchaudio").mkdir()
     (tmp_path / "torchaudio" / "__init__.py").write_text(BROKEN)
     return tmp_path
@@ -49,12 +51,10 @@ def run(*words: str, first: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("state", ["absent", "broken"])
 def test_teachers_of_transformers_work_without_torchaudio(state: str, broken: Path, tmp_path: Path) -> None:
-    from tests.teachers.conftest import _save_wav2vec2
-
     checkpoints = {
-        "ast": str(GOLDEN / "ast" / "ast_tiny"),
-        "clap": str(GOLDEN / "clap" / "clap_tiny_unfused"),
-        "transformers": _save_wav2vec2(tmp_path / "wav2vec2"),
+        "ast": AST_FOLDER,
+        "clap": CLAP_UNFUSED,
+        "transformers": save_wav2vec2(tmp_path / "wav2vec2"),
     }
     words = [word for pair in checkpoints.items() for word in pair]
     done = run("-c", SCRIPT, state, *words, first=broken if state == "broken" else ROOT)

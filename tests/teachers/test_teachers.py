@@ -1,10 +1,9 @@
-"""The contract of every teacher: what is true of one name is true of all."""
+"""The contract of every registered teacher."""
 
 from __future__ import annotations
 
 import copy
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +14,16 @@ import distill
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
-from distill.data.store.writer import StoreWriter
+from distill.objectives.objective import Objective
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
-from tests.teachers.conftest import Options
+from distill.training.distiller import Distiller
+from distill.training.optimizer import Optimizer
+from tests.own_parts import TinyConvolution
+from tests.teachers.tiny import Options, teacher_names, tiny_teacher
 
-NAMES = ("ast", "beats", "clap", "frozen", "matpac", "passt", "spectral", "ssast", "transformers")
 
-
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=teacher_names())
 def teacher(request: pytest.FixtureRequest, options: Options) -> Teacher:
     return distill.create_teacher(request.param, **options[request.param])
 
@@ -36,8 +36,34 @@ def padded_batch(teacher: Teacher) -> AudioBatch:
     return AudioBatch.of(waveform, teacher.sample_rate, lengths)
 
 
-def test_every_teacher_is_in_the_contract() -> None:
-    assert {*NAMES, "precomputed"} == set(distill.list_teachers())
+class OneTeacher(Objective):
+    """An objective with one teacher, or none, and a head of its own."""
+
+    def __init__(self, teacher: Teacher | None = None) -> None:
+        teachers = {} if teacher is None else {"one": teacher}
+        super().__init__(TinyConvolution(), {"one": 1.0}, teachers=teachers)
+        self.head = nn.Linear(2, 2)
+
+    def forward(self, batch: AudioBatch) -> dict[str, torch.Tensor]:
+        return {name: teacher(batch).clip.sum() for name, teacher in self.teachers.items()}
+
+
+def test_a_teacher_without_tiny_options_fails_by_name(monkeypatch: pytest.MonkeyPatch, options: Options) -> None:
+    monkeypatch.setitem(TEACHERS._builtin, "newcomer", "tests.own_parts:Loudness")
+    assert set(teacher_names()) == set(distill.list_teachers()) - {"precomputed"}
+    with pytest.raises(pytest.fail.Exception, match=r"'newcomer' needs tests/teachers/test_newcomer\.py with TINY"):
+        options["newcomer"]
+
+
+@pytest.mark.parametrize("name", teacher_names())
+def test_published_parameter_counts_are_those_of_the_networks(name: str) -> None:
+    kind, build = TEACHERS.find(name), tiny_teacher(name).published_network
+    assert isinstance(kind, type)
+    assert issubclass(kind, Teacher)
+    with torch.device("meta"):
+        network = nn.Identity() if build is None else build()
+    published = 0 if kind.published is None else kind.published.parameters
+    assert sum(parameter.numel() for parameter in network.parameters()) == published
 
 
 class TestEveryTeacher:
@@ -74,20 +100,38 @@ class TestEveryTeacher:
         torch.testing.assert_close(whole.frames[0, whole.frame_mask[0]], frames, atol=1e-4, rtol=0)
         assert (whole.frame_times.diff() > 0).all()
 
-    def test_nothing_to_train_save_or_switch(self, teacher: Teacher) -> None:
-        holder = nn.ModuleDict({"teacher": teacher, "head": nn.Linear(2, 2)}).train()
-        assert [name for name, _ in holder.named_parameters()] == ["head.weight", "head.bias"]
-        assert set(holder.state_dict()) == {"head.weight", "head.bias"}
-        assert not any(module.training for module in teacher.networks.children())
-        assert not teacher(padded_batch(teacher)).clip.requires_grad
+    def test_an_objective_trains_saves_and_lists_nothing_of_it(self, teacher: Teacher) -> None:
+        objective = OneTeacher(teacher)
+        alone = OneTeacher()
+        assert [name for name, _ in objective.named_parameters()] == [name for name, _ in alone.named_parameters()]
+        assert [name for name, _ in objective.named_buffers()] == [name for name, _ in alone.named_buffers()]
+        assert [name for name, _ in objective.named_modules()] == [name for name, _ in alone.named_modules()]
+        assert objective.state_dict().keys() == alone.state_dict().keys()
+        objective.check_teachers()
 
-    def test_two_passes_are_equal_after_a_parents_train(self, teacher: Teacher) -> None:
+    def test_it_stays_frozen_whatever_is_added_and_when(self, teacher: Teacher) -> None:
         batch = padded_batch(teacher)
-        first = teacher(batch).clip
-        nn.ModuleDict({"teacher": teacher}).train()
-        assert teacher(batch).clip.equal(first)
+        before = teacher(batch).clip
+        objective = OneTeacher(teacher).train()
+        teacher.late = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+        teacher.late.append(nn.BatchNorm1d(2))
+        objective.train().requires_grad_(True)
+        after = teacher(batch).clip
+        assert after.equal(before)
+        assert not after.requires_grad
+        assert not any(module.training for module in teacher.modules())
+        assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
-    def test_says_what_it_is(self, teacher: Teacher) -> None:
+    def test_moves_of_an_objective_reach_it_and_not_its_copies(self, teacher: Teacher) -> None:
+        objective = OneTeacher(teacher)
+        clone = copy.deepcopy(objective)
+        clone.to(torch.float64)
+        moved, original = ([*t.parameters(), *t.buffers()] for t in (clone.teachers["one"], teacher))
+        floating = [(new, old) for new, old in zip(moved, original, strict=True) if old.is_floating_point()]
+        assert all(new.dtype == torch.float64 and old.dtype != torch.float64 for new, old in floating)
+        assert clone.teachers["one"].parameter_count() == teacher.parameter_count()
+
+    def test_licence_source_and_weights_are_stated(self, teacher: Teacher) -> None:
         assert teacher.licence != "not stated"
         assert teacher.source != "not stated"
         if "checkpoint" in teacher.spec.options:
@@ -105,7 +149,7 @@ class TestEveryTeacher:
             (np.random.default_rng(0).standard_normal(11_025), 22_050),
         ):
             assert teacher.embed(waveform, sample_rate).clip.isfinite().all()
-        teacher.windows = Windows(seconds=2.0, hop=1800.0)  # one look every half hour
+        teacher.windows = Windows(seconds=2.0, hop=1800.0)  # a window every half hour
         three_hours = teacher.embed(torch.zeros(3 * 3600 * rate), rate)
         assert three_hours.clip.isfinite().all()
         assert three_hours.frame_times[-1] > 2.5 * 3600
@@ -121,145 +165,46 @@ class TestEveryTeacher:
             (torch.zeros(16_000), 44_100.5, "sample_rate 44100.5"),
         ],
     )
-    def test_input_that_has_no_answer(
+    def test_input_that_is_not_valid_is_refused(
         self, teacher: Teacher, waveform: torch.Tensor, sample_rate: int, message: str
     ) -> None:
         with pytest.raises(ValueError, match=message):
             teacher.embed(waveform, sample_rate)
 
 
-# Seconds of audio that one frame sees, and how far a front-end or interpolation blurs an event.
-SPANS = {
-    "ast": (0.175, 0.002),
-    "beats": (0.175, 0.002),
-    "clap": (0.3128, 0.040),
-    "matpac": (0.175, 0.002),
-    "passt": (0.175, 0.014),
-    "spectral": (0.115, 0.002),
-    "ssast": (0.035, 0.002),
-    "transformers": (0.025, 0.010),  # whose times are right to half a frame
-}
-
-
-@pytest.mark.parametrize("name", SPANS)
+@pytest.mark.parametrize("name", teacher_names(lambda tiny: tiny.span is not None))
 @pytest.mark.parametrize("time", [0.0531, 0.7402, 1.3333, 1.6])
-def test_an_event_lands_in_the_frames_whose_span_holds_it(name: str, time: float, options: Options) -> None:
-    teacher = distill.create_teacher(name, **options[name] | ({"padding": "zero"} if name == "clap" else {}))
+def test_an_event_changes_the_frames_whose_span_contains_it(name: str, time: float, options: Options) -> None:
+    tiny = tiny_teacher(name)
+    assert tiny.span is not None
+    teacher = distill.create_teacher(name, **options[name] | tiny.span_options)
     with torch.no_grad():
-        for key, parameter in teacher.networks.named_parameters():
+        for key, parameter in teacher.named_parameters():
             if re.search(r"(attn\.proj|out_proj|o_proj|attention\.output\.dense|pos_conv(?!.*original1))", key):
-                parameter.zero_()  # without attention a frame knows of its own span only
+                parameter.zero_()  # without attention a frame depends on its own span only
     rate = teacher.sample_rate
     waveform = torch.randn(2, 2 * rate)[:1].repeat(2, 1) * 1e-3
     waveform[1, round(time * rate)] += 1.0
     embeddings = teacher.embed(waveform, rate)
     change = (embeddings.frames[1] - embeddings.frames[0]).norm(dim=1)
-    if name == "spectral":  # it takes the clip's level away, which every frame feels
+    if tiny.level_free:
         change = (change - change.median()).clamp(min=0)
     touched = change > 1e-3 * change.max()
-    span, blur = SPANS[name]
     distance = (embeddings.frame_times - time).abs()
     inside = embeddings.frame_mask[0]
-    assert touched[inside & (distance < span / 2 - blur)].all()
-    assert not touched[inside & (distance > span / 2 + blur)].any()
+    assert touched[inside & (distance < tiny.span / 2 - tiny.blur)].all()
+    assert not touched[inside & (distance > tiny.span / 2 + tiny.blur)].any()
     assert touched.any()
 
 
-def test_dtype_moves_reach_the_weights_and_copies_are_whole(options: Options) -> None:
-    teacher = distill.create_teacher("ast", **options["ast"])
-    clone = copy.deepcopy(teacher)
-    assert clone.parameter_count() == teacher.parameter_count() > 0
-    nn.ModuleDict({"teacher": clone}).double()
-    assert next(clone.networks.parameters()).dtype == torch.float64
-    assert next(teacher.networks.parameters()).dtype == torch.float32
+def test_a_teacher_as_a_child_of_an_objective_is_refused_where_a_run_begins() -> None:
+    objective = OneTeacher()
+    objective.wrapped = nn.ModuleList([distill.create_teacher("spectral")])
+    with pytest.raises(UserError, match=r"OneTeacher\.wrapped\.0.*super\(\).__init__\(\.\.\., teachers="):
+        Distiller(objective, Optimizer(), steps=1)
 
 
-def test_a_bare_parameter_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"nn\.Module"):
-        distill.create_teacher("spectral").weight = nn.Parameter(torch.zeros(1))
-
-
-def test_spectral_gives_a_padded_clip_of_any_length_what_it_gives_alone() -> None:
-    teacher, lengths = distill.create_teacher("spectral"), torch.tensor([12 * 16_000, 3 * 16_000])
-    waveform = torch.randn(2, 12 * 16_000) * 0.1
-    waveform[1, lengths[1] :] = 0
-    together = teacher(AudioBatch.of(waveform, 16_000, lengths))
-    alone = teacher(AudioBatch.of(waveform[1, : lengths[1]], 16_000))
-    torch.testing.assert_close(together.clip[1], alone.clip[0], atol=1e-5, rtol=0)
-
-
-def test_windows_with_gaps_do_not_change_the_distance_of_frames(options: Options) -> None:
-    windows = Windows(seconds=1.0)
-    assert distill.create_teacher("beats", **options["beats"], windows=windows).frame_hop == pytest.approx(0.16)
-
-
-def test_a_frozen_student_is_a_copy() -> None:
-    student = distill.create_student("mobilenet_v3", width=0.1)
-    teacher = distill.create_teacher("frozen", student=student)
-    student.train()
-    assert all(parameter.requires_grad for parameter in student.parameters())
-    assert not any(module.training for module in teacher.networks["student"].modules())
-
-
-def test_spectral_does_not_hear_the_level() -> None:
-    teacher, waveform = distill.create_teacher("spectral"), torch.randn(16_000)
-    loud, soft = teacher.embed(waveform * 0.5, 16_000).clip, teacher.embed(waveform * 0.05, 16_000).clip
-    assert torch.cosine_similarity(loud, soft).item() > 0.999
-
-
-def test_precomputed_finds_clips_by_id(tmp_path: Path) -> None:
-    vectors = {"a": np.ones(4, dtype=np.float32), "b": np.zeros(4, dtype=np.float32)}
-    StoreWriter(tmp_path, ["a", "b"], 4, {"sample_rate": 16_000}, "float32").write(0, vectors)
-    teacher = distill.create_teacher("precomputed", store=str(tmp_path))
-    batch = AudioBatch(torch.zeros(2, 10), torch.tensor([10, 10]), 16_000, ("b", "a"), torch.zeros(2, 0))
-    assert teacher(batch).clip.tolist() == [[0.0] * 4, [1.0] * 4]
-
-
-def test_a_fixed_length_model_of_transformers_is_timed(tmp_path: Path) -> None:
-    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
-
-    config = WhisperConfig(
-        vocab_size=99, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, pad_token_id=0, bos_token_id=0,
-        eos_token_id=0, decoder_start_token_id=0,
-    )  # fmt: skip
-    WhisperModel(config).save_pretrained(tmp_path)
-    WhisperFeatureExtractor().save_pretrained(tmp_path)
-    teacher = distill.create_teacher("transformers", checkpoint=str(tmp_path))
-    embeddings = teacher.embed(torch.randn(32_000), 16_000)
-    assert teacher.frame_hop == pytest.approx(0.02, abs=1e-4)
-    assert embeddings.frames.shape == (1, 1500, 32)
-    assert int(embeddings.frame_mask.sum()) == 100
-
-
-def test_a_classifier_that_has_only_the_encoder_of_two_halves_is_read(tmp_path: Path) -> None:
-    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForAudioClassification
-
-    config = WhisperConfig(
-        vocab_size=99, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, pad_token_id=0, bos_token_id=0,
-        eos_token_id=0, decoder_start_token_id=0, num_labels=3,
-    )  # fmt: skip
-    WhisperForAudioClassification(config).save_pretrained(tmp_path)
-    WhisperFeatureExtractor().save_pretrained(tmp_path)
-    assert distill.create_teacher("transformers", checkpoint=str(tmp_path)).clip_dim == 32
-
-
-def test_a_model_that_wants_more_than_audio_gets_one_line(tmp_path: Path) -> None:
-    from transformers import SpeechT5Config, SpeechT5FeatureExtractor, SpeechT5Model
-
-    config = SpeechT5Config(
-        vocab_size=20, hidden_size=32, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=32,
-        decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=32, conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
-    )  # fmt: skip
-    SpeechT5Model(config).save_pretrained(tmp_path)
-    SpeechT5FeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="SpeechT5Model cannot be asked for hidden states of audio alone"):
-        distill.create_teacher("transformers", checkpoint=str(tmp_path))
-
-
-def test_teachers_whose_names_end_in_a_number_are_told_apart() -> None:
+def test_teachers_of_one_class_get_different_names() -> None:
     class Model2(Teacher):
         sample_rate = 16_000
 

@@ -28,7 +28,7 @@ from distill.run.embeddings import _batches, encoder_fingerprint, identity
 from distill.run.folder import Run
 from tests.conftest import GOLDEN, tone
 from tests.own_parts import Loudness, TinyConvolution
-from tests.teachers.conftest import Options
+from tests.teachers.tiny import Options
 
 FIT = ["fit", "--teacher", "spectral", "--student", "mobilenet_v3", "--student.width", "0.1", "--epochs=1"]
 QUICK = ["--batch_size=4", "--engine.workers=0", "--engine.accelerator=cpu", "--validation=0"]

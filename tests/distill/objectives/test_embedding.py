@@ -67,9 +67,9 @@ def test_frames_are_compared_where_both_have_them() -> None:
     clips = AudioBatch.of(torch.randn(2, 48_000) * 0.1, 16_000, torch.tensor([48_000, 20_000]))
     alone = AudioBatch.of(clips.waveform[1:, :20_000], 16_000)
     objective.eval()
-    imitation = objective.imitations["spectral"]
-    both = imitation._pair(student(clips), imitation.teacher(clips))
-    one = imitation._pair(student(alone), imitation.teacher(alone))
+    imitation, teacher = objective.imitations["spectral"], objective.teachers["spectral"]
+    both = imitation._pair(student(clips), teacher(clips))
+    one = imitation._pair(student(alone), teacher(alone))
     torch.testing.assert_close(both[0][-len(one[0]) :], one[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(both[1][-len(one[1]) :], one[1], atol=1e-4, rtol=1e-4)
     objective.total(objective(clips)).backward()

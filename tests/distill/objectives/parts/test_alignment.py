@@ -11,9 +11,9 @@ from distill.data.encoders.encoder import Encoder
 from distill.data.errors import UserError
 from distill.objectives.parts.alignment import ALIGNMENTS, Alignment
 from tests.students.tiny import STUDENT_NAMES, tiny_student
-from tests.teachers.conftest import Options
+from tests.teachers.tiny import Options, teacher_names
 
-TEACHERS = ("ast", "beats", "clap", "frozen", "matpac", "passt", "spectral", "ssast", "transformers")
+TEACHERS = teacher_names()
 
 
 def grid(hop: float, offset: float, seconds: float, dim: int = 3, clips: int = 2) -> Embeddings:
