@@ -26,8 +26,10 @@ def test_a_digest_of_weights_sees_values_names_shapes_dtypes_and_saved_buffers()
     shaped = torch.nn.Linear(2, 3, bias=False), torch.nn.Linear(3, 2, bias=False)
     for linear in shaped:
         torch.nn.init.zeros_(linear.weight)
-    others = [again, named, torch.nn.BatchNorm1d(4).double(), *shaped]
-    assert len({known, *map(weights_digest, others)}) == 6
+    typed = torch.nn.Module(), torch.nn.Module()
+    for module, dtype in zip(typed, (torch.int32, torch.float32), strict=True):
+        module.register_buffer("zeros", torch.zeros(3, dtype=dtype))
+    assert len({known, *map(weights_digest, [again, named, *shaped, *typed])}) == 7
 
 
 def test_every_field_that_differs_is_named_with_both_values() -> None:
