@@ -35,8 +35,8 @@ def test_kaldi_fbank_equals_torchaudio_clip_by_clip(window: str) -> None:
         torch.testing.assert_close(fbank, expected, atol=1e-4, rtol=0)
 
 
-def test_kaldi_fbank_equals_torchaudio_where_rounding_is_heard() -> None:
-    """Quiet bands beside loud tones and levels: another order of roundings would differ by more than 1e-2."""
+def test_kaldi_fbank_equals_torchaudio_where_rounding_matters() -> None:
+    """In quiet bands beside loud tones, another order of roundings differs by more than 1e-2."""
     seconds = torch.arange(160_000, dtype=torch.float64) / 16_000
     quiet = 1e-4 * torch.randn(160_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     sounds = torch.stack([0.5 + quiet, 0.9 * (2 * math.pi * 100 * seconds).sin() + quiet]).float()
@@ -98,7 +98,7 @@ FRONT_ENDS = [
 def test_bands_that_lie_between_frequencies_are_silent() -> None:
     mel = LogMel(16_000, window=32, hop=16, bands=128, low=20.0, high=8_000.0, offset=1.0)
     silent = mel_filters(128, 32, 16_000, 20.0, 8_000.0, slaney=True).sum(0) == 0
-    assert silent[:16].all()  # a whole group of them
+    assert silent[:16].all()  # a whole group of bands
     assert torch.equal(mel(torch.randn(1, 4_000)).abs().amax((0, 2)) == 0, silent)
 
 
@@ -117,7 +117,7 @@ class TestEveryFrontEnd:
             mixed = front_end(waveform)
         assert mixed.equal(front_end(waveform))
 
-    def test_has_as_many_frames_as_it_says(self, front_end: KaldiFbank | LogMel) -> None:
+    def test_returns_the_stated_number_of_frames(self, front_end: KaldiFbank | LogMel) -> None:
         for samples in (10, 3_000, 16_000, 33_333):
             shape = front_end(torch.randn(1, samples)).shape
             axis = 1 if isinstance(front_end, KaldiFbank) else 2
