@@ -26,7 +26,7 @@ class Encoder(nn.Module, Rebuildable, ABC):
 
     Attributes:
         sample_rate: Rate of the audio that `encode` gets, in Hz.
-        licence: Licence of the weights, as an SPDX name or in words.
+        licence: Licence of the weights, as an SPDX name or a text.
         source: Where the weights come from and how to get them.
         windows: How long clips are cut into windows. By default, clips are encoded whole.
         labels: Label of each column of the logits. AudioSet's labels are its `mid`s, sorted.

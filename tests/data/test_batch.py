@@ -48,12 +48,12 @@ def test_a_batch_is_not_changed_by_resampling() -> None:
         ((2, 100), [100, 101], "1 to 100"),
     ],
 )
-def test_what_is_no_batch_of_clips_is_refused(shape: tuple[int, int], lengths: list[int] | None, message: str) -> None:
+def test_an_impossible_batch_is_refused(shape: tuple[int, int], lengths: list[int] | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AudioBatch.of(torch.zeros(shape), 16_000, None if lengths is None else torch.tensor(lengths))
 
 
-def test_what_lies_beyond_the_end_of_a_clip_is_not_heard() -> None:
+def test_samples_after_the_end_of_a_clip_change_nothing() -> None:
     noise = torch.randn(2, 1_000)
     batch = AudioBatch.of(noise, 22_050, [1_000, 400])  # type: ignore[arg-type]
     assert batch.lengths.tolist() == [1_000, 400]
@@ -62,14 +62,14 @@ def test_what_lies_beyond_the_end_of_a_clip_is_not_heard() -> None:
     torch.testing.assert_close(padded.waveform[1:, : alone.waveform.shape[1]], alone.waveform)
 
 
-def test_rates_of_numpy_will_do_and_others_will_not() -> None:
+def test_a_sample_rate_is_a_whole_number_of_python_or_numpy() -> None:
     assert AudioBatch.of(torch.zeros(1, 10), np.int64(8_000)).sample_rate == 8_000  # type: ignore[arg-type]
     for rate in (True, 8_000.0, 0):
         with pytest.raises(ValueError, match="whole number of Hz"):
             AudioBatch.of(torch.zeros(1, 10), rate)  # type: ignore[arg-type]
 
 
-def test_mixed_clips_have_mixed_sounds_and_labels_and_the_length_of_the_longer() -> None:
+def test_mixed_clips_have_mixed_samples_and_labels_and_the_longer_length() -> None:
     waveform = torch.tensor([[1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 0.0, 0.0], [100.0, 100.0, 100.0, 0.0]])
     batch = AudioBatch.of(waveform, 8_000, torch.tensor([4, 2, 3]))
     batch = replace(batch, labels=torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
@@ -90,5 +90,5 @@ def test_mixed_embeddings_are_valid_where_both_clips_have_frames() -> None:
     torch.testing.assert_close(mixed.clip, torch.tensor([[3.25], [5.5], [91.0]]))
     torch.testing.assert_close(mixed.frames[:, 0], torch.tensor([[3.25], [5.5], [91.0]]))
     torch.testing.assert_close(mixed.frames[:2, 1], torch.tensor([[6.5], [11.0]]))
-    # The longer one's end is heard in the mixture, but no target stands for the two together there.
+    # The mixture contains the end of the longer clip, but only one of the two targets has frames there.
     assert mixed.frame_mask.tolist() == [[True, True, False], [True, True, False], [True, False, False]]

@@ -52,7 +52,7 @@ FRONT_ENDS = [
 def test_bands_that_lie_between_frequencies_are_silent() -> None:
     mel = LogMel(16_000, window=32, hop=16, bands=128, low=20.0, high=8_000.0, offset=1.0)
     silent = mel_filters(128, 32, 16_000, 20.0, 8_000.0, slaney=True).sum(0) == 0
-    assert silent[:16].all()  # a whole group of them
+    assert silent[:16].all()  # a whole group of bands
     assert torch.equal(mel(torch.randn(1, 4_000)).abs().amax((0, 2)) == 0, silent)
 
 
@@ -71,7 +71,7 @@ class TestEveryFrontEnd:
             mixed = front_end(waveform)
         assert mixed.equal(front_end(waveform))
 
-    def test_has_as_many_frames_as_it_says(self, front_end: KaldiFbank | LogMel) -> None:
+    def test_returns_the_stated_number_of_frames(self, front_end: KaldiFbank | LogMel) -> None:
         for samples in (10, 3_000, 16_000, 33_333):
             shape = front_end(torch.randn(1, samples)).shape
             axis = 1 if isinstance(front_end, KaldiFbank) else 2

@@ -20,7 +20,7 @@ def test_equals_torchaudio_at_any_length(source: int, target: int) -> None:
 
 
 @pytest.mark.parametrize("target", [8_000, 16_000, 44_100])
-def test_samples_of_16_bits_are_scaled_on_the_way(target: int) -> None:
+def test_samples_of_16_bits_are_scaled(target: int) -> None:
     stored = torch.randint(-(2**15), 2**15, (5_000,), dtype=torch.int16)
     stored[:2] = torch.tensor([-(2**15), 2**15 - 1])
     out = torch.full((resampled_length(5_000, 16_000, target),), torch.nan)

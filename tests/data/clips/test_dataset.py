@@ -1,4 +1,4 @@
-"""What is read of each clip, and what of that names a store."""
+"""Crops of clips, their labels, and the fingerprint of the input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RATE = 8_000
 
 @pytest.fixture
 def ramp(tmp_path: Path) -> Path:
-    """A second whose samples say where they lie, in seconds."""
+    """Return a file of one second whose samples are their times in seconds."""
     path = tmp_path / "ramp.wav"
     soundfile.write(path, np.arange(RATE, dtype=np.float32) / RATE, RATE, subtype="FLOAT")
     return path
@@ -31,7 +31,7 @@ def ramps(path: Path, crop: Crop, clips: int = 1, seed: int = 0) -> ClipDataset:
 
 
 def part(clips: ClipDataset, row: Row) -> tuple[float, float]:
-    """Seconds where a clip begins and ends."""
+    """Return the start and end of a loaded clip, in seconds."""
     samples = clips.clip(row).samples
     return float(samples[0]), float(samples[-1]) + 1 / RATE
 
@@ -45,7 +45,7 @@ def part(clips: ClipDataset, row: Row) -> tuple[float, float]:
         (Crop(2.0, "centre"), (0.0, 1.0), (0.5, 0.9)),
     ],
 )
-def test_a_crop_lies_where_it_says_in_the_file_or_in_a_window_of_it(
+def test_a_crop_lies_at_its_position_in_a_file_and_in_a_window(
     crop: Crop, whole: tuple[float, float], window: tuple[float, float], ramp: Path
 ) -> None:
     clips = ramps(ramp, crop)
@@ -54,7 +54,7 @@ def test_a_crop_lies_where_it_says_in_the_file_or_in_a_window_of_it(
 
 
 def starts(clips: ClipDataset, batches: BatchSampler) -> list[dict[str, float]]:
-    """Where each clip began, epoch by epoch."""
+    """Return the start of each clip, in seconds, for each epoch."""
     epochs: list[dict[str, float]] = []
     for number, draws in enumerate(batches):
         if number % batches.batches_per_epoch == 0:
@@ -65,14 +65,14 @@ def starts(clips: ClipDataset, batches: BatchSampler) -> list[dict[str, float]]:
     return epochs
 
 
-def test_a_random_crop_is_another_in_each_epoch_and_for_each_clip_and_the_same_in_each_run(ramp: Path) -> None:
+def test_a_random_crop_differs_by_epoch_and_clip_and_is_equal_in_each_run(ramp: Path) -> None:
     crop, order = Crop(0.1, "random"), UniformOrder(8, seed=3)
     first, second, third = starts(ramps(ramp, crop, 8), BatchSampler(order, 4, epochs=3))
-    heard = [*first.values(), *second.values(), *third.values()]
-    assert len(heard) == 24
-    assert len(set(heard)) == 24
-    assert 0 <= min(heard) < 0.2
-    assert 0.7 < max(heard) <= 0.9
+    positions = [*first.values(), *second.values(), *third.values()]
+    assert len(positions) == 24
+    assert len(set(positions)) == 24
+    assert 0 <= min(positions) < 0.2
+    assert 0.7 < max(positions) <= 0.9
     assert starts(ramps(ramp, crop, 8), BatchSampler(order, 4, epochs=3)) == [first, second, third]
     resumed = BatchSampler(order, 4, epochs=3)
     resumed.start = 2  # batches, an epoch
@@ -81,7 +81,7 @@ def test_a_random_crop_is_another_in_each_epoch_and_for_each_clip_and_the_same_i
     assert all(other[clip] != first[clip] for other in others for clip in first)
 
 
-def test_a_random_crop_belongs_to_the_draw_and_not_to_the_row(ramp: Path) -> None:
+def test_a_random_crop_depends_on_the_draw_and_not_on_the_row(ramp: Path) -> None:
     clips = ramps(ramp, Crop(0.1, "random"), 2)
     batch = clips.__getitems__(Draws([0, 1, 0, 0], [5, 5, 6, 5])).batch
     assert batch is not None
@@ -89,7 +89,15 @@ def test_a_random_crop_belongs_to_the_draw_and_not_to_the_row(ramp: Path) -> Non
     assert begin[0] == begin[1] == begin[3] != begin[2]
 
 
-def test_the_fingerprint_of_the_input_holds_all_that_shapes_it() -> None:
+def test_labels_are_present_absent_or_not_annotated(ramp: Path) -> None:
+    clips = ClipDataset(Manifest(ramp, ()), RATE, Crop(), classes=("a", "b", "c"))
+    assert clips.labels(Row("1", ramp, labels=("c",))).tolist() == [0, 0, 1]
+    some = clips.labels(Row("2", ramp, labels=("c",), annotated=("a", "c")))
+    assert some.nan_to_num(nan=-1).tolist() == [0, -1, 1]
+    assert ramps(ramp, Crop()).labels(Row("3", ramp, labels=("c",))).shape == (0,)
+
+
+def test_the_fingerprint_of_the_input_is_complete() -> None:
     assert input_fingerprint(22_050, Crop(2.5, "start")) == {
         "sample_rate": 22_050,
         "resampler": RESAMPLER,

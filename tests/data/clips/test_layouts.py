@@ -1,4 +1,4 @@
-"""Tiny folders in the exact layout of each data set."""
+"""Each data set, as a small folder in its exact layout."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def speech_commands(root: Path) -> None:
 def voxceleb1(root: Path) -> None:
     table(root / "iden_split.txt", "1 id10001/x/00001.wav", "3 id10002/y/00001.wav", "2 id10002/y/00002.wav")
     sound(root / "wav/id10001/x/00001.wav")
-    sound(root / "wav/id10002/y/00001.wav")  # the third clip is not there
+    sound(root / "wav/id10002/y/00001.wav")  # the third clip has no file
 
 
 def audioset(root: Path) -> None:
@@ -84,8 +84,8 @@ def gtzan(root: Path) -> None:
 
 
 def openmic2018(root: Path) -> None:
-    answers = ("000046_3840,accordion,0.9,3", "000046_3840,banjo,0.1,3", "001000_0,bass,0.8,4")
-    table(root / "openmic-2018-aggregated-labels.csv", "sample_key,instrument,relevance,num_responses", *answers)
+    relevances = ("000046_3840,accordion,0.9,3", "000046_3840,banjo,0.1,3", "001000_0,bass,0.8,4")
+    table(root / "openmic-2018-aggregated-labels.csv", "sample_key,instrument,relevance,num_responses", *relevances)
     table(root / "partitions/split01_train.csv", "000046_3840")
     table(root / "partitions/split01_test.csv", "001000_0")
     for key in ("000046_3840", "001000_0"):
@@ -120,7 +120,7 @@ def tau2020(root: Path) -> None:
     sound(root / "audio/bus-paris-1-1-b.wav")
 
 
-# How to make it; clips of each split or fold; labels of some clip.
+# Function that writes the folder; clips of each split or fold; labels of one of the clips.
 SETS: dict[str, tuple[Callable[[Path], None], dict[str, int], tuple[str, ...]]] = {
     "esc50": (esc50, {"1": 1}, ("dog",)),
     "speech_commands_v2": (speech_commands, {"training": 3, "validation": 1, "test": 2}, ("zero",)),
@@ -160,7 +160,7 @@ def test_splits_and_labels(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_another_folder_gets_a_line_that_names_the_missing_file(name: str, tmp_path: Path) -> None:
+def test_the_error_for_another_folder_names_the_missing_file(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is missing") as caught:
         read_layout(name, tmp_path)
     assert LAYOUTS[name].marks[0] in str(caught.value)
@@ -169,7 +169,7 @@ def test_another_folder_gets_a_line_that_names_the_missing_file(name: str, tmp_p
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_set_of_which_a_list_is_missing_is_refused(name: str, tmp_path: Path) -> None:
-    """Without its test part, say, other clips would be scored in its place."""
+    """Without its test list, a data set would be scored on other clips."""
     for mark in LAYOUTS[name].marks:
         root = tmp_path / mark.replace("/", "_")
         SETS[name][0](root)
@@ -179,16 +179,16 @@ def test_a_set_of_which_a_list_is_missing_is_refused(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("voxceleb1", "1 of 3 listed"), ("audioset_20k", "1 of 3"), ("audioset_2m", "1 of 4"), ("esc50", "")],
 )
-def test_listed_clips_that_are_not_there_are_counted(
-    name: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_listed_clips_without_a_file_are_counted(
+    name: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     SETS[name][0](tmp_path)
     read_layout(name, tmp_path)
     output = capsys.readouterr().out
-    assert told in output if told else output == ""
+    assert message in output if message else output == ""
 
 
 @pytest.mark.parametrize(

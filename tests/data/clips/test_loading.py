@@ -15,7 +15,7 @@ from distill.data.clips.sources import read_manifest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_reaches_every_process_leaves_the_workers_to_the_run(number: int, tmp_path: Path) -> None:
+def test_workers_ignore_signals_to_every_process(number: int, tmp_path: Path) -> None:
     for clip in range(8):
         soundfile.write(tmp_path / f"{clip}.wav", np.full(800, 0.1), 16_000)
     clips = ClipDataset(read_manifest(tmp_path), 16_000, Crop())

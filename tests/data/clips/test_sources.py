@@ -30,7 +30,7 @@ def test_a_csv_row_holds_window_labels_and_split(tmp_path: Path) -> None:
     assert (row.id, row.start, row.duration, row.labels, row.split) == ("a.wav@1.5", 1.5, 2.5, ("cat", "dog"), "3")
 
 
-def test_csv_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
+def test_csv_jsonl_and_parquet_give_equal_rows(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
@@ -91,14 +91,14 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert len(read_manifest(table(inner, "path\nhere/b.wav\nhere/../data/c.wav\n"))) == 2
 
 
-def test_a_folder_without_audio_and_a_missing_one_are_told(tmp_path: Path) -> None:
+def test_a_folder_without_audio_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no audio"):
         read_manifest(tmp_path)
     with pytest.raises(UserError, match="no such file"):
         read_manifest(tmp_path / "none")
 
 
-def test_parts_of_data_have_one_name_each(tmp_path: Path) -> None:
+def test_splits_have_standard_names(tmp_path: Path) -> None:
     rows = "path,split\na.wav,Test\nb.wav,val\nc.wav,train\nd.wav,dev\ne.wav,3\nf.wav,\n"
     parts = [row.split for row in read_manifest(table(tmp_path, rows)).rows]
     assert parts == ["test", "validation", "training", "validation", "3", ""]
@@ -109,7 +109,7 @@ def digest_of(folder: Path, text: str) -> str:
     return read_manifest(table(folder, text)).digest
 
 
-def test_the_digest_is_of_ids_windows_and_their_order_wherever_the_root_lies(tmp_path: Path) -> None:
+def test_the_digest_covers_ids_windows_and_order_but_not_the_root(tmp_path: Path) -> None:
     text = "id,path,start,duration\na,x.wav,1,2\nb,x.wav,4,2\n"
     known = digest_of(tmp_path / "here", text)
     assert digest_of(tmp_path / "there", text) == known

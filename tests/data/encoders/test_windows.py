@@ -1,24 +1,25 @@
-"""Windows over long clips, against an encoder whose answer is known: each frame is the mean of its own 0.1 s."""
+"""Windows of long clips, with an encoder whose output is known: each frame is the mean of its 0.1 s."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.windows import Windows, by_length, encode_in_windows
 
 RATE, FRAME = 1000, 100
-seen: list[tuple[int, ...]] = []
+shapes: list[tuple[int, ...]] = []
 
 
 def encode(batch: AudioBatch) -> Embeddings:
-    """Frames of 0.1 s, and their mean."""
-    seen.append(tuple(batch.waveform.shape))
+    """Encode a batch as frames of 0.1 s, and their mean."""
+    shapes.append(tuple(batch.waveform.shape))
     spare = -batch.waveform.shape[1] % FRAME
     blocks = torch.nn.functional.pad(batch.waveform, (0, spare)).unflatten(1, (-1, FRAME))
     valid = (batch.lengths // FRAME).clamp(min=1)
-    mask = torch.arange(blocks.shape[1]) < valid.unsqueeze(1)
+    mask = frame_mask(valid, blocks.shape[1])
     times = (torch.arange(blocks.shape[1]) + 0.5) * FRAME / RATE
     return Embeddings.of_frames(blocks.mean(2, keepdim=True), times, mask)
 
@@ -44,7 +45,7 @@ def test_frames_are_those_of_the_whole_clip(windows: Windows) -> None:
 
 
 @pytest.mark.parametrize("windows", [Windows(1.0), Windows(1.0, hop=0.5), Windows(0.8, hop=0.2), Windows(0.5, hop=1.0)])
-def test_a_clip_beside_a_longer_one_gives_what_it_gives_alone(windows: Windows) -> None:
+def test_a_clip_in_a_batch_has_the_embeddings_of_the_clip_alone(windows: Windows) -> None:
     clips = batch(3700, 2150, 1000, 900, 700, 480, 90)
     together = encode_in_windows(encode, clips, windows)
     for row, length in enumerate(clips.lengths.tolist()):
@@ -71,16 +72,16 @@ def test_a_hop_beyond_the_window_skips_audio() -> None:
 
 
 def test_memory_is_bounded_by_the_window() -> None:
-    seen.clear()
+    shapes.clear()
     encode_in_windows(encode, batch(100_000), Windows(1.0))
-    assert max(rows * samples for rows, samples in seen) == 8 * 1000
+    assert max(rows * samples for rows, samples in shapes) == 8 * 1000
 
 
-def test_equal_lengths_go_together_and_come_back_in_order() -> None:
+def test_clips_of_equal_length_are_encoded_together_and_keep_their_order() -> None:
     clips = batch(500, 300, 500, 200)
-    seen.clear()
+    shapes.clear()
     grouped, whole = by_length(encode, clips), encode(clips)
-    assert seen[:3] == [(1, 200), (1, 300), (2, 500)]
+    assert shapes[:3] == [(1, 200), (1, 300), (2, 500)]
     torch.testing.assert_close(grouped.clip, whole.clip)
     assert grouped.frame_mask.equal(whole.frame_mask)
 
@@ -96,6 +97,6 @@ def test_equal_lengths_go_together_and_come_back_in_order() -> None:
         {"pooling": "median"},
     ],
 )
-def test_windows_that_cannot_be(options: dict[str, object]) -> None:
+def test_impossible_windows_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="windows"):
         Windows(**options)  # type: ignore[arg-type]

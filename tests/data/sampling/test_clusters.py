@@ -63,7 +63,7 @@ def test_a_saved_clustering_is_read_only_for_its_own_store(tmp_path: Path) -> No
     assert read.ids == made.ids
 
 
-def test_clips_that_are_not_learned_from_make_no_centroid() -> None:
+def test_centroids_are_computed_only_from_the_chosen_clips() -> None:
     points, _ = blobs(60)
     far = points.copy()
     far[40:] += 1000

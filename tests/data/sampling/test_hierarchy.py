@@ -13,7 +13,7 @@ from distill.data.sampling.weights import collapse_duplicates, effective_number
 
 
 def long_tail() -> tuple[np.ndarray, np.ndarray]:
-    """A head that holds 0.88 of 2,000 clips in one broad cloud, and 12 small classes around it."""
+    """Return 2,000 points and their classes: 0.88 in one wide cloud, the head, and 12 small classes around it."""
     random = np.random.default_rng(0)
     truth = np.r_[np.zeros(1760, int), 1 + np.arange(240) % 12]
     centres = np.r_[np.zeros((1, 16)), random.standard_normal((12, 16)) * 4]
@@ -32,7 +32,7 @@ def test_a_hierarchy_draws_the_head_less_often_than_flat_clusters() -> None:
 
 
 def grouped_head() -> tuple[np.ndarray, np.ndarray]:
-    """A head that holds 0.88 of 2,000 clips in 44 dense groups, as words, and 240 clips scattered as widely."""
+    """Return 2,000 points and the mask of the tail: 0.88 in 44 dense groups, and 240 points scattered as widely."""
     random = np.random.default_rng(1)
     groups = random.standard_normal((44, 16))[np.arange(1760) % 44]
     head = groups + 0.4 * random.standard_normal((1760, 16))
@@ -71,7 +71,7 @@ def test_no_cell_of_a_cover_is_empty_even_where_clips_are_the_same() -> None:
         cover(np.ones((12, 3), dtype=np.float32), 13)
 
 
-def test_a_mean_of_trees_is_steadier_and_more_varied_than_one() -> None:
+def test_a_mean_of_trees_is_more_stable_and_more_varied_than_one() -> None:
     points, truth = long_tail()
     many, one = ([hierarchical_weights(points, (100, 10), seed, trees) for seed in (0, 1000, 2000)] for trees in (5, 1))
     assert np.std([w[truth == 0].sum() for w in many]) < np.std([w[truth == 0].sum() for w in one])
@@ -89,7 +89,7 @@ def test_copies_of_a_clip_share_its_draws() -> None:
 
 
 @pytest.mark.parametrize("copies", [1, 20])
-def test_near_duplicates_count_once_inside_their_cluster_whatever_the_policy(copies: int) -> None:
+def test_near_duplicates_count_once_inside_their_cluster_for_every_policy(copies: int) -> None:
     points, _ = long_tail()
     listed = np.r_[points, np.repeat(points[:1], copies, 0)]
     shares = collapse_duplicates(listed, 0.9999)
@@ -126,12 +126,12 @@ def test_nearly_the_same_centres_leave_no_empty_cell_and_weights_sum_to_1() -> N
 
 
 @pytest.mark.parametrize("levels", [(), (10, 10), (5, 8)])
-def test_levels_must_fall(levels: tuple[int, ...]) -> None:
+def test_levels_must_decrease(levels: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="levels"):
         hierarchy(long_tail()[0][:50], levels)
 
 
-def test_default_levels_fall() -> None:
+def test_default_levels_decrease() -> None:
     assert default_levels(4321) == (432, 43)
     assert default_levels(2_000_000) == (10_000, 1000, 100, 10)
     assert default_levels(20) == (2,)

@@ -24,7 +24,7 @@ def test_weights_equal_the_official_ones(golden) -> None:
     np.testing.assert_allclose(cluster_weights(stored["cluster_labels"]), stored["cluster_weights"], rtol=1e-9)
 
 
-def test_draws_have_the_probabilities_that_the_weights_say(labels: np.ndarray) -> None:
+def test_draws_have_the_probabilities_of_the_weights(labels: np.ndarray) -> None:
     draws = 200_000
     counts = np.bincount(ClusterOrder(labels, seed=1).indices(0, 0, draws), minlength=len(labels))
     expected = cluster_weights(labels) * draws
@@ -38,7 +38,7 @@ def test_empty_clusters_are_never_drawn() -> None:
 
 
 @pytest.mark.parametrize("kind", ["uniform", "cluster"])
-def test_any_position_can_be_asked_for(kind: str, labels: np.ndarray) -> None:
+def test_any_position_can_be_computed(kind: str, labels: np.ndarray) -> None:
     order = UniformOrder(500, seed=3) if kind == "uniform" else ClusterOrder(labels, seed=3)
     whole = order.indices(2, 0, 500)
     assert np.array_equal(order.indices(2, 123, 321), whole[123:321])
@@ -62,19 +62,19 @@ def test_an_epoch_holds_every_clip_once() -> None:
 @pytest.mark.parametrize("clips", [61, 62, 63, 64, 65])
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_ranks_share_the_same_global_batches(clips: int, world: int) -> None:
-    def batches(rank: int, of: int) -> list[list[tuple[int, int]]]:
-        sampler = BatchSampler(UniformOrder(clips, seed=1), 8, epochs=2, rank=rank, world=of)
+    def batches(rank: int, ranks: int) -> list[list[tuple[int, int]]]:
+        sampler = BatchSampler(UniformOrder(clips, seed=1), 8, epochs=2, rank=rank, world=ranks)
         return [list(zip(*batch, strict=True)) for batch in sampler]
 
-    ranks = [batches(rank, world) for rank in range(world)]
-    assert len({len(rank) for rank in ranks}) == 1
-    assert all(batch for rank in ranks for batch in rank)
-    for alone, *parts in zip(batches(0, 1), *ranks, strict=True):
+    by_rank = [batches(rank, world) for rank in range(world)]
+    assert len({len(rank) for rank in by_rank}) == 1
+    assert all(batch for rank in by_rank for batch in rank)
+    for alone, *parts in zip(batches(0, 1), *by_rank, strict=True):
         assert sorted(draw for part in parts for draw in part) == sorted(alone)
 
 
 @pytest.mark.parametrize("start", [0, 1, 5, 7, 8, 9, 14])
-def test_a_resumed_run_draws_what_was_left(start: int) -> None:
+def test_a_resumed_run_draws_the_remaining_batches(start: int) -> None:
     def sampler() -> BatchSampler:
         return BatchSampler(UniformOrder(61, seed=1), 8, epochs=2)
 
@@ -86,24 +86,7 @@ def test_a_resumed_run_draws_what_was_left(start: int) -> None:
 
 def test_draws_are_numbered_through_the_run() -> None:
     batches = list(BatchSampler(UniformOrder(10), 4, epochs=2))
-    assert [draw for batch in batches for draw in batch.draws] == [
-        0,
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-        7,
-        10,
-        11,
-        12,
-        13,
-        14,
-        15,
-        16,
-        17,
-    ]
+    assert [draw for batch in batches for draw in batch.draws] == [*range(8), *range(10, 18)]
 
 
 def test_more_clips_than_torch_can_weigh() -> None:

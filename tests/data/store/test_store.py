@@ -1,4 +1,4 @@
-"""The invariant: every row of the plan ends embedded or set aside, whatever happens on the way."""
+"""Every row of the plan is embedded or set aside, also after kills and with damaged files."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def write_all(path: Path, dtype: str = "float32") -> EmbeddingStore:
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0), ("float16", 2e-3)])
 def test_rows_come_back_in_any_order(dtype: str, tolerance: float, tmp_path: Path) -> None:
     store = write_all(tmp_path, dtype)
-    wanted = [24, 0, 9, 10, 3, 3]
-    np.testing.assert_allclose(store[[IDS[row] for row in wanted]], VECTORS[wanted], atol=tolerance)
+    rows = [24, 0, 9, 10, 3, 3]
+    np.testing.assert_allclose(store[[IDS[row] for row in rows]], VECTORS[rows], atol=tolerance)
     np.testing.assert_allclose(store.read_all(), VECTORS, atol=tolerance)
     store.verify()
 
@@ -71,14 +71,14 @@ def test_another_fingerprint_is_refused_with_both_values(tmp_path: Path) -> None
         writer(tmp_path, weights="def")
 
 
-def test_an_unfinished_store_says_how_to_go_on(tmp_path: Path) -> None:
+def test_an_incomplete_store_is_refused_and_can_be_continued(tmp_path: Path) -> None:
     writer(tmp_path).write(0, {IDS[row]: VECTORS[row] for row in range(10)})
     with pytest.raises(StoreError, match="1 of 3 shards"):
         EmbeddingStore(tmp_path)
     assert writer(tmp_path).missing_shards() == [1, 2]
 
 
-def test_no_store_and_an_unknown_clip_are_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_store_and_an_unknown_clip_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not a store"):
         EmbeddingStore(tmp_path)
     with pytest.raises(StoreError, match="unknown"):
@@ -104,7 +104,7 @@ def test_verify_finds_a_flipped_bit(tmp_path: Path) -> None:
         store.verify()
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_an_error_and_no_crash(tmp_path: Path) -> None:
+def test_a_file_that_shrinks_while_it_is_read_raises_an_error(tmp_path: Path) -> None:
     store = write_all(tmp_path)
     store[[IDS[12]]]
     with open(tmp_path / "00001.bin", "r+b") as file:
@@ -139,7 +139,7 @@ def child(path: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_killed_writer_goes_on_and_every_row_is_there_once(tmp_path: Path) -> None:
+def test_after_kills_every_row_is_stored_once(tmp_path: Path) -> None:
     delays = random.Random(0)
     for kill in range(6):
         process = child(tmp_path)
@@ -177,8 +177,8 @@ def test_frames_are_kept_with_their_clips(tmp_path: Path) -> None:
         writer.write(shard, clips, (), frames)
     store = EmbeddingStore(tmp_path)
     assert [clip.id for clip in store.set_aside] == ["clip2"]
-    wanted = ["clip6", "clip0", "clip4"]
-    for clip_id, found in zip(wanted, store.frames(wanted), strict=True):
+    chosen = ["clip6", "clip0", "clip4"]
+    for clip_id, found in zip(chosen, store.frames(chosen), strict=True):
         assert np.array_equal(found, frames[clip_id].frames)
     assert np.allclose(store.frame_times, times[:8])
     store.verify()

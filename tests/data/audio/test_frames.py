@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import torch
+
+from distill.data.audio.frames import frame_mask, masked_mean, pad_to, remove_mean
+
+LENGTHS = torch.tensor([4, 2, 0])
+MASK = torch.tensor([[True, True, True, True], [True, True, False, False], [False] * 4])
+
+
+def test_a_mask_is_true_at_the_valid_positions() -> None:
+    assert frame_mask(LENGTHS, 4).equal(MASK)
+
+
+def test_a_masked_mean_leaves_padding_out_and_is_0_without_valid_frames() -> None:
+    frames = torch.arange(24.0).view(3, 4, 2)
+    expected = torch.stack([frames[0].mean(0), frames[1, :2].mean(0), torch.zeros(2)])
+    torch.testing.assert_close(masked_mean(frames, MASK), expected)
+
+
+def test_the_removed_mean_is_that_of_the_valid_samples() -> None:
+    waveform = torch.tensor([[1.0, 2.0, 3.0, 6.0], [4.0, 2.0, 0.0, 0.0], [0.0] * 4])
+    expected = torch.tensor([[-2.0, -1.0, 0.0, 3.0], [1.0, -1.0, 0.0, 0.0], [0.0] * 4])
+    torch.testing.assert_close(remove_mean(waveform, LENGTHS), expected)
+
+
+def test_only_shorter_clips_are_padded() -> None:
+    waveform = torch.ones(2, 3)
+    assert pad_to(waveform, 3) is waveform
+    assert pad_to(waveform, 5).sum(1).tolist() == [3, 3]
+    assert pad_to(waveform, 5).shape == (2, 5)
