@@ -108,10 +108,10 @@ class HearStream:
     def finish(self) -> Tensor:
         """Return the remaining frames (frames, hidden)."""
         self._append(self._mel.finish())
-        frames, left = self._encode_full_windows(), self._features.shape[1]
-        if self._windows and left <= self.acoustic.overlap:  # the window before has all of them
-            return torch.cat([frames, (self._sums / self._weights.clamp(min=1e-8))[:left]])
-        return torch.cat([frames, self._encode(left)])
+        frames, remaining = self._encode_full_windows(), self._features.shape[1]
+        if self._windows and remaining <= self.acoustic.overlap:  # the window before has all of them
+            return torch.cat([frames, (self._sums / self._weights.clamp(min=1e-8))[:remaining]])
+        return torch.cat([frames, self._encode(remaining)])
 
     def _encode_full_windows(self) -> Tensor:
         """Encode the windows that are full. A later token must exist, since the last window of a clip is different."""
@@ -124,9 +124,8 @@ class HearStream:
 
     def _append(self, mel: Tensor) -> None:
         """Standardise mel frames (128, frames), and append the features of whole pairs."""
-        mel = torch.cat(
-            [self._odd, self.front_end.standardise(mel, self.statistics.mean, self.statistics.deviation)], 1
-        )
+        standardised = self.front_end.standardise(mel, self.statistics.mean, self.statistics.deviation)
+        mel = torch.cat([self._odd, standardised], dim=1)
         whole = mel.shape[1] // 2 * 2
         self._odd = mel[:, whole:]
         if whole:
