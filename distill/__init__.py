@@ -4,7 +4,7 @@
     student = distill.load("runs/first")
     student.embed(waveform, sample_rate=44_100).clip
 
-Names are imported when they are used, so that `import distill` and `distill --help` cost nothing.
+Public names are imported at their first use, so that `import distill` and `distill --help` are fast.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOMES = {
+_MODULES = {
     "fit": "distill.commands.fit",
     "embed": "distill.commands.embed",
     "cluster": "distill.commands.cluster",
@@ -43,13 +43,13 @@ _HOMES = {
     "Frozen": "distill.frozen",
     "Precomputed": "distill.teachers.precomputed",
 }
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'distill' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
