@@ -4,7 +4,7 @@
     student = distill.load("runs/first")
     student.embed(waveform, sample_rate=44_100).clip
 
-Names are imported when they are used, so that `import distill` and `distill --help` cost nothing.
+Public names are imported at their first use, so that `import distill` and `distill --help` are fast.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.training.engine import Engine as Engine
     from distill.training.optimizer import Optimizer as Optimizer
 
-_HOMES = {
+_MODULES = {
     "fit": "distill.commands.fit",
     "embed": "distill.commands.embed",
     "cluster": "distill.commands.cluster",
@@ -74,15 +74,15 @@ _HOMES = {
     "Frozen": "distill.frozen",
     "Precomputed": "distill.teachers.precomputed",
 }
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 
 
 if not TYPE_CHECKING:  # where a misspelt name is an error
 
     def __getattr__(name: str) -> Any:
-        if name not in _HOMES:
+        if name not in _MODULES:
             raise AttributeError(f"module 'distill' has no attribute {name!r}")
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""What is called from Python beside the commands."""
+"""The public functions for Python, in addition to the commands."""
 
 from __future__ import annotations
 
@@ -15,45 +15,72 @@ from distill.teachers.teacher import Teacher
 
 
 def load(source: str, allow_import: str | None = None) -> Student:
-    """Load a trained student from a run folder, a student folder or a hub id; see `students.saved.load_student`."""
+    """Load a trained student.
+
+    Args:
+        source: Run folder, student folder or hub id.
+        allow_import: Package from which the student's own class may be imported. None: no package.
+
+    Returns:
+        The student in evaluation mode.
+
+    Raises:
+        UserError: the source holds no student, or its class may not be imported.
+    """
     return load_student(source, allow_import)
 
 
 def create_teacher(name: str | type[Teacher], /, **options: Any) -> Teacher:
-    """Build a teacher from a registered name, an import path or a class. Raises UserError."""
+    """Build a teacher.
+
+    Args:
+        name: Registered name, import path or class.
+        options: Arguments of its constructor.
+
+    Raises:
+        UserError: the name is unknown, or an option is wrong.
+    """
     return TEACHERS.create(name, **options)
 
 
 def create_student(name: str | type[Student], /, **options: Any) -> Student:
-    """Build a student from a registered name, an import path or a class. Raises UserError."""
+    """Build a student with random weights.
+
+    Args:
+        name: Registered name, import path or class.
+        options: Arguments of its constructor.
+
+    Raises:
+        UserError: the name is unknown, or an option is wrong.
+    """
     return STUDENTS.create(name, **options)
 
 
 def list_teachers(pattern: str = "*") -> list[str]:
-    """Names of teachers that match a glob."""
+    """Return the registered names of teachers that match a glob pattern."""
     return TEACHERS.names(pattern)
 
 
 def list_students(pattern: str = "*") -> list[str]:
-    """Names of students that match a glob."""
+    """Return the registered names of students that match a glob pattern."""
     return STUDENTS.names(pattern)
 
 
 def register_teacher(name: str) -> Callable[[Any], Any]:
-    """Make a `Teacher` class known as `name`. Decorator."""
+    """Return a decorator that registers a `Teacher` class as `name`."""
     return TEACHERS.register(name)
 
 
 def register_student(name: str) -> Callable[[Any], Any]:
-    """Make a `Student` class known as `name`. Decorator."""
+    """Return a decorator that registers a `Student` class as `name`."""
     return STUDENTS.register(name)
 
 
 def register_objective(name: str) -> Callable[[Any], Any]:
-    """Make an `Objective` class known as `name`. Decorator."""
+    """Return a decorator that registers an `Objective` class as `name`."""
     return OBJECTIVES.register(name)
 
 
 def register_loss(name: str) -> Callable[[Any], Any]:
-    """Make a function of (prediction, target) known as the loss `name`. Decorator."""
+    """Return a decorator that registers a function of (prediction, target) as the loss `name`."""
     return LOSSES.register(name)

@@ -1,4 +1,4 @@
-"""Configuration files, read as data: a file that names a class needs the user's permission."""
+"""Configuration files, read as data. A file that names a class requires the user's permission."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ def read_config(path: str, allowed: Collection[str]) -> str:
     """Read a YAML file of options.
 
     Args:
-        path: The file.
-        allowed: Packages whose classes the file may name.
+        path: Path of the file.
+        allowed: Names of the packages whose classes the file may name.
 
     Returns:
-        The options in JSON, with the import paths of its components.
+        The options in JSON, with the import path of each component.
 
     Raises:
-        UserError: the file cannot be read, holds no mapping, or names a class without permission.
+        UserError: the file cannot be read, does not hold a mapping, or names a class without permission.
     """
     config = _load(path)
     for component in COMPONENTS:
         if (written := config.get(component)) is not None:
-            named = [
-                _named(component, one, path, allowed) for one in (written if isinstance(written, list) else [written])
-            ]
-            config[component] = named if isinstance(written, list) else named[0]
+            parts = written if isinstance(written, list) else [written]
+            parts = [_resolve(component, part, path, allowed) for part in parts]
+            config[component] = parts if isinstance(written, list) else parts[0]
     return json.dumps(config)
 
 
 def _load(path: str) -> dict[str, Any]:
-    """Read a mapping from YAML, of bounded size."""
+    """Read a mapping from a YAML file of limited size."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(_MAX_BYTES + 1)
@@ -55,16 +54,18 @@ def _load(path: str) -> dict[str, Any]:
     return config
 
 
-def _named(component: str, written: Any, path: str, allowed: Collection[str]) -> Any:
-    """Return a component of a file with the import path of its class; what names no class stays as it is."""
-    one = {"class_path": written} if isinstance(written, str) else written
-    if not isinstance(one, dict) or "class_path" not in one:
-        return one
-    name = str(one["class_path"])
+def _resolve(component: str, written: Any, path: str, allowed: Collection[str]) -> Any:
+    """Return a component of a file with the import path of its class, if the file may name it.
+
+    A value without a class is not changed.
+    """
+    part = {"class_path": written} if isinstance(written, str) else written
+    if not isinstance(part, dict) or "class_path" not in part:
+        return part
+    name = str(part["class_path"])
     package = name.partition(".")[0]
     if "." in name and package not in allowed and not COMPONENTS[component].is_trusted(name):
         raise UserError(
-            f"--config {path} names {name!r}, and a file that names a class is a program; "
-            f"if you trust it: --allow_import {package}"
+            f"--config {path} names the class {name!r}, whose code would run; if you trust it: --allow_import {package}"
         )
-    return {**one, "class_path": import_path(component, name)}
+    return {**part, "class_path": import_path(component, name)}

@@ -1,4 +1,4 @@
-"""The parser of one command: jsonargparse over its signature, with messages in one line."""
+"""The parser of one command, made by jsonargparse from its signature, with messages in one line."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _UNKNOWN = re.compile(r"(?:[Uu]nrecognized arguments: |[Kk]ey |[Oo]ption )[\"']?
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are UserErrors."""
+    """A parser that raises UserError for its errors."""
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-        """Raise UserError with the message in one line, and a suggestion for an option that is unknown."""
+        """Raise UserError with the message in one line, and a suggestion for an unknown option."""
         options = [option for action in self._actions for option in action.option_strings]
         raise UserError(f"{clear_message(message, options)} ({self.prog} --help shows all options)")
 
 
 def parser_of(command: str) -> Parser:
-    """Return the parser of a command. Its options are the arguments of its function."""
+    """Return the parser of a command. Its options are the parameters of the function."""
     from distill.teachers.teacher import Teacher
 
     function, components = function_of(command), components_of(command)
     description = (function.__doc__ or "").partition("\n\n    Args:")[0]
     parser = Parser(prog=f"distill {command}", allow_abbrev=False, description=description)
-    parser.add_argument("--config", action="config", help="YAML file with options; later options win")
+    parser.add_argument("--config", action="config", help="YAML file with options; later options take precedence")
     for name in components:
         if name == "teacher" and command == "fit":
-            described = "encoder to imitate, by name or import path; --teacher+=NAME adds another"
-            parser.add_argument("--teacher", type=Teacher | list[Teacher] | None, default=None, help=described)
+            text = "encoder to imitate, by name or import path; --teacher+=NAME adds another"
+            parser.add_argument("--teacher", type=Teacher | list[Teacher] | None, default=None, help=text)
         else:
             skip = _GIVEN_TO_OBJECTIVES if name == "objective" else set()
             base: type[Any] = COMPONENTS[name].base
@@ -50,11 +50,11 @@ def parser_of(command: str) -> Parser:
 
 
 def clear_message(message: str, options: list[str]) -> str:
-    """Return a message of jsonargparse in one line, with a suggestion for an option that is unknown.
+    """Return a message of jsonargparse in one line, with a suggestion for an unknown option.
 
     Args:
-        message: Text of jsonargparse.
-        options: All options of the command, with their dashes.
+        message: Message of jsonargparse.
+        options: All options of the command, including their dashes.
     """
     if refused := _REFUSED.search(message):
         component, option, close = refused.groups()

@@ -1,4 +1,4 @@
-"""The words of a command, parsed once into options."""
+"""The words of a command line, parsed once into options."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-SWITCHES = ("--dry_run", "--resume", "--overwrite", "--live", "--normalise")  # true if no value follows
+SWITCHES = ("--dry_run", "--resume", "--overwrite", "--live", "--normalise")  # without a value they are true
 NUMBERS = ("--support", "--levels", "--sampling.levels")
-LISTS = ("--compare", *NUMBERS)  # take all words up to the next option
-_BARE = ("--help", "--print_config", "-h")  # take no word that follows
+LISTS = ("--compare", *NUMBERS)  # they take all words up to the next option
+_WITHOUT_VALUE = ("--help", "--print_config", "-h")  # they do not take the next word
 
 
 class Option(NamedTuple):
     """An option and its value, as the user wrote it.
 
     Args:
-        name: With its dashes, such as "--teacher", "--teacher+" (another one) or "--teacher.checkpoint". Empty: a
-            word that belongs to no option.
-        value: None: no value was given.
+        name: Name with its dashes, such as "--teacher", "--teacher+" (a further teacher) or "--teacher.checkpoint".
+            Empty: a word that does not belong to an option.
+        value: Value as text. None: no value was given.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Option(NamedTuple):
 
     @property
     def component(self) -> str:
-        """The component that the option chooses: "teacher" of --teacher, --teacher+ and --teacher.help."""
+        """Kind of the component that the option names: "teacher" for --teacher, --teacher+ and --teacher.help."""
         return self.name.removeprefix("--").removesuffix(".help").removesuffix("+")
 
     @property
@@ -41,38 +41,38 @@ class Option(NamedTuple):
 
 
 def parse_words(words: Sequence[str]) -> list[Option]:
-    """Return the options in their order: `--name value`, `--name=value`, switches, and lists."""
+    """Return the options in their order, written as `--name value`, `--name=value`, switches or lists."""
     options: list[Option] = []
-    place = 0
-    while place < len(words):
-        word = words[place]
+    position = 0
+    while position < len(words):
+        word = words[position]
         name, equals, value = word.partition("=")
-        place += 1
+        position += 1
         if not word.startswith("-") or word.lstrip("-")[:1].isdigit():
             options.append(Option("", word))
         elif name in LISTS:
-            following = _until_option(words, place)
-            place += len(following)
+            following = _until_option(words, position)
+            position += len(following)
             options.append(Option(name, _list(name, [value, *following] if equals else following)))
         elif equals:
-            options.append(Option(name, os.path.expanduser(value)))  # shells leave ~ after = as it is
-        elif name not in _BARE and place < len(words) and not words[place].startswith("--"):
-            options.append(Option(name, words[place]))
-            place += 1
+            options.append(Option(name, os.path.expanduser(value)))  # shells do not expand ~ after =
+        elif name not in _WITHOUT_VALUE and position < len(words) and not words[position].startswith("--"):
+            options.append(Option(name, words[position]))
+            position += 1
         else:
             options.append(Option(name, "true" if name in SWITCHES else None))
     return options
 
 
 def last(options: Iterable[Option], name: str) -> Option:
-    """Return the last option of a name, which is the one that holds; without a value where there is none."""
+    """Return the last option of a name, which takes precedence. If there is none, return one without a value."""
     return next((option for option in reversed(list(options)) if option.name == name), Option(name))
 
 
-def _until_option(words: Sequence[str], place: int) -> list[str]:
-    """Return the words from a place up to the next option."""
-    end = next((n for n in range(place, len(words)) if words[n].startswith("--")), len(words))
-    return list(words[place:end])
+def _until_option(words: Sequence[str], position: int) -> list[str]:
+    """Return the words from a position up to the next option."""
+    end = next((n for n in range(position, len(words)) if words[n].startswith("--")), len(words))
+    return list(words[position:end])
 
 
 def _list(name: str, words: list[str]) -> str:

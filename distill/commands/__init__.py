@@ -1,1 +1,1 @@
-"""The commands, each a function; its signature is its options."""
+"""The commands: one function each. The parameters of the function are the options of the command."""

@@ -1,4 +1,4 @@
-"""Commands whose arguments are one frozen, typed value."""
+"""A decorator for commands that receive their arguments as one frozen, typed value."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ R = TypeVar("R")
 
 
 def called_with(arguments: Callable[P, T]) -> Callable[[Callable[[T, frozenset[str]], R]], Callable[P, R]]:
-    """Give a function the signature of a dataclass. The function gets its instance, and the names that were given.
+    """Return a decorator that gives a function the signature and the descriptions of a dataclass.
 
-    So every argument is written down once, with its type, default and description, and what the caller gave is known.
-    The dataclass is the attribute `arguments` of the function, from which the command line makes its options.
+    The decorated function receives the instance and the names of the arguments that the caller gave. So each argument
+    is declared once, with its type, default and description.
+
+    Args:
+        arguments: Dataclass of the arguments. The command line reads it from the attribute `arguments` of the result.
     """
     signature = inspect.signature(arguments)
 
@@ -26,14 +29,14 @@ def called_with(arguments: Callable[P, T]) -> Callable[[Callable[[T, frozenset[s
             given = signature.bind_partial(*args, **kwargs).arguments
             return function(arguments(*args, **kwargs), frozenset(given))
 
-        described = "".join(map(_described, reversed(inspect.getmro(arguments))))  # type: ignore[arg-type]
-        call.__doc__ = (function.__doc__ or "").replace("    Returns:", f"    Args:{described}\n\n    Returns:")
+        descriptions = "".join(map(_descriptions, reversed(inspect.getmro(arguments))))  # type: ignore[arg-type]
+        call.__doc__ = (function.__doc__ or "").replace("    Returns:", f"    Args:{descriptions}\n\n    Returns:")
         call.__signature__, call.arguments = signature, arguments  # type: ignore[attr-defined]
         return call
 
     return decorate
 
 
-def _described(kind: type) -> str:
+def _descriptions(kind: type) -> str:
     """Return the lines of a class's docstring that describe its arguments."""
     return (kind.__doc__ or "").partition("Args:")[2].rstrip() if "__doc__" in vars(kind) else ""

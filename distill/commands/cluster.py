@@ -1,4 +1,4 @@
-"""`distill cluster`: FAISS k-means over a store, with a report of what sampling without labels would draw."""
+"""`distill cluster`: k-means over a store by FAISS, and a report of the sampling policies without labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distill.data.sampling.weights import effective_number
 from distill.data.store.reader import EmbeddingStore
 from distill.run.clusters import clustering_of
 
-_NEIGHBOURHOOD = 20_000  # clips among which neighbours are looked for, so that millions can be
+_NEIGHBOURHOOD = 20_000  # clips that are searched for neighbours: the time stays short with millions of clips
 
 
 def cluster(
@@ -31,30 +31,31 @@ def cluster(
     normalise: bool = False,
     seed: int = 0,
 ) -> Clustering:
-    """Cluster the embeddings of a store, and say what the sampling policies would draw from it.
+    """Cluster the embeddings of a store, and report the draws of each sampling policy.
 
-    The head is what there is most of: with `data` the clips of the commonest label, else the tenth of the clips whose
-    neighbourhood is densest. Its share of the draws tells how evenly a policy covers the sounds.
+    The head is the most frequent kind of clips. With `data` it is the clips of the most frequent label. Otherwise it is
+    the tenth of the clips with the nearest neighbours. The smaller its share of the draws, the more evenly a policy
+    covers the sounds.
 
     Args:
         store: Folder written by `distill embed`.
-        out: Folder of the result; by default `clusters` in the store.
-        clusters: How many (S-SONDO: 50).
-        levels: Clusters of each level of the policy "hierarchical", the finest first; none chooses.
-        data: Where the store was made from labelled clips: they, for the share of the commonest label.
-        normalise: Scale embeddings to unit length first; S-SONDO does not.
-        seed: Of k-means.
+        out: Folder of the result. Empty: `clusters` in the store.
+        clusters: Number of clusters (S-SONDO: 50).
+        levels: Number of clusters of each level of the policy "hierarchical", the finest first. Empty: automatic.
+        data: Labelled clips of the store, which define the head by their labels. Empty: no labels are used.
+        normalise: Scale embeddings to unit length first (S-SONDO: false).
+        seed: Seed of k-means.
 
     Returns:
         The clustering.
 
     Raises:
-        UserError: no store there, more clusters than clips, or data without labels.
+        UserError: the folder holds no store, there are more clusters than clips, or the data has no labels.
     """
     from distill.run.pictures import policies_figure, save_figure
 
     folder, embeddings = Path(out or Path(store) / "clusters"), EmbeddingStore(store)
-    head, name = _head(embeddings, data)
+    head, description = _head(embeddings, data)
     with lock(folder, "distill cluster"):
         clustering = clustering_of(embeddings, folder, clusters, normalise, seed)
         weights = {
@@ -63,10 +64,10 @@ def cluster(
             "hierarchical": hierarchical_weights(embeddings.read_all(), levels, seed),
         }
         shares = {policy: float(weight[head].sum()) for policy, weight in weights.items()}
-        save_figure(policies_figure(weights, shares, name), folder / "policies.png")
+        save_figure(policies_figure(weights, shares, description), folder / "policies.png")
     for measure, value in clustering.report().items():
         print(f"{measure:20} {value}")
-    print(f"\n{'policy':14} {'head share':>10} {'as varied as so many clips':>28}   (head: {name})")
+    print(f"\n{'policy':14} {'head share':>10} {'effective number of clips':>28}   (head: {description})")
     for policy, weight in weights.items():
         print(f"{policy:14} {shares[policy]:10.3f} {effective_number(weight):28.0f}")
     print(f"written to {folder}")
@@ -74,20 +75,21 @@ def cluster(
 
 
 def _head(store: EmbeddingStore, data: str) -> tuple[NDArray[np.bool_], str]:
-    """Which clips are the head, and what it is."""
+    """Return a mask of the clips of the head, of shape (clips,), and a description of the head."""
     if data:
         labels = {row.id: row.labels for row in read_manifest(data).labelled().rows}
         counts = Counter(label for clip in store.ids for label in labels.get(clip, ()))
         if not counts:
             raise UserError(f"--data {data}: none of its clips is in {store.path}")
-        commonest = counts.most_common(1)[0][0]
-        return np.array([commonest in labels.get(clip, ()) for clip in store.ids]), f"clips labelled {commonest!r}"
+        label = counts.most_common(1)[0][0]
+        return np.array([label in labels.get(clip, ()) for clip in store.ids]), f"clips labelled {label!r}"
     import faiss
 
     points, clips = store.read_all(), np.arange(len(store))
-    beside = np.random.default_rng(0).permutation(clips)[:_NEIGHBOURHOOD]
+    searched = np.random.default_rng(0).permutation(clips)[:_NEIGHBOURHOOD]
     index = faiss.IndexFlatL2(points.shape[1])
-    index.add(points[beside])
-    distances = index.search(points, min(11, len(beside)))[0]
-    reach = np.where(np.isin(clips, beside), distances[:, -1], distances[:, max(-2, -len(beside))])  # first is itself
-    return reach <= np.quantile(reach, 0.1), "the tenth of the clips with the nearest neighbours"
+    index.add(points[searched])
+    distances = index.search(points, min(11, len(searched)))[0]
+    # The first neighbour of a searched clip is the clip itself.
+    farthest = np.where(np.isin(clips, searched), distances[:, -1], distances[:, max(-2, -len(searched))])
+    return farthest <= np.quantile(farthest, 0.1), "the tenth of the clips with the nearest neighbours"

@@ -1,4 +1,4 @@
-"""`distill embed`: run a teacher or a trained student over audio, into a store that survives a kill."""
+"""`distill embed`: compute the embeddings of a data set, and store them."""
 
 from __future__ import annotations
 
@@ -30,28 +30,27 @@ def embed(
 ) -> EmbeddingStore:
     """Embed every clip of a data set into a store.
 
-    Run it again after a kill: it goes on where it was, and the result is the same.
+    A command that was interrupted can be run again. It embeds the missing clips, and the result is the same.
 
     Args:
-        data: Folder of audio, table of clips, or a data set in its published layout.
+        data: Clips: a folder of audio, a table, or the folder of a published data set.
         out: Folder of the store.
-        teacher: Encoder, where it is a teacher.
-        model: Encoder, where it is a trained student: a run folder, a student folder or a hub id.
-        crop: Part of each clip that is embedded; it cannot be random.
-        batch_size: Clips in a batch; it does not change the embeddings.
-        dtype: Of the stored embeddings, float16 or float32.
-        frames: Keep the embeddings of frames too, for objectives that compare frames; they take much more disk.
+        teacher: Teacher to embed with: a registered name, an import path, or an object. None: use `model`.
+        model: Trained student to embed with: a run folder, a student folder or a hub id. None: use `teacher`.
+        crop: Part of each clip that is embedded. It must not be random. None: the default of `Crop`.
+        batch_size: Clips per batch. It does not change the embeddings.
+        dtype: Data type of the stored embeddings: "float16" or "float32".
+        frames: Store the embeddings of frames too. Objectives that compare frames need them; they need much more disk.
         arithmetic: Precision of the encoder, and whether it is compiled.
-        workers: Processes that decode audio; 0 decodes between the batches, and -1 does that where the encoder itself
-            keeps the cores busy, and uses up to 8 processes beside a GPU.
-        device: "cpu", "cuda", or "auto": a GPU where there is one.
-        allow_import: Package of a model's own class that may be imported.
+        workers: Processes that decode audio. 0 decodes in the main process. -1: 0 on a CPU, up to 8 with a GPU.
+        device: "cpu", "cuda", or "auto": a GPU if there is one.
+        allow_import: Package from which the student's own class may be imported. None: no package.
 
     Returns:
-        The store, opened.
+        The store, opened for reading.
 
     Raises:
-        UserError: nothing to embed, or the folder holds another store.
+        UserError: there is no clip to embed, or the folder holds another store.
     """
     encoder = encoder_of(teacher, model, allow_import)
     print(introduction(encoder))

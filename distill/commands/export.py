@@ -1,4 +1,4 @@
-"""`distill export`: a trained student for other runtimes, waveform in, embeddings out."""
+"""`distill export`: write a trained student as an ONNX graph, from waveform to embeddings."""
 
 from __future__ import annotations
 
@@ -17,45 +17,53 @@ from distill.data.files import write_atomically
 from distill.students.saved import load_student
 from distill.students.student import Student
 
-_SECONDS = 20
+_EXAMPLE_SECONDS = 20
 OUTPUTS = ("clip", "frames", "logits")
 
 
 def export(model: str = "", out: str = "", allow_import: str | None = None) -> None:
-    """Write a trained student as one ONNX file: a clip of any length from half a second on.
+    """Write a trained student as one ONNX file, for clips of half a second or longer.
 
-    A student that cuts long clips (`hear_classifier`: beyond its positions, 30 s) takes no longer ones here.
+    A student with windows cuts long clips (`hear_classifier`: 30 s). Its graph takes clips of at most one window.
 
-    Input "waveform", float32 (1, samples) in [-1, 1], at the student's sample rate. Outputs "clip" (1, clip_dim),
-    "frames" (1, time, frame_dim) and "logits" (1, classes).
+    The input is "waveform", float32 (1, samples) in [-1, 1], at the student's sample rate. The outputs are "clip"
+    (1, clip_dim), "frames" (1, time, frame_dim) and "logits" (1, classes).
 
     Args:
         model: Trained student: a run folder, a student folder or a hub id.
-        out: File to write, such as student.onnx.
-        allow_import: Package of the student's own class that may be imported.
+        out: File to write. Its name must end in ".onnx".
+        allow_import: Package from which the student's own class may be imported. None: no package.
 
     Raises:
-        UserError: no such student, the packages for ONNX are missing, or the student cannot be written as a graph.
+        UserError: there is no such student, the packages for ONNX are missing, or the graph cannot be written.
     """
     if not model or not out.endswith(".onnx"):
-        raise UserError("--model RUN and --out FILE.onnx are wanted")
+        raise UserError("--model RUN and --out FILE.onnx are required")
     student = load_student(model, allow_import)
     write_onnx(student, Path(out))
     print(f"{out}: {Path(out).stat().st_size / 2**20:.1f} MiB; input waveform at {student.sample_rate} Hz")
 
 
 def write_onnx(student: Student, path: Path) -> None:
-    """Write a student as ONNX. Raises UserError."""
+    """Write a student as an ONNX file.
+
+    Args:
+        student: Student to write, on the CPU. It is set to evaluation mode.
+        path: File to write.
+
+    Raises:
+        UserError: the packages for ONNX are missing, or the student cannot be written as a graph.
+    """
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError("ONNX needs more packages: pip install 'audio-distill[onnx]'") from error
-    rate, longest = student.sample_rate, student.windows.seconds
-    # Two tokens less than the student takes: a graph cannot branch on the last.
-    most = int(longest * rate) - rate // 25 if longest else None
-    # Longer than what attention sees at once, or the graph would be one for that.
-    waveform = torch.randn(1, min(_SECONDS * rate, most or _SECONDS * rate)) * 0.1
-    # torch finds the range: it leaves out lengths at which a dimension inside becomes 1, but the graph holds there too.
+        raise UserError("ONNX requires more packages: pip install 'audio-distill[onnx]'") from error
+    rate, window_seconds = student.sample_rate, student.windows.seconds
+    # Two tokens less than a window: a graph cannot branch on the last ones.
+    max_samples = int(window_seconds * rate) - rate // 25 if window_seconds else None
+    # The example is longer than the input of one attention window. Otherwise the graph would fit that length alone.
+    waveform = torch.randn(1, min(_EXAMPLE_SECONDS * rate, max_samples or _EXAMPLE_SECONDS * rate)) * 0.1
+    # torch finds the range. It excludes lengths at which an inner dimension becomes 1, though the graph is valid there.
     samples = torch.export.Dim.AUTO(min=rate // 2)
     try:
         with _quiet(), torch.no_grad():
@@ -66,7 +74,7 @@ def write_onnx(student: Student, path: Path) -> None:
             program = torch.onnx.export(
                 graph, dynamo=True, verbose=False, input_names=["waveform"], output_names=list(OUTPUTS)
             )
-    except Exception as error:  # torch.export raises whatever the traced code and its own passes raise
+    except Exception as error:  # torch.export raises any error of the traced code and of its own passes
         raise UserError(f"{type(student).__name__} cannot be written as a graph ({first_line(error)})") from error
     assert program is not None
     model = program.model_proto.SerializeToString()
@@ -75,6 +83,8 @@ def write_onnx(student: Student, path: Path) -> None:
 
 
 class _FromWaveform(nn.Module):
+    """A student as a function of one tensor, which an ONNX graph requires."""
+
     def __init__(self, student: Student) -> None:
         super().__init__()
         self.student = student
@@ -89,7 +99,7 @@ class _FromWaveform(nn.Module):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's notes, and without torch's fused layers, which no graph has."""
+    """Silence the exporter, and switch off torch's fused layers, which ONNX does not support."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]

@@ -1,4 +1,4 @@
-"""What is listed of a component. That of our own components is read from their source, which needs no torch."""
+"""The facts of a component for `distill list`, read from source files so that torch is not imported."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _ENCODER = "distill.data.encoders.encoder:Encoder"
 
 
 class Facts(NamedTuple):
-    """What is known of a component without building it.
+    """The facts of a component that are known before it is built.
 
     Args:
-        summary: First line of its docstring.
-        sample_rate: In Hz; None where a checkpoint or an option decides.
-        licence: Of the weights.
-        source: Where the weights come from.
-        published: Sizes of the published checkpoint; None where there is no such one.
+        summary: First line of the docstring.
+        sample_rate: Sample rate in Hz. None: a checkpoint or an option determines it.
+        licence: Licence of the weights.
+        source: Source of the weights.
+        published: Sizes of the published checkpoint. None: they depend on the options.
     """
 
     summary: str
@@ -34,7 +34,11 @@ class Facts(NamedTuple):
 
 
 def facts_of(registry: Registry[Any], name: str) -> Facts:
-    """The facts of the component called `name`, which is imported where its source does not tell them.
+    """Return the facts of a component. It is imported only if they cannot be read from its source.
+
+    Args:
+        registry: Registry of the component.
+        name: Name of the component.
 
     Raises:
         UserError: a component of another package cannot be imported.
@@ -46,31 +50,34 @@ def facts_of(registry: Registry[Any], name: str) -> Facts:
 
 
 def imported(component: Any) -> Facts:
-    """The facts of a component that is imported; defaults are those of `Encoder`."""
+    """Return the facts of an imported component. Missing values are those of `Encoder`."""
     summary = (component.__doc__ or "").strip().partition("\n")[0]
     default = read(_ENCODER)
     return Facts(summary, *(getattr(component, name, getattr(default, name)) for name in Facts._fields[1:]))
 
 
 def read(location: str) -> Facts:
-    """The facts of the component at "module:attribute", from the source of its module and of its bases' modules.
+    """Return the facts of a component from the source of its module and of the modules of its bases.
 
-    A listed value of a class is made of numbers, text, `Published(...)`, and constants of our modules: nothing is run.
+    A value may consist of numbers, text, `Published(...)`, and constants of this package. No other code is run.
+
+    Args:
+        location: Location of the component, as "module:attribute".
 
     Raises:
-        LookupError: a value is made of something else.
+        LookupError: the component is not defined in the module, or a value is of another form.
     """
     module, _, attribute = location.partition(":")
     _, found = _find(module, attribute)
     if not isinstance(found, ast.ClassDef | ast.FunctionDef):
-        raise LookupError(f"{location} is not defined there")
+        raise LookupError(f"{location} is not defined in its module")
     values = _values(*_ENCODER.split(":")) | _values(module, attribute)
     summary = (ast.get_docstring(found) or "").partition("\n")[0]
     return Facts(summary, *(values.get(name) for name in Facts._fields[1:]))  # type: ignore[arg-type]
 
 
 def _values(module: str, attribute: str) -> dict[str, Any]:
-    """Listed values that a class or its bases set, by name; its own before those of its bases."""
+    """Return the facts that a class or its bases set, by name. Those of the class take precedence."""
     home, found = _find(module, attribute)
     values: dict[str, Any] = {}
     if isinstance(found, ast.ClassDef):
@@ -85,19 +92,19 @@ def _values(module: str, attribute: str) -> dict[str, Any]:
 
 
 def _value(module: str, expression: ast.expr) -> Any:
-    """What an expression of a module is worth, with the constants that it names."""
+    """Evaluate an expression of a module, with the constants that it names."""
     known: dict[str, Any] = {"Published": Published, "__builtins__": {}}
     for node in ast.walk(expression):
         if isinstance(node, ast.Name) and node.id not in known:
             home, found = _find(module, node.id)
             if not isinstance(found, ast.Assign):
-                raise LookupError(f"{module}: {node.id} is no constant")
+                raise LookupError(f"{module}: {node.id} is not a constant")
             known[node.id] = _value(home, found.value)
     return eval(compile(ast.Expression(expression), module, "eval"), known)
 
 
 def _find(module: str, name: str) -> tuple[str, ast.stmt | None]:
-    """The statement that defines a name, and its module; none where it comes from another package."""
+    """Return the module that defines a name, and the statement; None for a name of another package."""
     for statement in _parsed(module):
         if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == name:
             return module, statement
@@ -110,7 +117,7 @@ def _find(module: str, name: str) -> tuple[str, ast.stmt | None]:
 
 
 def _targets(statement: ast.stmt) -> list[str]:
-    """Names that a statement sets."""
+    """Return the names that a statement assigns to."""
     targets: list[ast.expr] = []
     if isinstance(statement, ast.Assign):
         targets = statement.targets
@@ -121,6 +128,7 @@ def _targets(statement: ast.stmt) -> list[str]:
 
 @cache
 def _parsed(module: str) -> list[ast.stmt]:
+    """Return the statements of a module, which is not imported."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise LookupError(f"{module} has no source")

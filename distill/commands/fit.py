@@ -1,4 +1,4 @@
-"""`distill fit`: train a student, from a folder of sounds to a model that loads anywhere."""
+"""`distill fit`: train a student."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from distill.students.student import Student
 def fit(arguments: FitArguments, given: frozenset[str]) -> Student:
     """Distil a teacher into a student.
 
-    The teacher's embeddings are computed once and kept; the student learns from them. With `live` the teacher runs on
-    every batch instead.
+    The teacher's embeddings are computed once and stored. The student is trained to predict them. With `live` the
+    teacher runs on every batch instead.
 
     Returns:
-        The trained student in evaluation mode. After a dry run: the student with its first weights.
+        The trained student in evaluation mode. After a dry run: the student with its initial weights.
 
     Raises:
-        UserError: the arguments are wrong; nothing is written.
-        Stopped: a signal ended the run; `--resume` goes on.
+        UserError: an argument is wrong, or no clip can be used.
+        Stopped: a signal ended the run. `--resume` continues it.
     """
     run = Run(arguments.out)
     stored = FitOptions.from_config(run.config) if arguments.out and arguments.resume else None

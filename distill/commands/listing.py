@@ -1,4 +1,4 @@
-"""`distill list`: what there is, by name, from the code itself, which is read and not run."""
+"""`distill list`: print the components and the known data sets. Our own code is read and not run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ M2D = "M2D is not among them: its licence allows only the evaluation of its pape
 
 
 def list_components(kind: str = "all", markdown: bool = False) -> None:
-    """Print the components of a kind, or of all kinds. Raises UserError for an unknown kind."""
+    """Print the components of a kind, or of all kinds.
+
+    Args:
+        kind: "teachers", "students", "objectives", "losses", "datasets" or "all".
+        markdown: Print the teachers as a table in Markdown.
+
+    Raises:
+        UserError: the kind is unknown, or `markdown` is set for a kind other than "teachers".
+    """
     if kind not in ("all", "datasets", *KINDS):
         raise UserError(f"unknown list {kind!r}; {suggest(kind, [*KINDS, 'datasets'])}")
     if kind == "datasets":
@@ -31,7 +39,7 @@ def list_components(kind: str = "all", markdown: bool = False) -> None:
         return
     if markdown:
         if kind != "teachers":
-            raise UserError("--markdown is for `distill list teachers`")
+            raise UserError("--markdown requires `distill list teachers`")
         print(teacher_table())
         return
     for name in KINDS if kind == "all" else [kind]:
@@ -41,21 +49,21 @@ def list_components(kind: str = "all", markdown: bool = False) -> None:
 
 
 def data_set_lines() -> list[str]:
-    """A line for each data set whose layout is known: metric, what its score counts, and the files it is known by."""
+    """Return a line for each known data set: name, metric, note, and the files that identify it."""
     rows = ["DATA SETS"]
     for name, layout in LAYOUTS.items():
         note = f"; {layout.note}" if layout.note else ""
-        rows.append(f"  {name:20} {layout.metric}{note} (known by {', '.join(layout.marks)})")
+        rows.append(f"  {name:20} {layout.metric}{note} (identified by {', '.join(layout.marks)})")
     return rows
 
 
 def lines(kind: str) -> list[str]:
-    """A line or more for each component of a kind: name and what it is; for encoders sizes, licence and source."""
+    """Return the lines for each component of a kind: name and summary; for encoders also sizes, licence and source."""
     rows = [kind.upper()]
     for name in KINDS[kind].names():
         try:
             facts = facts_of(KINDS[kind], name)
-        except UserError as error:  # of another package
+        except UserError as error:  # the package of a registered component is missing
             rows.append(f"  {name:14} {error}")
             continue
         rows.append(f"  {name:14} {facts.summary}")
@@ -68,7 +76,7 @@ def lines(kind: str) -> list[str]:
 
 
 def teacher_table() -> str:
-    """The teachers as a table in Markdown; that of the README."""
+    """Return the table of teachers in Markdown, as it stands in README.md."""
     rows = ["| teacher | input | clip / frame | frame every | parameters | licence of the weights | weights |"]
     rows.append("|" + "---|" * 7)
     for name in TEACHERS.names():
@@ -80,7 +88,7 @@ def teacher_table() -> str:
 
 
 def _texts(facts: Facts) -> dict[str, str]:
-    """What is known of an encoder, as text; empty where it is not."""
+    """Return the facts of an encoder as text by name; empty for an unknown fact."""
     rate, published = facts.sample_rate, facts.published
     return {
         "input": f"{rate / 1000:g} kHz" if rate else "",

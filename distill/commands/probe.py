@@ -1,4 +1,4 @@
-"""`distill probe`: how much can be read from an encoder's embeddings, by a protocol that has a name."""
+"""`distill probe`: score the embeddings of an encoder on labelled clips by a named protocol."""
 
 from __future__ import annotations
 
@@ -33,31 +33,32 @@ from distill.teachers.teacher import Teacher
 from distill.training.engine import Engine
 
 TASKS = ("auto", *LAYOUTS)
-_COSTED = 10.0  # seconds of the clip whose cost stands beside a score
+_COST_SECONDS = 10.0  # duration of the clip for which the cost is measured
 
 
 @dataclass(frozen=True)
 class ProbeArguments:
-    """What is scored, on what, and how.
+    """The arguments of `probe`: encoder, labelled clips and protocol.
 
     Args:
-        data: Labelled clips: a table, a published data set's folder, or a folder with one sub-folder for each class.
-        model: Trained student: a run folder, a student folder or a hub id.
-        teacher: Encoder, if it is a teacher.
-        protocol: "linear" (logistic regression), "mlp" (one hidden layer), "knn", or "finetune" (all weights learn);
-            "linear_best_test_epoch" is S-SONDO's habit for ESC-50, which flatters.
-        task: Data set that the folder must be, such as "esc50" or "nsynth_pitch". "auto": found by its files.
+        data: Labelled clips: a table, the folder of a published data set, or a folder with a sub-folder per class.
+        model: Trained student to score: a run folder, a student folder or a hub id. None: use `teacher`.
+        teacher: Teacher to score: a registered name, an import path, or an object. None: use `model`.
+        protocol: "linear" (logistic regression), "mlp" (one hidden layer), "knn", or "finetune" (all weights are
+            trained). "linear_best_test_epoch" selects the epoch on the test clips, as S-SONDO does for ESC-50. Its
+            scores are too high.
+        task: Published data set in the folder, such as "esc50" or "nsynth_pitch". "auto": found by its files.
         metric: "accuracy", "mAP", "AUC", "d_prime" or "F1". "auto": that of the data set, or one that fits the labels.
-        seeds: Number of seeds. The spread over them stands beside the mean.
-        support: Temporal supports in seconds, such as 0.5,1,2,5,10: long clips are embedded in windows of each length,
-            and scores and costs compared (the question of arXiv 2312.14005).
+        seeds: Number of seeds. The result holds the mean and the spread over them.
+        support: Temporal supports in seconds, such as 0.5,1,2,5,10. Clips are embedded in windows of each length, and
+            scores and costs are compared (as in arXiv 2312.14005). Empty: one score, with the encoder's own windows.
         out: Folder of the embeddings and the result. Empty: `probe/NAME-OF-DATA` in the run.
         crop: Part of each clip that is embedded. None: at most 10 s, centred.
         finetuning: Settings of the protocol "finetune".
-        batch_size: Clips that are embedded at a time; `finetuning` has its own.
-        workers: Processes that decode audio. -1: chosen as `distill embed` does.
+        batch_size: Clips per batch for embedding. `finetuning` has its own.
+        workers: Processes that decode audio. 0 decodes in the main process. -1: 0 on a CPU, up to 8 with a GPU.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
-        allow_import: Package of a model's own class that may be imported.
+        allow_import: Package from which the student's own class may be imported. None: no package.
     """
 
     data: str
@@ -77,13 +78,13 @@ class ProbeArguments:
     allow_import: str | None = None
 
     def check(self) -> None:
-        """Raise UserError for a value that is not valid, before anything is loaded."""
+        """Raise UserError for an invalid value, before anything is loaded."""
         require_one_of("--protocol", self.protocol, (*PROTOCOLS, "finetune"))
         require_one_of("--task", self.task, TASKS)
         if self.seeds < 1:
             raise UserError(f"--seeds {self.seeds}: must be at least 1")
         if any(not 0.01 <= seconds < math.inf for seconds in self.support):
-            raise UserError(f"--support {list(self.support)}: must be seconds, 0.01 or more")
+            raise UserError(f"--support {list(self.support)}: must be seconds, at least 0.01")
 
     @property
     def folder(self) -> Path:
@@ -95,23 +96,23 @@ class ProbeArguments:
 
 @called_with(ProbeArguments)
 def probe(arguments: ProbeArguments, given: frozenset[str]) -> ProbeResult:
-    """Score an encoder on labelled clips it has not seen.
+    """Score an encoder on labelled clips that it was not trained on.
 
-    Folds or splits are the data's own (a column `fold` or `split`, or the layout of a known data set); otherwise five
-    folds are made. Hyper-parameters are chosen on the validation part, or by folds inside the training clips, and never
-    on what is scored. The cost of the encoder stands beside the score.
+    Folds or splits are those of the data: a column `fold` or `split`, or the layout of a known data set. Otherwise
+    five folds are made. Hyper-parameters are chosen on the validation part, or by folds inside the training clips,
+    and never on the test clips. The result also holds the cost of the encoder.
 
     Returns:
-        The result; with `support` that of the longest, since choosing the best one would be choosing on the test.
+        The result. With `support` it is that of the longest, since the best one would be chosen on the test clips.
 
     Raises:
-        UserError: no labels, no such task, protocol or metric, or the folder is not the task's.
+        UserError: there are no labels, an argument is unknown, or the folder does not hold the named data set.
     """
     arguments.check()
     manifest, task = labelled_manifest(arguments.data, arguments.task), arguments.task
     if task == "auto" and Path(arguments.data).is_dir():
         task = find_layout(Path(arguments.data)) or task
-    # A mistake shows now, and not after the embedding.
+    # These raise for wrong arguments and labels now, not after a long embedding.
     labels = labels_of(manifest.rows, manifest.classes)
     choose_metric(arguments.metric, task, labels)
     splits_of(labels.parts, labels.main)
@@ -124,13 +125,13 @@ def probe(arguments: ProbeArguments, given: frozenset[str]) -> ProbeResult:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One encoder on one data set.
+    """The scoring of one encoder on one data set.
 
     Args:
-        arguments: Those of `probe`.
-        manifest: The labelled clips.
-        task: Name of the data set, or "auto".
-        encoder: What is scored.
+        arguments: Arguments of `probe`.
+        manifest: Labelled clips.
+        task: Name of the published data set. "auto": none was found.
+        encoder: Encoder to score.
     """
 
     arguments: ProbeArguments
@@ -140,7 +141,7 @@ class Measurement:
 
     @property
     def named(self) -> Named:
-        """Names of the data, of the encoder and of its teachers, for the result."""
+        """Names of the data, the encoder and its teachers, for the result."""
         name, encoder = Path(self.arguments.data).resolve().name, self.encoder
         teachers = dict(encoder.teachers) if isinstance(encoder, Student) else {}
         return Named(name, self.arguments.model or TEACHERS.name_of(type(encoder)), identity(encoder), teachers)
@@ -154,20 +155,18 @@ class Measurement:
         """Score the encoder by one protocol, and write the result."""
         arguments, folder = self.arguments, self.arguments.folder / self.arguments.protocol
         scored = self._finetuned() if arguments.protocol == "finetune" else self._scored("embeddings")
-        result = scored.result.of(self.named, cost_of(self.encoder, _COSTED))
+        result = scored.result.of(self.named, cost_of(self.encoder, _COST_SECONDS))
         _write(replace(scored, result=result), folder)
         _print(result, arguments.data, folder)
         return result
 
     def study(self) -> ProbeResult:
-        """Score every temporal support; write a table and a picture; return the result of the longest."""
+        """Score every temporal support, write a table and a picture, and return the result of the longest."""
         arguments, folder = self.arguments, self.arguments.folder
         if arguments.protocol == "finetune":
-            raise UserError("--protocol finetune trains students in their own windows; leave --support out")
-        if max(arguments.support) > self.encoder.longest_window:
-            raise UserError(
-                f"--support {max(arguments.support):g}: the network sees {self.encoder.longest_window:g} s at once"
-            )
+            raise UserError("--protocol finetune trains students in their own windows; omit --support")
+        if max(arguments.support) > (longest := self.encoder.longest_window):
+            raise UserError(f"--support {max(arguments.support):g}: must be at most {longest:g} s, the longest input")
         results = {seconds: self._supported(seconds) for seconds in sorted(set(arguments.support))}
         _print_study(results)
         write_json(folder / "support.json", {f"{seconds:g}": asdict(result) for seconds, result in results.items()})
@@ -182,13 +181,13 @@ class Measurement:
     def _supported(self, seconds: float) -> ProbeResult:
         """Score the encoder in windows of one length."""
         self.encoder.cut_in(Windows(seconds=seconds))
-        scored, clip = self._scored(f"embeddings_{seconds:g}s"), self.crop.seconds or _COSTED
-        # Windows may be embedded one after another, so that no more than one must be held.
-        cost = replace(cost_of(self.encoder, clip), memory=memory_of(self.encoder, min(seconds, clip)))
+        scored, clip_seconds = self._scored(f"embeddings_{seconds:g}s"), self.crop.seconds or _COST_SECONDS
+        # Windows can be embedded one after another, so that memory must hold only one.
+        cost = replace(cost_of(self.encoder, clip_seconds), memory=memory_of(self.encoder, min(seconds, clip_seconds)))
         return scored.result.of(self.named, cost)
 
     def _scored(self, name: str) -> Scored:
-        """Embed the clips into a store of this name, and score them."""
+        """Embed the clips into a store, and score them. `name` is the name of its folder."""
         arguments = self.arguments
         store = fill_store(
             self.encoder, self.manifest, arguments.folder / name, self.crop, arguments.batch_size, "float32",
@@ -204,8 +203,8 @@ class Measurement:
         arguments, student = self.arguments, self.encoder
         if not isinstance(student, Student):
             raise UserError("--protocol finetune trains students (--model)")
-        where = "cpu" if choose_device(arguments.device).type == "cpu" else "gpu"
-        engine = Engine(accelerator=where, workers=max(0, arguments.workers))
+        accelerator = "cpu" if choose_device(arguments.device).type == "cpu" else "gpu"
+        engine = Engine(accelerator=accelerator, workers=max(0, arguments.workers))
         clips = ClipDataset(self.manifest, student.sample_rate, self.crop)
         usable, aside = readable(clips, arguments.finetuning.batch_size, engine.workers)
         report_set_aside(aside, self.manifest, arguments.folder / "set_aside.csv")
@@ -216,16 +215,24 @@ class Measurement:
 
 
 def labelled_manifest(data: str, task: str) -> Manifest:
-    """Read labelled clips. Without any labels, the name of a clip's folder is its label. Raises UserError."""
+    """Read the labelled clips of a data set. If none has a label, each takes the name of its folder as one.
+
+    Args:
+        data: A table, the folder of a published data set, or a folder with a sub-folder per class.
+        task: Published data set in the folder. "auto": found by its files.
+
+    Raises:
+        UserError: the task is unknown, or there are fewer than two classes.
+    """
     require_one_of("--task", task, TASKS)
     manifest = read_manifest(data, task).labelled()
     if len(manifest.classes) < 2:
-        raise UserError(f"--data {data}: no labels to probe (a column `label`, or a sub-folder for each class)")
+        raise UserError(f"--data {data}: two classes are required (a column `label`, or a sub-folder per class)")
     return manifest
 
 
 def _write(scored: Scored, folder: Path) -> None:
-    """result.json, by_class.csv and, where each clip has one label, confusion.png."""
+    """Write result.json, by_class.csv and, if each clip has one label, confusion.png."""
     folder.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     rows = csv.writer(text)
@@ -244,13 +251,14 @@ def _write(scored: Scored, folder: Path) -> None:
 
 
 def _print(result: ProbeResult, data: str, folder: Path) -> None:
+    """Print the scores and the cost of a probe."""
     folds = ", ".join(f"{name}: {score:.4f}" for name, score in result.folds.items())
     others = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items() if name != result.metric)
-    over = f"{len(result.folds)} folds" + (f" and {len(result.seeds)} seeds" if len(result.seeds) > 1 else "")
+    repetitions = f"{len(result.folds)} folds" + (f" and {len(result.seeds)} seeds" if len(result.seeds) > 1 else "")
     cost = result.cost
     print(
         f"{result.protocol} probe of {result.model} on {data}: {result.metric} {result.score:.4f} "
-        f"+- {result.spread:.4f} over {over}; {others}"
+        f"+- {result.spread:.4f} over {repetitions}; {others}"
     )
     print(f"  parts {folds} ({result.clips} clips, {result.classes} classes)")
     print(

@@ -1,4 +1,4 @@
-"""`distill report`: pictures of a run, ended or not; and runs beside each other."""
+"""`distill report`: draw a run, which may still be running, or compare the probes of several runs."""
 
 from __future__ import annotations
 
@@ -21,30 +21,40 @@ from distill.run.pictures import draw_run, save_figure
 
 
 def report(run: str = "", compare: Sequence[str] = (), out: str = "comparison") -> None:
-    """Draw a run, or set the probes of several beside each other.
+    """Draw a run, or compare the probes of several runs.
 
-    A run: losses, what the objective observed, and the objective's own pictures, from the newest checkpoint. Several:
-    a table of scores, of the share of the teacher's score that is retained, and of costs; and quality against cost.
+    Pictures of a run show the losses and the quantities that the objective reports. The pictures of the objective
+    itself are drawn from the newest checkpoint. A comparison is a table of scores, of the retained share of the
+    teacher's score, and of costs. Its pictures show scores against costs.
 
     Args:
-        run: Run folder; the pictures go into its `report/`.
-        compare: Folders in which `distill probe` wrote results, such as runs/*; the teacher's own probe among them is
-            what retention is measured by.
+        run: Run folder. The pictures are written into its `report/`. Empty: use `compare`.
+        compare: Folders with results of `distill probe`, such as runs/*. Retention requires the teacher's own probe
+            among them. Empty: use `run`.
         out: Folder of the comparison.
 
     Raises:
-        UserError: there is no run, it has no checkpoint yet, or nothing to compare.
+        UserError: there is no run, it has no metrics.csv yet, or there is no result to compare.
     """
     if compare:
         compare_results(compare, Path(out))
     elif run:
         report_run(Run(run))
     else:
-        raise UserError("--run RUN is required, the folder of a run, or --compare RUN RUN ...")
+        raise UserError("--run RUN or --compare RUN RUN ... is required")
 
 
 def report_run(folder: Run) -> None:
-    """Draw a run: its losses from metrics.csv, and the objective's own pictures where its data and parts are there."""
+    """Draw a run into its report: losses and measurements, and the pictures of the objective.
+
+    The latter need a checkpoint, the data and the parts of the run. Without these they are not drawn.
+
+    Args:
+        folder: Run folder.
+
+    Raises:
+        UserError: there is no run, or it has no metrics.csv yet.
+    """
     options = FitOptions.from_config(folder.config)
     if not folder.metrics.is_file():
         raise UserError(f"{folder.path} has no metrics.csv yet")
@@ -54,7 +64,7 @@ def report_run(folder: Run) -> None:
         try:
             job = Job(replace(options, out=str(folder.path)))
         except UserError as error:
-            print(f"only metrics.csv is drawn: the objective's own pictures need data and parts ({error})")
+            print(f"only metrics.csv is drawn; pictures of the objective require the data and all parts ({error})")
         else:
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
             objective = job.parts.build_objective(job.parts.teachers, options.seed)
@@ -65,13 +75,21 @@ def report_run(folder: Run) -> None:
 
 
 def compare_results(folders: Sequence[str], out: Path) -> None:
-    """A table and a picture for each data set and protocol: scores of different ones are not to be compared."""
+    """Write, print and draw a table for each data set and protocol, within which scores are comparable.
+
+    Args:
+        folders: Folders with results of `distill probe`.
+        out: Folder of the comparison: comparison.md and pictures.
+
+    Raises:
+        UserError: there is no result in the folders, or one cannot be read.
+    """
     groups: dict[tuple[str, str, str, str], list[tuple[str, ProbeResult]]] = defaultdict(list)
     for folder in folders:
         for result in _results(Path(folder)):
             groups[result.data, result.task, result.protocol, result.metric].append((Path(folder).name, result))
     if not groups:
-        raise UserError(f"--compare {' '.join(folders)}: no result.json in them; `distill probe` writes it")
+        raise UserError(f"--compare {' '.join(folders)}: there is no result.json in them; `distill probe` writes it")
     out.mkdir(parents=True, exist_ok=True)
     lines = []
     for (data, task, protocol, metric), entries in sorted(groups.items()):
@@ -86,17 +104,21 @@ def compare_results(folders: Sequence[str], out: Path) -> None:
 
 
 def comparison_table(entries: Sequence[tuple[str, ProbeResult]]) -> list[str]:
-    """Rows in Markdown, the best first as they come.
+    """Return the lines of a table in Markdown.
 
-    A student's retention is its score over that of its teacher, where a probe of that very teacher (class, options and
-    weights) is among the rows; of several teachers the best.
+    The retention of a student is its score divided by that of its teacher. The rows must contain a probe of the same
+    teacher: of equal class, options and weights. With several teachers, the best one counts.
+
+    Args:
+        entries: Name and result of each row, the best score first.
     """
     metric = entries[0][1].metric
-    scores = {result.identity: result.score for _, result in reversed(entries)}  # the best of one identity
+    # In reverse, so that the best score of one identity is kept.
+    scores = {result.identity: result.score for _, result in reversed(entries)}
     lines = [f"| name | {metric} | of its teacher | parameters | GFLOP, 10 s | ms, 10 s |", "|---|---|---|---|---|---|"]
     for name, result in entries:
-        whole = max((scores.get(identity, 0.0) for identity in result.teachers.values()), default=0.0)
-        retained = f"{result.score / whole:.1%}" if whole else ""
+        teacher_score = max((scores.get(identity, 0.0) for identity in result.teachers.values()), default=0.0)
+        retained = f"{result.score / teacher_score:.1%}" if teacher_score else ""
         cost = result.cost
         lines.append(
             f"| {name} | {result.score:.4f} ± {result.spread:.4f} | {retained} | {cost['parameters']:,} | "
@@ -106,7 +128,7 @@ def comparison_table(entries: Sequence[tuple[str, ProbeResult]]) -> list[str]:
 
 
 def _results(folder: Path) -> list[ProbeResult]:
-    """Results in a folder, of all its protocols, or in the `probe/` of a run."""
+    """Return the results of all protocols in a folder, or in the `probe/` of a run."""
     patterns = ("result.json", "*/result.json", "probe/*/*/result.json")
     paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
     results = []
@@ -115,5 +137,5 @@ def _results(folder: Path) -> list[ProbeResult]:
             try:
                 results.append(ProbeResult(**json.loads(path.read_text())))
             except (TypeError, json.JSONDecodeError) as error:
-                raise UserError(f"{path} is no result of `distill probe` ({error})") from error
+                raise UserError(f"{path} is not a result of `distill probe` ({error})") from error
     return results

@@ -1,4 +1,4 @@
-"""The model card: where a student comes from, what it may be used for, how to load it."""
+"""The model card: origin, licence and use of a trained student."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def model_card(
     """Return the README.md of a student, with the front matter that model hubs read.
 
     Args:
-        student: The trained student.
-        teachers: Its teachers by name.
-        options: Options of the run, with every part's own options written out.
-        results: Measured values by name.
-        clips: Number of clips that could be used.
+        student: Trained student.
+        teachers: Teachers by name; empty for a student that was trained without one.
+        options: Options of the run. The options of every part must be complete.
+        results: Measured values by name; empty if the run measured none.
+        clips: Number of readable clips.
     """
     specs = options.specs()
     rows = (
@@ -40,13 +40,13 @@ def model_card(
 
 | | |
 |---|---|
-| student | {_named(specs.student)}, {student.parameter_count():,} parameters |
-| objective | {_named(specs.objective)} |
-{_teachers(teachers, specs.teachers)}\
-| data | {options.data}, {clips:,} clips; its licence is that of whoever made it |
+| student | {_spec_text(specs.student)}, {student.parameter_count():,} parameters |
+| objective | {_spec_text(specs.objective)} |
+{_teacher_rows(teachers, specs.teachers)}\
+| data | {options.data}, {clips:,} clips; its own licence applies |
 | input | mono audio, resampled to {student.sample_rate} Hz |
 | output | a vector of {student.clip_dim} per clip; {student.frame_dim} per frame, every {student.frame_hop:.3f} s |
-{_classes(student)}\
+{_logits_row(student)}\
 
 ## Results
 
@@ -74,41 +74,47 @@ embeddings.clip, embeddings.frames, embeddings.frame_times
 
 def _front_matter(student: Student, names: Sequence[str]) -> str:
     """Return the YAML that model hubs read; `names` become tags."""
-    taught = student.licence != type(student).licence
+    is_inherited = student.licence != type(student).licence
     front = {
         "library_name": "audio-distill",
         "pipeline_tag": "feature-extraction",
         "license": "other",
-        "license_name": f"that of the weights it learned from: {student.licence}" if taught else student.licence,
+        "license_name": f"that of the weights it learned from: {student.licence}" if is_inherited else student.licence,
         "tags": ["audio", "knowledge-distillation", *names],
     }
     return yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
 
 
 def inherited_licence(student: Student, teachers: Iterable[Teacher]) -> str:
-    """Licences of the weights that a student began from and learned from; the student's own where there are none."""
-    terms = student.licence.split("; ") if student.licence != type(student).licence else []
+    """Return the licences that apply to the weights of a student, joined by "; ".
+
+    They are those of its initial weights and of its teachers. Without any of them it is the licence of the student.
+    """
+    licences = student.licence.split("; ") if student.licence != type(student).licence else []
     for teacher in teachers:
-        terms += teacher.licence.split("; ")
-    return "; ".join(dict.fromkeys(terms)) or student.licence
+        licences += teacher.licence.split("; ")
+    return "; ".join(dict.fromkeys(licences)) or student.licence
 
 
-def _teachers(teachers: Mapping[str, Teacher], specs: Sequence[Spec]) -> str:
+def _teacher_rows(teachers: Mapping[str, Teacher], specs: Sequence[Spec]) -> str:
+    """Return the rows of the table that describe the teachers."""
     rows = []
     for teacher, spec in zip(teachers.values(), specs, strict=True):
-        rows.append(f"| teacher | {_named(spec)}, {teacher.parameter_count():,} parameters |")
+        rows.append(f"| teacher | {_spec_text(spec)}, {teacher.parameter_count():,} parameters |")
         rows.append(f"| licence of the teacher's weights | {teacher.licence} |")
-        rows.append(f"| where the teacher comes from | {teacher.source} |")
+        rows.append(f"| source of the teacher | {teacher.source} |")
         if teacher.provenance is not None:
             rows.append(f"| the teacher's weights | {teacher.provenance} |")
     return "".join(row + "\n" for row in rows)
 
 
-def _classes(student: Student) -> str:
+def _logits_row(student: Student) -> str:
+    """Return the row of the table that describes the logits; empty for a student without classes."""
     if not student.labels:
         return ""
     return f"| logits | of {len(student.labels)} classes, in the order of `student.labels` |\n"
 
 
-def _named(spec: Spec) -> str:
+def _spec_text(spec: Spec) -> str:
+    """Return the name and the options of a part as text."""
     return f"{spec.name} {plain(spec.options) or ''}".strip()

@@ -1,4 +1,4 @@
-"""Cluster the embeddings of a store, once."""
+"""The clustering of a store, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -19,15 +19,24 @@ def clustering_of(
     seed: int,
     learned: Collection[str] | None = None,
 ) -> Clustering:
-    """Read the clustering in `folder` where it was made from this store in this way; else make it and its picture.
+    """Return the clustering of a store from `folder`, computing it first if needed.
 
-    Centroids are made of the clips named in `learned`; None is all.
+    A stored clustering is used if its store and its arguments are the same. Otherwise a new one is written, with a
+    picture of the cluster sizes.
+
+    Args:
+        store: Embeddings to cluster.
+        folder: Folder of the clustering.
+        clusters: Number of clusters.
+        normalise: Whether embeddings are scaled to unit length first.
+        seed: Seed of k-means.
+        learned: Ids of the clips from which the centroids are computed. None means all clips.
     """
     origin: dict[str, Any] = {"store": store.digest, "clusters": clusters, "normalise": normalise, "seed": seed}
     if learned is not None:
         origin["learned"] = digest(sorted(learned))
-    if (known := load(folder, origin)) is not None:
-        return known
+    if (stored := load(folder, origin)) is not None:
+        return stored
     from distill.run.pictures import draw_clusters
 
     clustering = cluster_store(store, clusters, normalise=normalise, seed=seed, learned=learned)

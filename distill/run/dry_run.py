@@ -1,4 +1,4 @@
-"""`fit --dry_run`: one batch through everything, and what the run would take."""
+"""`fit --dry_run`: a trial of one batch, and an estimate of the cost of the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from distill.run.options import FitOptions
 
 
 def dry_run(job: Job) -> None:
-    """Try the first batch and print sizes, memory, speed, time and disk. Writes nothing.
+    """Run the first batch and print sizes, memory, speed, time and disk space. Write no file.
+
+    Args:
+        job: Prepared run.
 
     Raises:
         UserError: no clip of the first batch can be read.
@@ -29,7 +32,7 @@ def dry_run(job: Job) -> None:
     first = range(min(options.batch_size, len(clips)))
     begin = time.perf_counter()
     loaded = clips.__getitems__(Draws(first, first))
-    decoding = time.perf_counter() - begin
+    decoding_seconds = time.perf_counter() - begin
     batch = loaded.batch
     if batch is None:
         raise UserError(f"no clip of the first batch could be read; the first: {loaded.set_aside[0].reason}")
@@ -40,17 +43,18 @@ def dry_run(job: Job) -> None:
     objective = parts.build_objective(parts.teachers, options.seed)
     if objective.needs_clusters:
         objective.clusters = dict.fromkeys(batch.ids, 0)  # the time does not depend on the clusters
-    step = _step_seconds(objective, batch)
+    step_seconds = _step_seconds(objective, batch)
     if not options.live:  # the run reads stored embeddings instead
-        step = max(step - sum(len(batch) / rate.clips_per_second for rate in teachers.values()), 1e-6)
+        teacher_seconds = sum(len(batch) / rate.clips_per_second for rate in teachers.values())
+        step_seconds = max(step_seconds - teacher_seconds, 1e-6)
     print(parts.introduction())
-    _print_forecast(options, parts.manifest, teachers, decoding / len(batch), step / len(batch))
+    _print_forecast(options, parts.manifest, teachers, decoding_seconds / len(batch), step_seconds / len(batch))
 
 
 def _print_forecast(
     options: FitOptions, manifest: Manifest, teachers: Mapping[str, Rate], decoding: float, step: float
 ) -> None:
-    """Print rates and totals; `decoding` and `step` are seconds a clip."""
+    """Print rates and totals. `decoding` and `step` are in seconds per clip."""
     steps = options.epochs * max(1, (options.sampling.draws or len(manifest)) // options.batch_size)
     embedding = 0.0 if options.live else sum(rate.seconds for rate in teachers.values())
     disk = 0.0 if options.live else sum(rate.bytes for rate in teachers.values()) / 2**20
@@ -64,7 +68,7 @@ def _print_forecast(
 
 
 def _step_seconds(objective: Objective, batch: AudioBatch) -> float:
-    """Time of one forward and backward pass, the second of two."""
+    """Return the seconds of one forward and backward pass, measured on the second of two."""
     seconds = 0.0
     for _ in range(2):
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Run an encoder over clips, into a store."""
+"""Embedding of clips by an encoder, into a store."""
 
 from __future__ import annotations
 
@@ -37,13 +37,22 @@ from distill.students.saved import load_student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 
-_BATCH_SECONDS = 600.0  # of whole clips, with their padding
+_BATCH_SECONDS = 600.0  # limit of a batch of whole clips, padding included
 
 
 def encoder_of(teacher: Written | Teacher | None, model: str | None, allow_import: str | None = None) -> Encoder:
-    """The encoder that exactly one of the two names."""
+    """Return the teacher or the trained student to embed with. Exactly one of the two must be given.
+
+    Args:
+        teacher: Teacher: a registered name, an import path, a mapping of one, or an object. None: use `model`.
+        model: Trained student: a run folder, a student folder or a hub id. None: use `teacher`.
+        allow_import: Package from which the student's own class may be imported. None means no package.
+
+    Raises:
+        UserError: both or neither are given, or the encoder cannot be loaded.
+    """
     if (teacher is None) == (model is None):
-        raise UserError("say what shall embed: either --teacher NAME or --model RUN")
+        raise UserError("an encoder is required: either --teacher NAME or --model RUN")
     if model is not None:
         return load_student(model, allow_import)
     assert teacher is not None
@@ -51,14 +60,20 @@ def encoder_of(teacher: Written | Teacher | None, model: str | None, allow_impor
 
 
 def introduction(encoder: Encoder) -> str:
-    """What an encoder is and where its weights came from."""
+    """Return a description of an encoder and the source of its weights."""
     if isinstance(encoder, Teacher):
         return describe("teacher", TEACHERS.name_of(type(encoder)), encoder)
     return describe("student", STUDENTS.name_of(type(encoder)), encoder)
 
 
 def describe(role: str, name: str, encoder: Encoder) -> str:
-    """What an encoder is and where its weights came from, for the terminal and the log."""
+    """Return a description of an encoder and the source of its weights, in one or two lines.
+
+    Args:
+        role: "teacher" or "student".
+        name: Name of the encoder in the run.
+        encoder: Encoder to describe.
+    """
     frames = f"frame {encoder.frame_dim} every {encoder.frame_hop:.3f} s" if encoder.frame_hop else "no frames"
     line = (
         f"{role}: {name}, {encoder.parameter_count():,} parameters, {encoder.sample_rate} Hz, "
@@ -70,16 +85,23 @@ def describe(role: str, name: str, encoder: Encoder) -> str:
 
 
 def choose_device(device: str) -> torch.device:
-    """The device that "auto" means here, or the one named."""
+    """Return the named device; for "auto" a GPU if there is one, otherwise the CPU.
+
+    Raises:
+        UserError: a CUDA device is named and there is none.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {device}: no CUDA device here")
+        raise UserError(f"--device {device}: this machine has no CUDA device")
     return torch.device(device)
 
 
 def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
-    """What shapes an embedding on the encoder's side: class, options and weights, but not where a file lies."""
+    """Return the properties of an encoder that determine its embeddings: class, options and weights.
+
+    The location of a checkpoint is left out, so that a moved file changes no fingerprint.
+    """
     spec = TEACHERS.spec_of(encoder)
     options = {key: value for key, value in spec.options.items() if key not in ("checkpoint", "revision")}
     fingerprint = {"encoder": spec.name, "options": options, "weights": weights_digest(encoder)}
@@ -87,9 +109,10 @@ def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
 
 
 def identity(encoder: Encoder) -> str:
-    """What two encoders share that embed alike, wherever their weights lie: a digest of class, options and weights.
+    """Return a digest of class, options and weights: 16 hexadecimal digits. Encoders of one identity embed equally.
 
-    A store is the teacher that wrote it, or itself where a program of its own did; a frozen student is that student.
+    The location of the weights does not count. A store has the identity of the teacher that wrote it. A store that
+    another program wrote has an identity of its own. A frozen student has the identity of the student.
     """
     if isinstance(encoder, Teacher) and encoder.store is not None:
         fingerprint = encoder.store.fingerprint
@@ -110,17 +133,32 @@ def fill_store(
     arithmetic: Arithmetic = Arithmetic(),
     frames: bool = False,
 ) -> EmbeddingStore:
-    """Embed what the store does not hold yet. The caller holds the lock on `path`.
+    """Embed the clips that a store does not hold yet. The caller must hold the lock on `path`.
+
+    Args:
+        encoder: Encoder of the clips.
+        manifest: Clips to embed.
+        path: Folder of the store.
+        crop: Part of each clip that is embedded. It must not be random.
+        batch_size: Clips per batch, at most.
+        dtype: Data type of the stored embeddings: "float16" or "float32".
+        workers: Processes that decode audio. 0 decodes in this process. -1: 0 on a CPU, up to 8 with a GPU.
+        device: "cpu", "cuda", or "auto": a GPU if there is one.
+        arithmetic: Precision of the encoder, and whether it is compiled.
+        frames: Whether the embeddings of frames are stored too.
+
+    Returns:
+        The complete store.
 
     Raises:
-        UserError: another store lies there, the crop is random, or no clip could be read.
+        UserError: `path` holds another store, the crop is random, or no clip could be read.
     """
     if crop.position == "random" and crop.seconds:
         raise UserError(
-            "a store holds one embedding a clip, so --crop.position cannot be random (with fit: --live true)"
+            "a store holds one embedding per clip, so --crop.position must not be random (fit: use --live true)"
         )
     if dtype not in ("float16", "float32"):
-        raise UserError(f"--dtype {dtype}: float16 or float32 is wanted")
+        raise UserError(f"--dtype {dtype}: must be float16 or float32")
     fingerprint: dict[str, Any] = {
         **encoder_fingerprint(encoder),
         **input_fingerprint(encoder.sample_rate, crop),
@@ -129,13 +167,13 @@ def fill_store(
     }
     ids = [row.id for row in manifest.rows]
     if frames and not encoder.frame_hop:
-        raise UserError("the encoder embeds whole clips and has no frames to keep")
+        raise UserError("the encoder embeds whole clips and has no frames to store")
     origin: dict[str, Any] = {"licence": encoder.licence, "source": encoder.source}
     if encoder.provenance is not None:
         origin["provenance"] = asdict(encoder.provenance)
     frame_dim = encoder.frame_dim if frames else 0
     writer = StoreWriter(path, ids, encoder.clip_dim, fingerprint, dtype, frame_dim, origin=origin)
-    encoder = encoder.to(choose_device(device))  # where its cost is measured too, though nothing is left to embed
+    encoder = encoder.to(choose_device(device))  # also if nothing is left to embed: its cost is measured there
     if missing := writer.missing_shards():
         if workers < 0:
             workers = 0 if encoder.device.type == "cpu" else min(8, os.cpu_count() or 1)
@@ -157,6 +195,7 @@ def _embed_shards(
     batch_size: int,
     workers: int,
 ) -> None:
+    """Embed the missing shards of a store, one after another."""
     batches = (Draws(rows, rows) for shard in missing for rows in _batches(clips, writer.rows(shard), batch_size))
     loaded = iter(loader(clips, batches, workers))
     total = sum(len(writer.rows(shard)) for shard in missing)
@@ -164,30 +203,33 @@ def _embed_shards(
         for shard in missing:
             embeddings: dict[str, np.ndarray[Any, Any]] = {}
             frames: dict[str, ClipFrames] = {}
-            aside: list[SetAside] = []
-            left = len(writer.rows(shard))
-            while left:
+            set_aside: list[SetAside] = []
+            unread = len(writer.rows(shard))
+            while unread:
                 batch = next(loaded)
-                aside.extend(batch.set_aside)
+                set_aside.extend(batch.set_aside)
                 if batch.batch is not None:
                     embedded = _embed_batch(encode, batch.batch, device)
                     embeddings.update(zip(batch.batch.ids, embedded.clip.numpy(), strict=True))
                     if writer.frame_dim:
                         frames.update(_clip_frames(batch.batch.ids, embedded))
                 read = len(batch.set_aside) + (len(batch.batch) if batch.batch else 0)
-                left -= read
+                unread -= read
                 bar.update(read)
             if not embeddings:
-                first = aside[0]
+                first = set_aside[0]
                 raise UserError(
-                    f"not one of {len(aside)} clips could be read; the first: {as_text(first.id)} "
+                    f"none of {len(set_aside)} clips could be read; the first: {as_text(first.id)} "
                     f"({first.reason}: {first.detail})"
                 )
-            writer.write(shard, embeddings, aside, frames)
+            writer.write(shard, embeddings, set_aside, frames)
 
 
 def _batches(clips: ClipDataset, rows: range, batch_size: int) -> Iterator[range]:
-    """Rows in batches; fewer in one where clips are read whole and so long that padding all to the longest is much."""
+    """Yield the rows in batches of at most `batch_size`.
+
+    A batch of whole clips is smaller if its padded clips would last longer than `_BATCH_SECONDS` together.
+    """
     begin, longest = 0, 0.0
     for place, row in enumerate(rows):
         seconds = 0.0 if clips.crop.seconds else _seconds(clips.manifest.rows[row])
@@ -199,7 +241,7 @@ def _batches(clips: ClipDataset, rows: range, batch_size: int) -> Iterator[range
 
 
 def _seconds(row: Row) -> float:
-    """How long a clip is; 0 where that cannot be read, and decoding will say why."""
+    """Return the duration of a clip in seconds; 0 if it cannot be read, since decoding reports the reason."""
     try:
         return row.duration or duration(row.path) - row.start
     except AudioError:
@@ -208,13 +250,13 @@ def _seconds(row: Row) -> float:
 
 @torch.inference_mode()
 def _embed_batch(encode: Encode, batch: AudioBatch, device: torch.device) -> Embeddings:
-    """Embeddings of a batch, on the CPU; floats are float32."""
-    parts = (part.cpu() for part in encode(batch.to(device)))
-    return Embeddings(*(part.float() if part.is_floating_point() else part for part in parts))
+    """Return the embeddings of a batch on the CPU, floating-point tensors as float32."""
+    tensors = (tensor.cpu() for tensor in encode(batch.to(device)))
+    return Embeddings(*(tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors))
 
 
 def _clip_frames(ids: Iterable[str], embedded: Embeddings) -> Iterator[tuple[str, ClipFrames]]:
-    """The valid frames of each clip, by its id."""
+    """Yield the id and the valid frames of each clip."""
     times = embedded.frame_times.numpy()
     for clip_id, frames, mask in zip(ids, embedded.frames, embedded.frame_mask, strict=True):
         yield clip_id, ClipFrames(frames[mask].numpy(), times[mask.numpy()])
@@ -222,7 +264,13 @@ def _clip_frames(ids: Iterable[str], embedded: Embeddings) -> Iterator[tuple[str
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast an encoder was on one batch, and what a whole data set would take."""
+    """The measured speed of an encoder on one batch, and the estimated cost of a whole data set.
+
+    Args:
+        clips_per_second: Measured speed.
+        seconds: Estimated time for all clips.
+        bytes: Estimated size of the store of all clips.
+    """
 
     clips_per_second: float
     seconds: float
@@ -230,17 +278,30 @@ class Rate:
 
 
 def forecast(encoder: Encoder, batch: AudioBatch, clips: int, frames: bool = False) -> Rate:
-    """Time one batch; extrapolate to a store of so many clips, with or without frames."""
+    """Measure the time of one batch and extrapolate it to a store.
+
+    Args:
+        encoder: Encoder to measure, on its device.
+        batch: Clips to embed. They are embedded twice, and the second time counts.
+        clips: Number of clips in the store.
+        frames: Whether the store holds the embeddings of frames too.
+    """
     embedded = _embed_batch(encoder, batch, encoder.device)
     begin = time.perf_counter()
     _embed_batch(encoder, batch, encoder.device)
     rate = len(batch) / (time.perf_counter() - begin)
-    numbers = embedded.clip.numel() + (embedded.frames.numel() if frames else 0)
-    return Rate(rate, clips / rate, forecast_bytes(clips, numbers // len(batch)))
+    values = embedded.clip.numel() + (embedded.frames.numel() if frames else 0)
+    return Rate(rate, clips / rate, forecast_bytes(clips, values // len(batch)))
 
 
 def report_set_aside(clips: Iterable[SetAside], manifest: Manifest, path: Path) -> None:
-    """Print how many clips could not be used, and list them in a CSV file; nothing where all could."""
+    """Print the number of clips that could not be used, and list them in a CSV file. Without any, do nothing.
+
+    Args:
+        clips: Clips that were set aside, with the reasons.
+        manifest: All clips of the data.
+        path: CSV file with the columns id, path, reason and detail.
+    """
     paths = {row.id: row.path for row in manifest.rows}
     clips = list(clips)
     if not clips:

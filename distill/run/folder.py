@@ -1,4 +1,4 @@
-"""The run folder, and the student in it: written whole, loaded without running code."""
+"""The run folder: its files, its configuration and its checkpoints."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import yaml
 from distill.data.errors import UserError
 from distill.data.files import HOLDER, LOCK, file_digest, plain, write_text
 
-_OURS = ("config.yaml", "metrics.csv", "set_aside.csv", "checkpoints", "student", "report", "embeddings", "clusters")
+_ENTRIES = ("config.yaml", "metrics.csv", "set_aside.csv", "checkpoints", "student", "report", "embeddings", "clusters")
 
 
 class Run:
     """A run folder: config.yaml, metrics.csv, checkpoints/, student/, report/.
 
     Args:
-        path: The folder.
+        path: Path of the folder; it need not exist.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -31,14 +31,18 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What `fit` was called with. Raises UserError where there is no run."""
+        """Arguments of `fit`, from config.yaml. Raises UserError if the file does not exist."""
         try:
             return yaml.safe_load((self.path / "config.yaml").read_text())
         except FileNotFoundError:
-            raise UserError(f"{self.path} is no run: it has no config.yaml") from None
+            raise UserError(f"{self.path} is not a run folder: it has no config.yaml") from None
 
     def check_free(self, overwrite: bool) -> None:
-        """Raise UserError where a new run would mix with what is there."""
+        """Raise UserError if the folder cannot take a new run.
+
+        Args:
+            overwrite: Whether a run that is there may be deleted.
+        """
         if self.path.is_file():
             raise UserError(f"--out {self.path} is a file")
         content = {entry.name for entry in self.path.iterdir()} - {LOCK, HOLDER} if self.path.is_dir() else set()
@@ -48,13 +52,13 @@ class Run:
             raise UserError(f"--out {self.path} holds other files; choose another folder")
         if not overwrite:
             raise UserError(
-                f"--out {self.path} holds a run: --resume goes on with it, --overwrite begins again, "
-                f"--init_from {self.path} begins a new one from its weights"
+                f"--out {self.path} holds a run: --resume continues it, --overwrite replaces it, "
+                f"--init_from {self.path} starts a new one from its weights"
             )
 
     def clear(self) -> None:
-        """Delete what a run writes, and nothing else."""
-        for name in _OURS:
+        """Delete the files that a run writes, and no others."""
+        for name in _ENTRIES:
             entry = self.path / name
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -62,12 +66,12 @@ class Run:
                 entry.unlink(missing_ok=True)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Save the arguments of `fit`; `distill fit --config` runs them again."""
+        """Write the arguments of `fit` to config.yaml, from which `distill fit --config` repeats the run."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
 
     def newest_checkpoint(self) -> tuple[Path | None, list[Path]]:
-        """The newest checkpoint whose sha256 is right, and the newer ones that are damaged."""
+        """Return the newest checkpoint with a correct SHA-256, or None, and the newer ones that are damaged."""
         damaged: list[Path] = []
         for checkpoint in sorted(self.checkpoints.glob("step_*.ckpt"), reverse=True):
             sidecar = checkpoint.with_suffix(".sha256")

@@ -1,4 +1,4 @@
-"""Which clips are trained on, held out, and left alone: decided by their splits and ids."""
+"""The division of clips into training, held-out and unused ones, by their splits and ids."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Parting:
     """The clips of a data set, by their use in a run.
 
     Args:
-        train: Clips that weights learn from.
-        held_out: Clips whose loss is only measured.
-        left_alone: Number of clips of a test split, which are neither.
+        train: Clips on which the student is trained.
+        held_out: Clips on which the loss is measured only.
+        left_alone: Number of unused clips: those of a test split.
     """
 
     train: Manifest
@@ -26,15 +26,15 @@ class Parting:
 
 
 def part_clips(manifest: Manifest, fold: str, share: float) -> Parting:
-    """Part the clips of a manifest.
+    """Divide the clips of a manifest into training and held-out clips.
 
-    A test split is left alone unless `fold` names it. Held out is the split or fold that `fold` names; otherwise the
-    data's own validation split; otherwise a share of the clips, chosen by a hash of the id.
+    A test split is not used unless `fold` names it. The split or fold that `fold` names is held out. Otherwise it is
+    the validation split of the data. Otherwise it is a share of the clips, chosen by a hash of the id.
 
     Args:
         manifest: All clips.
-        fold: Name of a split, or number of a fold. Empty: none.
-        share: Share of the clips that is held out, from 0 to below 1, where no split says which.
+        fold: Name of a split, or number of a fold. Empty means none.
+        share: Share of the clips to hold out if no split or fold is held out, from 0 to below 1.
 
     Raises:
         UserError: the data has no such fold, or no clip is left to train on.
@@ -44,9 +44,9 @@ def part_clips(manifest: Manifest, fold: str, share: float) -> Parting:
     if named and named not in splits:
         raise UserError(f"--fold {fold}: the data has {', '.join(sorted(splits - {''})) or 'no folds'}")
     test = {row.id for row in manifest.rows if row.split == "test" != named}
-    watched = named or ("validation" if "validation" in splits else "")
-    if watched:
-        held_out = {row.id for row in manifest.rows if row.split == watched}
+    held_out_split = named or ("validation" if "validation" in splits else "")
+    if held_out_split:
+        held_out = {row.id for row in manifest.rows if row.split == held_out_split}
     else:
         held_out = {row.id for row in manifest.rows if hash_share(row.id) < share} - test
     train = manifest.subset(row for row in manifest.rows if row.id not in held_out | test)
@@ -56,5 +56,5 @@ def part_clips(manifest: Manifest, fold: str, share: float) -> Parting:
 
 
 def hash_share(clip_id: str) -> float:
-    """Return a number in [0, 1) that depends on an id alone, so that added clips change no other clip's use."""
+    """Return a number in [0, 1) that depends on the id alone. So added clips do not change the use of others."""
     return int.from_bytes(hashlib.sha256(clip_id.encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64

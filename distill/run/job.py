@@ -29,27 +29,27 @@ from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
 
-if TYPE_CHECKING:  # lightning is slow to import: what only looks at a run does without
+if TYPE_CHECKING:  # lightning is slow to import, and commands that only inspect a run do not need it
     from distill.data.clips.lightning import L
     from distill.data.clips.module import AudioData
 
-_STATISTICS_DRAWS = 50_000  # more change no statistic of a teacher that is read from a store
-_EMBEDDING_BATCH = 16  # clips at most: a teacher needs more memory than its student
+_STATISTICS_DRAWS = 50_000  # more draws hardly change the statistics of stored embeddings
+_MAX_EMBEDDING_BATCH = 16  # clips; a teacher needs more memory than its student
 
 
 class Job:
-    """A run, prepared and checked. Nothing is written before `train`.
+    """A prepared and checked run. No file is written before `train`.
 
     Args:
         options: Options of the run.
 
     Attributes:
-        parts: What the run is made of.
-        resolved: The options with every part's own options written out.
-        reads_frames: Whether the objective needs the teachers' frames.
+        parts: Clips, teachers, student and objective.
+        resolved: Options with the options of every part completed.
+        reads_frames: Whether the objective needs the embeddings of the teachers' frames.
 
     Raises:
-        UserError: a part cannot be loaded, or a rule is broken.
+        UserError: a part cannot be loaded, or options and parts do not fit each other.
     """
 
     def __init__(self, options: FitOptions) -> None:
@@ -57,10 +57,16 @@ class Job:
         self.parts: Parts = prepare(options)
         self.reads_frames = check(options, self.parts).reads_frames
         self.resolved = resolve(options, self.parts)
-        self._stores: dict[str, Path] = {}  # hashing a teacher's weights once is enough
+        self._stores: dict[str, Path] = {}  # a store is opened once, as that hashes the teacher's weights
 
     def train(self, resume: bool) -> Student:
-        """Embed, cluster, train, and save the student. The caller holds the lock on the run.
+        """Train and save the student, after embedding and clustering. The caller must hold the lock on the run.
+
+        Args:
+            resume: Whether training continues from the newest checkpoint.
+
+        Returns:
+            The trained student in evaluation mode.
 
         Raises:
             UserError: no clip can be used, or the loss is not finite.
@@ -68,7 +74,7 @@ class Job:
         """
         config = self.resolved.as_config()
         if resume and (self.run.student / "config.json").exists() and self.run.config["epochs"] == config["epochs"]:
-            print(f"{self.run.path} has ended already; its student is in {self.run.student}")
+            print(f"{self.run.path} has ended already; the student is in {self.run.student}")
             return load_student(self.run.path)
         self.run.write_config(config)
         print(self.parts.introduction())
@@ -87,49 +93,59 @@ class Job:
         return self._fit(objective, data, [clip for store in stores for clip in store.set_aside], resume)
 
     def teachers(self) -> Mapping[str, Teacher]:
-        """Return the teachers that training uses: themselves if they run live, otherwise their stores."""
+        """Return the teachers for training: the encoders if they run live, otherwise their stored embeddings."""
         if self.options.live:
             return self.parts.teachers
         return {name: Precomputed(self.store(name)) for name in self.parts.teachers}
 
     def store(self, name: str) -> Path:
-        """Return the folder of a teacher's embeddings of all clips; what it lacks is embedded first."""
+        """Return the folder of a teacher's embeddings of all clips. Missing clips are embedded first."""
         if name not in self._stores:
             self._stores[name] = self._embed(name)
         return self._stores[name]
 
     def _embed(self, name: str) -> Path:
+        """Embed all clips with a teacher, and return the folder of its store."""
         teacher, options = self.parts.teachers[name], self.options
         if teacher.store is not None:
             return teacher.store.path
         path = Path(options.store) if options.store else self.run.path / "embeddings"
         path = path / name if len(self.parts.teachers) > 1 else path
-        batch_size = min(options.batch_size, _EMBEDDING_BATCH)
+        batch_size = min(options.batch_size, _MAX_EMBEDDING_BATCH)
         with lock(path, "distill fit"):
             fill_store(teacher, self.parts.manifest, path, options.crop, batch_size, frames=self.reads_frames)
         return path
 
     def usable(self, stores: Iterable[EmbeddingStore]) -> Manifest:
-        """Return the clips that every store holds, and print how many are in none. Raises UserError if none is left."""
-        stores, every = list(stores), self.parts.manifest
-        manifest = every.subset(row for row in every.rows if all(row.id in store for store in stores))
+        """Return the clips that every store holds, and print the number of missing clips.
+
+        Raises:
+            UserError: there is no such clip.
+        """
+        stores, complete = list(stores), self.parts.manifest
+        manifest = complete.subset(row for row in complete.rows if all(row.id in store for store in stores))
         if not manifest.rows:
-            raise UserError(f"--data {self.options.data}: no clip of it is in {stores[0].path}")
-        unknown = {row.id for row in every.rows} - {row.id for row in manifest.rows}
-        unknown -= {clip.id for store in stores for clip in store.set_aside}
-        if unknown:
-            first = f"{min(unknown)!r} first" if len(unknown) > 1 else repr(min(unknown))
-            print(f"{len(unknown)} of {len(every)} clips are in no store and are left out, {first}")
+            raise UserError(f"--data {self.options.data}: none of its clips is in {stores[0].path}")
+        missing = {row.id for row in complete.rows} - {row.id for row in manifest.rows}
+        missing -= {clip.id for store in stores for clip in store.set_aside}
+        if missing:
+            first = f"{min(missing)!r} first" if len(missing) > 1 else repr(min(missing))
+            print(f"{len(missing)} of {len(complete)} clips are missing from the stores and are not used, {first}")
         return manifest
 
     def data(self, manifest: Manifest, sample_rate: int) -> AudioData:
-        """Return training and held-out clips, and the order in which training clips are drawn."""
+        """Return training and held-out clips, and the order in which training clips are drawn.
+
+        Args:
+            manifest: Clips that can be used.
+            sample_rate: Sample rate of the batches in Hz.
+        """
         from distill.data.clips.module import AudioData
 
         options = self.options
         parting = part_clips(manifest, options.fold, options.validation)
         if parting.left_alone:
-            print(f"{parting.left_alone} clips of the split 'test' are left alone")
+            print(f"{parting.left_alone} clips of the split 'test' are not used")
         train = ClipDataset(parting.train, sample_rate, options.crop, manifest.classes, options.seed)
         held_out = ClipDataset(parting.held_out, sample_rate, options.crop, manifest.classes)
         knowledge = Knowledge(lambda: EmbeddingStore(self.store(self._first_teacher)), self.clusters)
@@ -137,7 +153,11 @@ class Job:
         return AudioData(train, held_out, order, options.batch_size, options.epochs, options.engine.workers)
 
     def clusters(self, train: Manifest) -> dict[str, int]:
-        """Return the cluster of each clip by its id, learned from the first teacher's embeddings of training clips."""
+        """Return the cluster of each clip by its id, from the embeddings of the first teacher.
+
+        Args:
+            train: Training clips, from which the centroids are computed.
+        """
         clustering = clustering_of(
             EmbeddingStore(self.store(self._first_teacher)),
             self.run.path / "clusters",
@@ -167,15 +187,15 @@ class Job:
             fitting = trainer(options.engine, data, [keep_alive, Progress(self.run.metrics, data)], self.run.path)
             checkpoint = newest_checkpoint(self.run) if resume else None
             fitting.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        aside = module.set_aside | {clip.id: clip for clip in set_aside}
-        report_set_aside(aside.values(), self.parts.manifest, self.run.path / "set_aside.csv")
+        unusable = module.set_aside | {clip.id: clip for clip in set_aside}
+        report_set_aside(unusable.values(), self.parts.manifest, self.run.path / "set_aside.csv")
         if keep_alive.stopped_by:
             raise Stopped(
-                f"stopped at batch {data.batches_done} of {steps}; go on with: "
+                f"stopped at batch {data.batches_done} of {steps}; continue with: "
                 f"distill fit --resume true --out {self.run.path}",
                 keep_alive.stopped_by,
             )
-        return self._finish(fitting, objective, len(aside))
+        return self._finish(fitting, objective, len(unusable))
 
     def _finish(self, fitting: L.Trainer, objective: Objective, set_aside: int) -> Student:
         """Save the student with its card, draw the run, and print the results."""
@@ -189,12 +209,12 @@ class Job:
         save_student(student, self.run.student, card)
         draw_run(self.run, self.resolved, list(objective.weights))
         self.draw_objective(objective.cpu().eval())
-        described = ", ".join(f"{name} {value}" for name, value in results.items())
-        print(f"student of {student.parameter_count():,} parameters in {self.run.student} {described}".rstrip())
+        scores = ", ".join(f"{name} {value}" for name, value in results.items())
+        print(f"student of {student.parameter_count():,} parameters in {self.run.student} {scores}".rstrip())
         return student
 
     def draw_objective(self, objective: Objective) -> None:
-        """Draw the objective's own pictures of the first clips into the report."""
+        """Draw the pictures that the objective provides, of the first clips, into the report."""
         from distill.data.sampling.orders import Draws
         from distill.run.pictures import save_figure
 
@@ -208,6 +228,9 @@ class Job:
 
 
 def first_draws(data: AudioData) -> list[str]:
-    """Return the ids of one epoch's draws, at most 50,000: statistics of targets count clips as often."""
+    """Return the ids of the clips drawn in one epoch, at most 50,000.
+
+    Statistics of the targets weigh each clip by its number of draws.
+    """
     drawn = data.order.indices(0, 0, min(len(data.train_clips), _STATISTICS_DRAWS))
     return [data.train_clips.manifest.rows[row].id for row in drawn]

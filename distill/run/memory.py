@@ -1,4 +1,4 @@
-"""Memory of this process: what the C library does with freed memory, and the peak."""
+"""Memory of this process: reuse of freed memory, and the peak."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import ctypes
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-_LARGEST = (1 << 30, 1 << 25)  # bytes of a block that is kept; older versions allow no more than the second
+_LARGEST = (
+    1 << 30,
+    1 << 25,
+)  # bytes of the largest block to keep; old versions of glibc allow only the second
 
 
 def keep_freed_memory() -> None:
-    """Keep what is freed for the next use, instead of giving it back to the system.
+    """Keep freed memory in the process for reuse, instead of returning it to the system.
 
-    A training step frees tens of MB and asks for them again. glibc by default returns them in between, so that every
-    page of 4 kB costs a fault when it is next written: a step of `mobilenet_v3` on a CPU took 1.1 to 1.4 times as long.
-    `distill` does it when it starts; a program of your own may. Does nothing where the C library is not glibc.
+    A training step frees tens of MB and allocates them again. By default glibc returns them to the system in between.
+    Then every page of 4 kB costs a page fault at its next write. With that default, a step of `mobilenet_v3` on a CPU
+    took 1.1 to 1.4 times as long. `distill` calls this function at its start; other programs may call it too. Without
+    glibc the function does nothing.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -24,10 +28,10 @@ def keep_freed_memory() -> None:
 
 
 def peak_bytes() -> int:
-    """Return the largest amount of memory that the process has held, in bytes; 0 where the system does not say."""
+    """Return the peak memory of the process in bytes; 0 on Windows, which does not report it."""
     if sys.platform == "win32":
         return 0
-    import resource  # not on Windows
+    import resource  # does not exist on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in kibibytes

@@ -1,4 +1,4 @@
-"""The options of `fit`, as one frozen, typed value that is passed whole."""
+"""The options of `fit`, as one frozen, typed value."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Specs(NamedTuple):
     """Names and options of the parts of a run.
 
     Args:
-        teachers: The teachers, in the order of the command.
-        student: The student.
-        objective: The objective.
+        teachers: Names and options of the teachers, in the order of the command.
+        student: Name and options of the student.
+        objective: Name and options of the objective.
     """
 
     teachers: tuple[Spec, ...]
@@ -38,27 +38,27 @@ class Specs(NamedTuple):
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a run learns, from what, and how. config.yaml holds it.
+    """The options of a run. They are kept in config.yaml.
 
     Args:
-        teacher: Encoder to imitate, or several: a registered name, an import path, or an object.
+        teacher: Encoder to imitate, or several: a registered name, an import path, or an object. None: no teacher.
         student: Encoder to train: a registered name, an import path, or an object.
-        data: Folder of audio, table of clips, or data set in its published layout.
+        data: Clips: a folder of audio, a table, or the folder of a published data set.
         out: Run folder.
-        objective: Objective to minimise, by name.
-        epochs: Passes over the data.
-        batch_size: Clips in a batch, over all devices together.
+        objective: Objective to minimise: a registered name or an import path.
+        epochs: Number of passes over the training clips.
+        batch_size: Clips per batch, summed over all devices.
         crop: Part of each clip that is used.
-        sampling: How often each clip is drawn.
-        optimizer: AdamW and its schedule.
-        engine: Devices, precision, workers.
-        live: Run the teacher on every batch. Random crops need it.
+        sampling: Sampling policy: the frequency at which each clip is drawn.
+        optimizer: Settings of AdamW and of its schedule.
+        engine: Settings of devices, precision and workers.
+        live: Run the teacher on every batch. Random crops require it.
         store: Folder that keeps the teacher's embeddings between runs. Empty: `embeddings` in the run folder.
-        validation: Share of the clips that is held out for validation, from 0 to below 1.
-        fold: Fold or split of the data that is held out, instead of a share. Empty: a share.
-        task: Data set that the folder must be, such as "speech_commands_v1". "auto": found by its files.
+        validation: Share of the clips to hold out for validation, from 0 to below 1. 0: none.
+        fold: Fold or split of the data to hold out instead of a share. Empty: the validation split, else a share.
+        task: Published data set in the folder, such as "speech_commands_v1". "auto": found by its files.
         seed: Seed of weights, order, crops and dropout.
-        init_from: Run whose student's weights a new run begins with. Empty: random weights.
+        init_from: Trained student with the initial weights, such as a run folder. Empty: random weights.
     """
 
     teacher: Written | Teacher | Sequence[Written | Teacher] | None = None
@@ -81,7 +81,7 @@ class FitOptions:
     init_from: str = ""
 
     def __post_init__(self) -> None:
-        # Python accepts mappings too, and config.yaml holds nothing else.
+        # Callers in Python may pass mappings, and config.yaml holds only these.
         for name, kind in _SETTINGS.items():
             object.__setattr__(self, name, as_settings(kind, getattr(self, name)))
         object.__setattr__(self, "fold", str(self.fold))  # YAML reads fold 1 as a number
@@ -90,7 +90,10 @@ class FitOptions:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> FitOptions:
-        """Return the options that a config.yaml holds.
+        """Return the options from the content of a config.yaml.
+
+        Args:
+            config: Values by name of the option. Missing options have their defaults.
 
         Raises:
             UserError: an option is unknown, or its value is not valid.
@@ -101,10 +104,10 @@ class FitOptions:
         return cls(**config)
 
     def as_config(self) -> dict[str, Any]:
-        """Return the options as config.yaml holds them.
+        """Return the options as plain values, for config.yaml.
 
         Raises:
-            UserError: a part is an object that no file can describe.
+            UserError: a part is an object that cannot be described by name and options.
         """
         specs = self.specs()
         teachers = [spec.as_config() for spec in specs.teachers]
@@ -114,7 +117,11 @@ class FitOptions:
         return {name: plain(value) for name, value in config.items()}
 
     def specs(self) -> Specs:
-        """Return names and options of all parts. Raises UserError for an object that no file can describe."""
+        """Return names and options of all parts.
+
+        Raises:
+            UserError: a part is an object that cannot be described by name and options.
+        """
         return Specs(
             teachers=tuple(_spec(part, TEACHERS) for part in self.teachers),
             student=_spec(self.student, STUDENTS),
@@ -123,13 +130,13 @@ class FitOptions:
 
     @property
     def teachers(self) -> list[Written | Teacher]:
-        """The teachers as a list, empty if there is none."""
+        """List of the teachers; empty if there is none."""
         if self.teacher is None:
             return []
         return [self.teacher] if isinstance(self.teacher, str | Mapping | Teacher) else list(self.teacher)
 
     def check(self) -> None:
-        """Raise UserError where no run can be made of the options, before anything heavy is loaded."""
+        """Raise UserError for a missing option or a wrong value, before anything heavy is loaded."""
         if not self.out:
             raise UserError("--out is required: the folder of the run")
         for name in ("student", "data"):
@@ -144,13 +151,13 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class FitArguments(FitOptions):
-    """The options of a run, and how it begins.
+    """The arguments of `fit`: the options of a run, and its start.
 
     Args:
-        resume: Go on with the run in `out`, with its own options where none are given.
-        overwrite: Delete the run in `out` and begin again.
-        dry_run: Load everything, try one batch forward and backward, print the cost of the run, write nothing.
-        allow_import: Package of own classes that a file may name.
+        resume: Continue the run in `out`. Options that are not given keep the values of that run.
+        overwrite: Delete the run in `out` and start again.
+        dry_run: Run one batch forward and backward, print the estimated cost of the run, and write no file.
+        allow_import: Package whose classes a configuration file may name. None: no package.
     """
 
     resume: bool = False
@@ -159,11 +166,11 @@ class FitArguments(FitOptions):
     allow_import: str | None = None
 
     def options(self, stored: FitOptions | None, given: frozenset[str]) -> FitOptions:
-        """Return the options of the run alone.
+        """Return the options of the run, without the arguments of its start.
 
         Args:
-            stored: Options of the run that goes on. None: a new run.
-            given: Names of the arguments that the caller gave. The others are those of the stored run.
+            stored: Options of the run to continue. None: a new run.
+            given: Names of the arguments that the caller gave. The others are taken from the stored run.
         """
         names = [field.name for field in fields(FitOptions)]
         if stored is None:
@@ -172,5 +179,5 @@ class FitArguments(FitOptions):
 
 
 def _spec(part: Any, registry: Registry[Any]) -> Spec:
-    """Return name and options of a part that is written or built."""
+    """Return name and options of a part, which may be a built object."""
     return registry.spec_of(part) if isinstance(part, Rebuildable) else registry.parse(part)

@@ -1,4 +1,4 @@
-"""From a sampling policy to the order in which training clips are drawn."""
+"""The order in which training clips are drawn, by the sampling policy."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from distill.data.store.reader import EmbeddingStore
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What a policy may ask about the clips; each is computed when a policy needs it.
+    """The inputs of the sampling policies, each computed when a policy needs it.
 
     Args:
-        store: Returns the store of the first teacher's embeddings.
-        clusters: Returns the cluster of each clip by its id, learned from the clips of a manifest.
+        store: Function that returns the store of the first teacher's embeddings.
+        clusters: Function of the training clips that returns the cluster of each clip by its id.
     """
 
     store: Callable[[], EmbeddingStore]
@@ -37,22 +37,32 @@ class Knowledge:
 
 
 def draw_order(train: Manifest, sampling: Sampling, seed: int, knowledge: Knowledge) -> Order:
-    """Return the order of the training clips. Raises UserError where the policy needs labels and there are none."""
+    """Return the order of the training clips, and print the effective number of clips of a weighted one.
+
+    Args:
+        train: Training clips.
+        sampling: Sampling policy.
+        seed: Seed of the draws.
+        knowledge: Embeddings and clusters of the clips.
+
+    Raises:
+        UserError: the policy needs labels and there are none.
+    """
     draws = sampling.draws or len(train)
-    exact = sampling.temper == 1 and not sampling.max_repeats and not sampling.duplicates
-    if exact and sampling.policy == "uniform":
+    is_plain = sampling.temper == 1 and not sampling.max_repeats and not sampling.duplicates
+    if is_plain and sampling.policy == "uniform":
         return UniformOrder(len(train), seed, draws)
-    if exact and sampling.policy == "cluster":
-        return ClusterOrder(_labels(train, knowledge), seed, draws)
+    if is_plain and sampling.policy == "cluster":
+        return ClusterOrder(_cluster_labels(train, knowledge), seed, draws)
     weights = clip_weights(train, sampling, seed, knowledge)
     if sampling.max_repeats:
         weights = cap(weights, sampling.max_repeats / draws)
-    print(f"sampling: as varied as {effective_number(weights):.0f} clips drawn equally often")
+    print(f"sampling: effective number of clips {effective_number(weights):.0f}")
     return (StratifiedOrder if sampling.max_repeats else WeightedOrder)(weights, seed, draws)
 
 
 def clip_weights(train: Manifest, sampling: Sampling, seed: int, knowledge: Knowledge) -> NDArray[np.float64]:
-    """Return the weight of each training clip, before a limit on repeats. Shape (clips,)."""
+    """Return the sampling weight of each training clip before the limit on repeats, of shape (clips,)."""
     embeddings, shares = np.empty((0, 0), np.float32), None
     if sampling.policy == "hierarchical" or sampling.duplicates:
         embeddings = knowledge.store()[[row.id for row in train.rows]]
@@ -60,24 +70,24 @@ def clip_weights(train: Manifest, sampling: Sampling, seed: int, knowledge: Know
         shares = collapse_duplicates(embeddings, sampling.duplicates)
     weights = np.ones(len(train)) if shares is None else shares
     if sampling.policy == "label":
-        weights = weights * _rarity(train)
+        weights = weights * _rarity_weights(train)
     if sampling.policy == "cluster":
-        weights = cluster_weights(_labels(train, knowledge), shares)
+        weights = cluster_weights(_cluster_labels(train, knowledge), shares)
     if sampling.policy == "hierarchical":
         weights = hierarchical_weights(embeddings, sampling.levels, seed, shares=shares)
     return temper(weights, sampling.temper)
 
 
-def _labels(train: Manifest, knowledge: Knowledge) -> NDArray[np.int64]:
-    """Return the cluster of each training clip. Shape (clips,)."""
-    label = knowledge.clusters(train)
-    return np.array([label[row.id] for row in train.rows])
+def _cluster_labels(train: Manifest, knowledge: Knowledge) -> NDArray[np.int64]:
+    """Return the cluster of each training clip, of shape (clips,)."""
+    clusters = knowledge.clusters(train)
+    return np.array([clusters[row.id] for row in train.rows])
 
 
-def _rarity(train: Manifest) -> NDArray[np.float64]:
-    """Return a weight of each clip that is higher for rare labels. Shape (clips,)."""
+def _rarity_weights(train: Manifest) -> NDArray[np.float64]:
+    """Return a weight of each clip that is higher for rare labels, of shape (clips,)."""
     index = {name: number for number, name in enumerate(train.classes)}
     weights = label_weights([[index[label] for label in row.labels] for row in train.rows])
     if not weights.any():
-        raise UserError("--sampling.policy label: no clip that is trained on has a label")
+        raise UserError("--sampling.policy label: no training clip has a label")
     return weights

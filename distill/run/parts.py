@@ -1,4 +1,4 @@
-"""The parts of a run, loaded from its options; and the rules that they must meet together."""
+"""The parts of a run: loading them, and checking that they fit each other."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from distill.teachers.teacher import Teacher
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is made of.
+    """The clips, teachers, student and objective of a run.
 
     Args:
-        manifest: The clips, labelled if the objective reads labels.
-        teachers: The teachers by name, as the user named them.
-        student: The student, with its first weights.
+        manifest: Clips of the data; only labelled ones if the objective reads labels.
+        teachers: Teachers by name, as loaded and not yet replaced by their stores.
+        student: Student with its initial weights.
         objective: Name and all options of the objective.
     """
 
@@ -40,34 +40,42 @@ class Parts:
     objective: Spec
 
     def build_objective(self, teachers: Mapping[str, Teacher], seed: int) -> Objective:
-        """Return the objective with these teachers, its heads initialised from the seed."""
+        """Build the objective.
+
+        Args:
+            teachers: Teachers by name: the encoders, or their stored embeddings.
+            seed: Seed of the initial weights of the objective's heads.
+        """
         torch.manual_seed(seed + 1)
-        given = {"teachers": teachers} if _kind(self.objective).takes_teachers else {}
-        return OBJECTIVES.create(self.objective.name, student=self.student, **given, **plain(self.objective.options))
+        inputs = {"teachers": teachers} if _objective_class(self.objective).takes_teachers else {}
+        return OBJECTIVES.create(self.objective.name, student=self.student, **inputs, **plain(self.objective.options))
 
     def introduction(self) -> str:
-        """Return what the teachers and the student are, and where their weights came from, in lines."""
+        """Return a description of the teachers and the student, one or two lines for each."""
         lines = [describe("teacher", name, teacher) for name, teacher in self.teachers.items()]
         return "\n".join([*lines, describe("student", STUDENTS.name_of(type(self.student)), self.student)])
 
 
 def prepare(options: FitOptions) -> Parts:
-    """Load the parts of a run. Nothing is written.
+    """Load the parts of a run. No file is written.
+
+    Args:
+        options: Options of the run.
 
     Raises:
         UserError: a part cannot be loaded, or the parts do not fit each other.
     """
     spec = OBJECTIVES.parse(options.objective)
-    kind = _kind(spec)
+    kind = _objective_class(spec)
     manifest = read_manifest(options.data, options.task)
     if kind.reads_labels:
         manifest = manifest.labelled()
     spec = Spec(spec.name, kind.options_for(spec.options, manifest))
     teachers = TEACHERS.build_several(options.teachers)
     if teachers and not kind.takes_teachers:
-        raise UserError(f"--objective {spec.name} takes no teacher; leave --teacher out")
+        raise UserError(f"--objective {spec.name} takes no teacher; omit --teacher")
     torch.manual_seed(options.seed)
-    student = _student(options.student, len(manifest.classes) if kind.reads_labels else 0)
+    student = _build_student(options.student, len(manifest.classes) if kind.reads_labels else 0)
     if kind.reads_labels:
         student.labels = manifest.classes
     if options.init_from:
@@ -77,28 +85,29 @@ def prepare(options: FitOptions) -> Parts:
 
 
 def check(options: FitOptions, parts: Parts) -> Objective:
-    """Check the rules that hold between options and parts, before anything is embedded.
+    """Check that options and parts fit each other, before any clip is embedded.
+
+    Args:
+        options: Options of the run.
+        parts: Loaded parts of the run.
 
     Returns:
-        The objective with the teachers as the user named them; a mistake in its options shows here.
+        The objective, built with the loaded teachers, so that mistakes in its options are found here.
 
     Raises:
-        UserError: a rule is broken.
+        UserError: an option or a part does not fit the others.
     """
     if parts.teachers and options.crop.position == "random" and not options.live:
-        raise UserError("--crop.position random needs --live: a stored embedding belongs to one crop")
+        raise UserError("--crop.position random requires --live: a stored embedding is that of one crop")
     for teacher in parts.teachers.values():
         teacher.check_crop({"crop_seconds": options.crop.seconds, "crop_position": options.crop.position})
-    objective, sampling, clips = (
-        parts.build_objective(parts.teachers, options.seed),
-        options.sampling,
-        len(parts.manifest),
-    )
+    objective = parts.build_objective(parts.teachers, options.seed)
+    sampling, clips = options.sampling, len(parts.manifest)
     stored = sampling.needs_store or objective.needs_store
     if stored and not parts.teachers:
         raise UserError(f"{stored} are made from a teacher's embeddings: --teacher is required")
     if stored and options.live:
-        raise UserError(f"{stored} are made from the teacher's stored embeddings; leave --live out")
+        raise UserError(f"{stored} are made from the teacher's stored embeddings; omit --live")
     if (sampling.policy == "cluster" or objective.needs_clusters) and sampling.clusters > clips:
         raise UserError(f"--sampling.clusters {sampling.clusters}: must be from 1 to {clips}, the number of clips")
     if sampling.policy == "label" and not parts.manifest.classes:
@@ -107,7 +116,7 @@ def check(options: FitOptions, parts: Parts) -> Objective:
 
 
 def resolve(options: FitOptions, parts: Parts) -> FitOptions:
-    """Return the options with every part's own options written out, as config.yaml holds them."""
+    """Return the options with the options of every part completed, for config.yaml."""
     teachers = [TEACHERS.spec_of(teacher).as_config() for teacher in parts.teachers.values()]
     return replace(
         options,
@@ -118,18 +127,18 @@ def resolve(options: FitOptions, parts: Parts) -> FitOptions:
 
 
 def take_weights(student: Student, source: str, new_head: bool) -> None:
-    """Copy the weights of a trained student.
+    """Copy the weights and the licence of a trained student into another.
 
     Args:
-        student: Student that takes them.
-        source: Run folder, student folder or hub id.
-        new_head: Whether a head that the source lacks may keep its random weights.
+        student: Student to initialise. It is changed.
+        source: Trained student: a run folder, a student folder or a hub id.
+        new_head: Whether the head may keep its random weights if the source has none.
 
     Raises:
-        UserError: no student is there, or its weights do not fit.
+        UserError: the source holds no student, or its weights do not fit.
     """
-    first = load_student(source)
-    student.licence, weights = first.licence, first.state_dict()
+    trained = load_student(source)
+    student.licence, weights = trained.licence, trained.state_dict()
     head = {key for key in student.state_dict() if key not in weights and key.startswith("head.")}
     if head and new_head:
         print(f"--init_from {source}: its student has no head; the new head has random weights")
@@ -141,14 +150,14 @@ def take_weights(student: Student, source: str, new_head: bool) -> None:
         raise UserError(f"--init_from {source}: its student does not fit this one ({line})") from error
 
 
-def _kind(spec: Spec) -> type[Objective]:
+def _objective_class(spec: Spec) -> type[Objective]:
     """Return the class of an objective."""
     kind: type[Objective] = OBJECTIVES.find(spec.name)  # type: ignore[assignment]
     return kind
 
 
-def _student(part: Written | Student | None, classes: int) -> Student:
-    """Return the student, with a head of the data's classes if it takes one and none was given."""
+def _build_student(part: Written | Student | None, classes: int) -> Student:
+    """Build the student, with a head for the classes of the data if it takes one and none was given."""
     if not isinstance(part, str | Mapping):
         return STUDENTS.build(part)  # type: ignore[arg-type]
     spec = STUDENTS.parse(part)

@@ -1,4 +1,4 @@
-"""Pictures of a run: losses, cluster sizes, a table of scores. Files only; no window and no server."""
+"""Pictures of a run, written to files: losses, cluster sizes and scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a figure as PNG, atomically, and create its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120, bbox_inches="tight"))
 
@@ -30,9 +30,9 @@ def draw_run(run: Run, options: FitOptions, losses: Sequence[str] = ()) -> None:
     """Draw metrics.csv into the report: the losses against epochs, and a panel for every other measurement.
 
     Args:
-        run: The run folder.
+        run: Run folder with a metrics.csv.
         options: Options of the run, for the title.
-        losses: Names of the objective's losses; they are drawn beside the total. The others get panels.
+        losses: Names of the objective's losses, which are drawn with the total. Other columns have panels.
     """
     specs = options.specs()
     teachers = f" of {' and '.join(spec.name for spec in specs.teachers)}" if specs.teachers else ""
@@ -41,7 +41,14 @@ def draw_run(run: Run, options: FitOptions, losses: Sequence[str] = ()) -> None:
 
 
 def draw_losses(metrics: Path, path: Path, title: str, losses: Sequence[str] = ()) -> None:
-    """Training and validation loss against epochs, from metrics.csv; and its parts, where there are several."""
+    """Draw training and validation loss against epochs.
+
+    Args:
+        metrics: File metrics.csv of the run.
+        path: PNG file to write.
+        title: Title of the picture.
+        losses: Names of the parts of the loss, which are drawn too if there are several.
+    """
     with open(metrics, newline="") as file:
         rows = list(csv.DictReader(file))
     figure = Figure(figsize=(6, 3.6))
@@ -60,7 +67,15 @@ def draw_losses(metrics: Path, path: Path, title: str, losses: Sequence[str] = (
 
 
 def draw_observed(metrics: Path, path: Path, losses: Sequence[str]) -> None:
-    """A panel for each thing that the objective observed, such as accuracy or perplexity; nothing where it did not."""
+    """Draw a panel for each quantity that the objective reports, such as accuracy or perplexity.
+
+    Without any, no file is written.
+
+    Args:
+        metrics: File metrics.csv of the run.
+        path: PNG file to write.
+        losses: Names of the parts of the loss, which have no panel.
+    """
     with open(metrics, newline="") as file:
         rows = list(csv.DictReader(file))
     not_observed = {*COLUMNS, *losses}
@@ -81,17 +96,17 @@ def draw_observed(metrics: Path, path: Path, losses: Sequence[str]) -> None:
 
 
 def draw_clusters(clustering: Clustering, path: Path) -> None:
-    """Sizes of the clusters, largest first."""
+    """Draw the sizes of the clusters, largest first, as a PNG file."""
     sizes = np.sort(clustering.sizes)[::-1]
     report = clustering.report()
     figure = Figure(figsize=(6, 3.6))
     axes = figure.subplots()
     axes.bar(np.arange(len(sizes)), sizes, width=1.0, edgecolor="white", linewidth=0.3)
-    axes.axhline(sizes.mean(), color="black", linewidth=0.8, linestyle="--", label="if all were equal")
+    axes.axhline(sizes.mean(), color="black", linewidth=0.8, linestyle="--", label="mean")
     axes.set(
         xlabel="cluster, by size",
         ylabel="clips",
-        title=f"{len(sizes)} clusters, as even as {report['effective_clusters']:.1f} equal ones",
+        title=f"{len(sizes)} clusters, effective number {report['effective_clusters']:.1f}",
     )
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -99,7 +114,14 @@ def draw_clusters(clustering: Clustering, path: Path) -> None:
 
 
 def draw_scores(scores: Mapping[str, Sequence[float]], title: str, xlabel: str, path: Path) -> None:
-    """A horizontal bar for each name: mean of its scores, with every score as a dot."""
+    """Draw a horizontal bar for each name: the mean of its scores, and every score as a dot.
+
+    Args:
+        scores: Scores from 0 to 1 by name. Bars of names with "distilled" are blue.
+        title: Title of the picture.
+        xlabel: Label of the axis of scores.
+        path: PNG file to write.
+    """
     figure = Figure(figsize=(6.4, 0.5 * len(scores) + 1.2))
     axes = figure.subplots()
     for place, (name, values) in enumerate(reversed(list(scores.items()))):
@@ -113,7 +135,13 @@ def draw_scores(scores: Mapping[str, Sequence[float]], title: str, xlabel: str, 
 
 
 def policies_figure(weights: Mapping[str, NDArray[np.float64]], shares: Mapping[str, float], head: str) -> Figure:
-    """For each sampling policy what share of the draws falls on the head, and how unequal clips are drawn."""
+    """Return a figure of the sampling policies: the share of the head, and the inequality of the draws.
+
+    Args:
+        weights: Sampling weights of the clips by policy, each of shape (clips,).
+        shares: Share of the draws that falls on the head, by policy.
+        head: Description of the head: the most frequent kind of clips.
+    """
     figure = Figure(figsize=(9.0, 3.2))
     left, right = figure.subplots(1, 2)
     left.bar(range(len(shares)), list(shares.values()), color="tab:blue", alpha=0.7)

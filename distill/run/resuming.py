@@ -1,4 +1,4 @@
-"""Going on with a run: what may differ, and where it goes on."""
+"""Resuming a run: the options that may change, and the checkpoint to continue from."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from distill.data.errors import UserError
 from distill.run.folder import Run
 
-# How long and where a run computes may change; what is learned from what may not.
+# These change duration, hardware and place of a run. All others change the trained student.
 _MAY_CHANGE = {"epochs", "engine", "out"}
 
 
 class Stopped(UserError):
-    """A signal ended the run; everything is saved.
+    """The error of a run that a signal ended after a checkpoint.
 
     Args:
-        message: What to do next.
+        message: Message with the command that continues the run.
         signal_number: Number of the signal.
     """
 
@@ -27,29 +27,29 @@ class Stopped(UserError):
 
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise UserError where a run would not be the one that it goes on with.
+    """Raise UserError if an option was changed that must stay the same in a resumed run.
 
     Args:
-        before: The configuration in the run folder.
-        now: The configuration of this call, with every option written out.
+        before: Configuration in the run folder.
+        now: Configuration of this call, with all options completed.
     """
     changed = sorted(name for name in now if not _agrees(before.get(name), now[name]))
     if forbidden := [name for name in changed if name not in _MAY_CHANGE]:
         differences = "; ".join(f"{name} was {before.get(name)}, is {now[name]}" for name in forbidden)
-        raise UserError(f"--resume goes on with the same run, but {differences}. A new run: --out elsewhere")
+        raise UserError(f"--resume continues the same run, but {differences}. For a new run choose another --out")
 
 
 def newest_checkpoint(run: Run) -> Path | None:
-    """Return the newest whole checkpoint, None if there is none, and print where the run goes on."""
+    """Return the newest intact checkpoint, or None, and print its path and those of damaged ones."""
     checkpoint, damaged = run.newest_checkpoint()
     for path in damaged:
-        print(f"{path} is damaged and left out")
-    print(f"going on from {checkpoint}" if checkpoint else "no checkpoint yet: beginning again")
+        print(f"{path} is damaged and not used")
+    print(f"continuing from {checkpoint}" if checkpoint else "no checkpoint yet: starting again")
     return checkpoint
 
 
 def _agrees(before: Any, now: Any) -> bool:
-    """Return whether two values are equal; a mapping of today may have options that an earlier version had not."""
+    """Return whether two values are equal. A mapping may have options now that an earlier version did not have."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         return before.keys() <= now.keys() and all(_agrees(before[key], now[key]) for key in before)
     if isinstance(before, list) and isinstance(now, list):

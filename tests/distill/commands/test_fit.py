@@ -146,7 +146,7 @@ def test_resume_passes_over_a_damaged_checkpoint(
     newest.write_bytes(newest.read_bytes()[:-10])
     (run.student / "config.json").unlink()
     distill.fit(out=str(run.path), resume=True)
-    assert "is damaged and left out" in capsys.readouterr().out
+    assert "is damaged and not used" in capsys.readouterr().out
     assert all(weights(run.path)[key].equal(value) for key, value in expected.items())
 
 
@@ -220,7 +220,7 @@ def test_nothing_readable_stops_the_run(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for name in ("a.wav", "b.wav"):
         (tmp_path / "data" / name).touch()
-    with pytest.raises(UserError, match="not one of 2 clips"):
+    with pytest.raises(UserError, match="none of 2 clips"):
         fit(tmp_path / "data", tmp_path / "run")
 
 

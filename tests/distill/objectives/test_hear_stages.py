@@ -348,7 +348,7 @@ def test_a_test_split_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtur
     words = ["fit", "--student", "hear_classifier", *options("student", {**SMALL, "task_hidden": 16}), *HERE]
     words += ["--objective", "classification", "--data", str(tmp_path / "clips.csv"), "--batch_size=2"]
     main([*words, "--out", str(tmp_path / "run")])
-    assert "5 clips of the split 'test' are left alone" in capsys.readouterr().out
+    assert "5 clips of the split 'test' are not used" in capsys.readouterr().out
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:
         done = [row["batch"] for row in csv.DictReader(file) if row["loss"]]
     assert done == ["4"]  # 8 clips; with those that are watched it were 5, with those of the test split 6
