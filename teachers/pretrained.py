@@ -40,7 +40,10 @@ def torchaudio_fault() -> str:
     try:
         importlib.import_module("torchaudio")
     except (ImportError, OSError) as error:  # OSError: this torch lacks a symbol
-        return f"torchaudio cannot be loaded ({first_line(error)}); a pair that matches: {TORCHAUDIO_PAIR}"
+        return (
+            f"torchaudio cannot be loaded ({first_line(error)}); a pair that matches: {TORCHAUDIO_PAIR}, "
+            "both for the CPU alone or both for the same CUDA"
+        )
     return ""
 
 

@@ -160,14 +160,22 @@ class Registry(Generic[T]):
         return built
 
     def parse(self, written: Written) -> Spec:
-        """Return the spec of a component in a config, under its registered name. Raises UserError for other keys."""
+        """Return the spec of a component in a config, under its registered name.
+
+        Options that had another name in an earlier version (`renamed_options` of the class) get that of today.
+
+        Raises:
+            UserError: the mapping has other keys.
+        """
         if isinstance(written, str):
             return Spec(written)
         if not {"class_path"} <= written.keys() <= {"class_path", "init_args"}:
             raise UserError(f"{self.kind}: must be a name or {{class_path: NAME, init_args: ...}}, not {dict(written)}")
         component = self.find(written["class_path"])
         name = self.name_of(component) if isinstance(component, type) else written["class_path"]
-        return Spec(name, dict(written.get("init_args") or {}))
+        renamed: Mapping[str, str] = getattr(component, "renamed_options", {})
+        options = written.get("init_args") or {}
+        return Spec(name, {renamed.get(option, option): value for option, value in options.items()})
 
     def complete(self, spec: Spec, given: Collection[str]) -> Spec:
         """Return the spec with all defaults filled in, except for the arguments in `given`."""

@@ -68,4 +68,5 @@ def _resolve(component: str, written: Any, path: str, allowed: Collection[str]) 
         raise UserError(
             f"--config {path} names the class {name!r}, whose code would run; if you trust it: --allow_import {package}"
         )
-    return {**part, "class_path": import_path(component, name)}
+    spec = COMPONENTS[component].parse(part)
+    return {"class_path": import_path(component, spec.name), "init_args": dict(spec.options)}

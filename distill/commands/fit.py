@@ -30,8 +30,8 @@ def fit(arguments: FitArguments, given: frozenset[str]) -> Student:
     options = arguments.options(stored, given)
     options.check()
     job = Job(options)
-    if arguments.resume:
-        check_same_run(run.config, job.resolved.as_config())
+    if stored is not None:
+        check_same_run(stored.as_config(), job.resolved.as_config())
     else:
         run.check_free(arguments.overwrite)
     if arguments.dry_run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class EmbeddingDistillation(Objective):
             statistics of the store or, with a live teacher, of all embeddings so far; "whitened": mean 0 and
             covariance 1, by the statistics of the store. "auto" means raw with one teacher, standardised with several.
         augmentation: Changes to the student's input in training.
-        teacher_hears: Input of the teacher in training. "clean": the clips without augmentation; where two clips are
+        teacher_input: Input of the teacher in training. "clean": the clips without augmentation; where two clips are
             mixed, their embeddings are mixed too. "same": the student's input; this needs a live teacher.
         projector: "mlp": Linear, Hardswish, Dropout, Linear, as in the paper; or "linear": the teacher's embedding
             becomes a linear function of the student's.
@@ -57,6 +57,7 @@ class EmbeddingDistillation(Objective):
     """
 
     takes_teachers = True
+    renamed_options: ClassVar[dict[str, str]] = {"teacher_hears": "teacher_input"}
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class EmbeddingDistillation(Objective):
         alignment: str = "auto",
         targets: str = "auto",
         augmentation: Augmentation | Mapping[str, Any] = Augmentation(),
-        teacher_hears: str = "clean",
+        teacher_input: str = "clean",
         projector: str = "mlp",
         hidden: int = 0,
         dropout: float = 0.2,
@@ -79,9 +80,9 @@ class EmbeddingDistillation(Objective):
         require_one_of("--objective.level", level, LEVELS)
         require_one_of("--objective.targets", targets, TARGET_TRANSFORMS)
         require_one_of("--objective.projector", projector, PROJECTORS)
-        require_one_of("--objective.teacher_hears", teacher_hears, TEACHER_INPUTS)
+        require_one_of("--objective.teacher_input", teacher_input, TEACHER_INPUTS)
         self.augmentation = as_settings(Augmentation, augmentation)
-        self.augments_teacher = teacher_hears == "same"
+        self.augments_teacher = teacher_input == "same"
         self.reads_frames = level == "frame"
         self._check_teacher_input(teachers)
         if targets == "auto":
@@ -101,13 +102,13 @@ class EmbeddingDistillation(Objective):
         stored = [name for name, teacher in teachers.items() if teacher.store is not None]
         if self.augments_teacher and stored:
             raise UserError(
-                f"--objective.teacher_hears same: the store of {stored[0]!r} has embeddings of clean clips only; "
+                f"--objective.teacher_input same: the store of {stored[0]!r} has embeddings of clean clips only; "
                 "use --live"
             )
         if self.augmentation.roll and self.reads_frames and not self.augments_teacher:
             raise UserError(
                 "--objective.augmentation.roll moves the student's input away from the teacher's frames: leave it "
-                "out, or use --objective.level clip, or --objective.teacher_hears same (with --live)"
+                "out, or use --objective.level clip, or --objective.teacher_input same (with --live)"
             )
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:

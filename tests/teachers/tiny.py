@@ -1,4 +1,4 @@
-"""What the test module of a teacher, tests/teachers/test_NAME.py, states for the contract of all teachers."""
+"""Tiny options that each test module of a teacher, tests/teachers/test_NAME.py, declares for the contract."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import pytest
 from distill.data.encoders.registry import Rebuildable, Registry, Spec, suggest
 from distill.data.errors import UserError
 from distill.data.files import plain
+from distill.objectives import OBJECTIVES
 
 
 class Part(Rebuildable):
@@ -77,3 +78,8 @@ def test_a_file_may_name_what_is_registered_or_imported(parts: Registry[Any]) ->
     assert parts.is_trusted("plain")
     assert parts.is_trusted(f"{__name__}.Part")
     assert not parts.is_trusted("antigravity.fly")
+
+
+def test_an_option_of_an_earlier_version_gets_its_name_of_today() -> None:
+    written = {"class_path": "embedding", "init_args": {"teacher_hears": "same", "level": "clip"}}
+    assert OBJECTIVES.parse(written).options == {"teacher_input": "same", "level": "clip"}

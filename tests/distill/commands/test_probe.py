@@ -52,7 +52,7 @@ def test_probes_are_written_and_compared(tmp_path: Path, capsys: pytest.CaptureF
     assert f"{result['score'] / teacher.score:.1%}" in table
     assert "43,384" in table
     assert (tmp_path / "c" / "ESC-50_esc50_linear_accuracy.png").stat().st_size > 1000
-    other = {"class_path": "spectral", "init_args": {"windows": {"seconds": 0.2}}}  # whom the student never heard
+    other = {"class_path": "spectral", "init_args": {"windows": {"seconds": 0.2}}}  # not a teacher of the student
     distill.probe(data, teacher=other, workers=0, out=str(tmp_path / "others" / "windows"))
     distill.report(
         compare=[str(tmp_path / "runs" / "small"), str(tmp_path / "others" / "windows")], out=str(tmp_path / "d")

@@ -244,7 +244,7 @@ def test_a_live_teacher_can_have_the_mixed_input() -> None:
     for teacher_input in ("clean", "same"):
         torch.manual_seed(0)
         objective = EmbeddingDistillation(
-            TinyConvolution(), {"one": Loudness()}, teacher_hears=teacher_input, **options
+            TinyConvolution(), {"one": Loudness()}, teacher_input=teacher_input, **options
         )
         torch.manual_seed(1)
         losses.append(objective(batch(6))["one"].item())
@@ -279,7 +279,7 @@ def test_a_store_cannot_have_the_augmented_input(sounds: Callable[..., Path], tm
         EmbeddingDistillation(
             TinyConvolution(),
             {"one": distill.Precomputed(tmp_path / "s")},
-            teacher_hears="same",
+            teacher_input="same",
             augmentation={"gain": 3},
         )
 

@@ -1,4 +1,4 @@
-"""What a run is made of: the very clips that it trains on, watches, and leaves alone."""
+"""The clips that a run trains on, holds out, and leaves alone."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ def test_the_share_that_is_watched_is_none_of_the_test_split(tmp_path: Path) -> 
 
 
 class Notes(TinyConvolution):
-    """Remembers which clips it has heard, in training and else."""
+    """Records the clips that it encodes, in training and in validation."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: dict[bool, set[str]] = {True: set(), False: set()}
+        self.encoded: dict[bool, set[str]] = {True: set(), False: set()}
 
     def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
-        self.heard[self.training].update(clip for clip in batch.ids if clip.endswith(".wav"))
+        self.encoded[self.training].update(clip for clip in batch.ids if clip.endswith(".wav"))
         return super().encode(batch)
 
 
@@ -108,7 +108,7 @@ def test_a_run_hears_in_training_what_it_trains_on_and_else_what_it_watches(tmp_
     for fold, trained, watched in (("", TRAINING, VALIDATION), ("test", TRAINING | VALIDATION, TEST)):
         student = Notes()
         fit(data, tmp_path / f"run{fold}", student=student, fold=fold, batch_size=len(trained), epochs=1)
-        assert student.heard == {True: trained, False: watched}
+        assert student.encoded == {True: trained, False: watched}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from tests.own_parts import TinyConvolution
 
 
 class Steep(Objective):
-    """A loss whose gradient is so many times that of the mean; it remembers what gradient each step was made with."""
+    """A loss with a gradient scaled by a factor. It records the gradient of each step."""
 
     def __init__(self, steepness: float) -> None:
         super().__init__(TinyConvolution(), {"steep": 1.0})
@@ -66,7 +66,7 @@ def test_no_step_is_made_with_a_gradient_above_the_limit(sounds: Callable[..., P
 
 
 class Told(TinyConvolution):
-    """Remembers which shares of the run it was told."""
+    """Records the shares of the run that it receives."""
 
     def __init__(self) -> None:
         super().__init__()
