@@ -20,9 +20,11 @@ STUDENT_NAMES = [name for name in STUDENTS.names() if STUDENTS.location(name) is
 def _all_tiny_options() -> dict[str, dict[str, Any]]:
     """Collect `TINY_OPTIONS` of all test files of students: constructor options by the name of the student."""
     found: dict[str, dict[str, Any]] = {}
-    for file in Path(__file__).parent.glob("test_*.py"):
+    root = Path(__file__).parents[2]
+    for file in Path(__file__).parent.rglob("test_*.py"):
         # Imported here and not above, since the test files import this file.
-        found |= getattr(import_module(f"tests.students.{file.stem}"), "TINY_OPTIONS", {})
+        module = ".".join(file.relative_to(root).with_suffix("").parts)
+        found |= getattr(import_module(module), "TINY_OPTIONS", {})
     return found
 
 

@@ -299,7 +299,8 @@ class Weighed(Loudness):
 def trained(weight: float) -> Weighed:
     """The same class and options, with weights as from another file."""
     teacher = Weighed()
-    teacher.mixes.weight.fill_(weight)
+    with torch.no_grad():
+        teacher.mixes.weight.fill_(weight)
     return teacher
 
 

@@ -367,7 +367,7 @@ def test_every_recipe_builds(recipe: Path, sounds: Callable[..., Path], tmp_path
     if config["student"]["class_path"] == "patch_transformer":  # too large for two cores; its options stay
         words["student"]["init_args"] |= {"hidden": 32, "layers": 1, "heads": 2, "channels": [8, 8]}
     if config["objective"]["class_path"] == "masked_prediction":
-        save_student(HearTokenizer(**SMALL, codes=8), tmp_path / "tok" / "student", "card")
+        save_student(distill.create_student("hear_tokenizer", **SMALL, codes=8), tmp_path / "tok" / "student", "card")
         words["objective"]["init_args"]["tokenizer"] = str(tmp_path / "tok")
     if config["objective"]["class_path"] == "tokenizer" or "teacher" in config:
         words["teacher"] = "spectral"
