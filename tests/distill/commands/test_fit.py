@@ -328,7 +328,7 @@ def test_other_ways_of_drawing(
         data = data / "clips.csv"
         data.write_text("path,label\n" + rows)
     fit(data, tmp_path / "run", sampling=sampling)
-    assert "drawn equally often" in capsys.readouterr().out
+    assert "effective number of clips" in capsys.readouterr().out
     run = Run(tmp_path / "run")
     assert Job(FitOptions.from_config(run.config)).resolved.as_config() == run.config
 
