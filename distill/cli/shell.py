@@ -91,12 +91,12 @@ def _run(words: list[str]) -> None:
 
 def _call(command: str, written: list[Option]) -> None:
     """Complete the options, parse them, and call the command, which builds the components."""
-    from distill.cli.parser import parser_of
-
     packages = _named_packages(written)
     if packages:
         sys.path.append(os.getcwd())  # so that a class in the user's folder need not be installed
     options = [_with_import_path(option) for option in written]
+    from distill.cli.parser import parser_of  # after the check of names, so that a misspelt one needs no jsonargparse
+
     parser = parser_of(command)
     options = [*_default_components(command, options), *_stored_config(command, options), *options]
     values = parser.parse_args([_with_content(option, packages).as_word() for option in options])
