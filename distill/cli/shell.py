@@ -95,7 +95,7 @@ def _call(command: str, written: list[Option]) -> None:
     if packages:
         sys.path.append(os.getcwd())  # so that a class in the user's folder need not be installed
     options = [_with_import_path(option) for option in written]
-    from distill.cli.parser import parser_of  # after the names: a misspelt one is answered at once
+    from distill.cli.parser import parser_of  # after the check of names, so that a misspelt one needs no jsonargparse
 
     parser = parser_of(command)
     options = [*_default_components(command, options), *_stored_config(command, options), *options]
