@@ -101,3 +101,18 @@ def test_a_metric_that_does_not_fit_is_refused_before_anything_is_embedded(tmp_p
         with pytest.raises(UserError, match=r"--metric|--support"):
             distill.probe(data, teacher="spectral", out=str(tmp_path / "p"), workers=0, **wrong)
     assert not (tmp_path / "p").exists()
+
+
+def test_the_probe_uses_the_folds_of_esc50(tmp_path: Path) -> None:
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "audio").mkdir()
+    rows = ["filename,fold,target,category"]
+    for index in range(20):
+        name, label = f"{index % 5 + 1}-{index}-A-{index // 10}.wav", index // 10
+        soundfile.write(tmp_path / "audio" / name, tone(300 + 900 * label, 0.3, seed=index), 16_000)
+        rows.append(f"{name},{index % 5 + 1},{label},{'cat' if label else 'dog'}")
+    (tmp_path / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
+    result = distill.probe(str(tmp_path), teacher="spectral", task="esc50", out=str(tmp_path / "out"), workers=0)
+    assert set(result.folds) == {"1", "2", "3", "4", "5"}
+    assert result.score == 1.0
+    assert result.protocol == "linear"

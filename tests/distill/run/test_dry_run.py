@@ -1,0 +1,20 @@
+"""The forecast of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.distill.commands.test_fit import fit
+
+
+def test_dry_run_says_what_it_would_take_and_writes_nothing(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(sounds(8), tmp_path / "run", dry_run=True)
+    printed = capsys.readouterr().out
+    for words in ("teacher: spectral, 0 parameters", "clip 280", "memory", "on disk", "minutes", "nothing was written"):
+        assert words in printed
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,47 @@
+"""Cheaper arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import distill
+from distill.data.errors import UserError
+from tests.own_parts import TinyConvolution
+from tests.teachers.tiny import Options
+
+TRANSFORMERS = ("ast", "beats", "clap", "ssast")
+FEWER_BITS = [
+    ("mobilenet_v3", "bfloat16", 0.999),  # int8 leaves convolutions as they are
+    *((name, "bfloat16", 0.999) for name in TRANSFORMERS),
+    *((name, "int8", 0.98) for name in TRANSFORMERS),
+]
+
+
+@pytest.mark.parametrize(("name", "precision", "similar"), FEWER_BITS)
+def test_fewer_bits_give_nearly_the_same_and_are_told_apart(
+    name: str, precision: str, similar: float, sounds: Callable[..., Path], tmp_path: Path, options: Options
+) -> None:
+    data, arithmetic = str(sounds(4, seconds=1.0)), distill.Arithmetic(precision)
+    encoder: dict[str, Any] = {"teacher": {"class_path": name, "init_args": options.get(name)}}
+    if name == "mobilenet_v3":
+        encoder = {"model": options["frozen"]["student"]}
+    full = distill.embed(data, str(tmp_path / "a"), workers=0, **encoder).read_all()
+    fewer = distill.embed(data, str(tmp_path / "b"), workers=0, arithmetic=arithmetic, **encoder).read_all()
+    cosine = (full * fewer).sum(1) / (np.linalg.norm(full, axis=1) * np.linalg.norm(fewer, axis=1))
+    assert cosine.min() > similar
+    assert np.abs(full - fewer).max() > 0
+    with pytest.raises(UserError, match=f"precision is 'float32', not '{precision}'"):
+        distill.embed(data, str(tmp_path / "a"), workers=0, arithmetic=arithmetic, **encoder)
+
+
+def test_a_compiled_encoder_says_the_same() -> None:
+    student = distill.create_student(TinyConvolution, channels=3).eval()
+    batch = distill.AudioBatch.of(torch.randn(2, 4000), 16_000)
+    compiled = distill.Arithmetic(compile=True).apply(student)
+    torch.testing.assert_close(compiled(batch).clip, student(batch).clip, atol=1e-5, rtol=1e-5)
