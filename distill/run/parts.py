@@ -28,7 +28,7 @@ class Parts:
     """The clips, teachers, student and objective of a run.
 
     Args:
-        manifest: Clips of the data; only labelled ones if the objective reads labels.
+        manifest: Clips of the data. If the objective reads labels, every clip has labels.
         teachers: Teachers by name, as loaded and not yet replaced by their stores.
         student: Student with its initial weights.
         objective: Name and all options of the objective.
