@@ -12,7 +12,6 @@ from torch import Tensor
 
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
-from distill.objectives.parts.masking import GridMask, visible_patches
 from distill.objectives.utterance_frame import UtteranceFrame, VisibleTokens
 from distill.students.patch_transformer.student import PatchTransformer
 from tests.conftest import GOLDEN
@@ -135,21 +134,6 @@ def test_the_slow_copy_follows_as_the_official_one(tmp_path: Path) -> None:
         torch.testing.assert_close(slow[ours], expected[f"ema_after_step.{theirs}"], rtol=1e-6, atol=1e-7)
     for step, decay in scalars("eat")["ema_decay_at"].items():
         assert objective.slow.decay(int(step)) == pytest.approx(decay, abs=1e-9)
-
-
-@pytest.mark.parametrize("kind", ["random", "time", "frequency", "inverse_blocks"])
-def test_every_mask_hides_equal_numbers_of_patches_and_follows_the_seed(kind: str) -> None:
-    mask = GridMask(kind, share=0.6, block=3)
-    drawn = []
-    for _ in range(2):
-        torch.manual_seed(5)
-        drawn.append(mask.draw(20, 10, 8, torch.device("cpu")))
-    assert drawn[0].equal(drawn[1])
-    assert len(set(drawn[0].sum(1).tolist())) == 1
-    assert float(drawn[0].float().mean()) == pytest.approx(0.6, abs=0.05)
-    assert len({tuple(row) for row in drawn[0].int().tolist()}) > 3
-    visible = visible_patches(drawn[0])
-    assert not drawn[0].gather(1, visible).any()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_masks_have_the_official_statistics(name: str, share: float, adjust: flo
 
 
 @pytest.mark.parametrize("kind", ["random", "time", "frequency", "inverse_blocks"])
-def test_every_mask_hides_as_many_patches_and_is_drawn_from_the_seed(kind: str) -> None:
+def test_every_mask_hides_equal_numbers_of_patches_and_follows_the_seed(kind: str) -> None:
     mask = GridMask(kind, share=0.6, block=3)
     drawn = []
     for _ in range(2):
