@@ -40,6 +40,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
         folder / "config.json",
         {
             "student": STUDENTS.name_of(type(student)),
+            "class": f"{type(student).__module__}.{type(student).__qualname__}",
             "options": options,
             "sample_rate": student.sample_rate,
             "clip_dim": student.clip_dim,
@@ -74,6 +75,8 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
         name, options, digest = config["student"], config["options"], config["sha256"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'} is not the configuration of a student ({error})") from error
+    if "." not in name and not STUDENTS.is_trusted(name):
+        name = config.get("class", name)  # the module that registers the short name is not imported yet
     allowed = allow_import is not None and (name + ".").startswith(allow_import + ".")
     if not allowed and not STUDENTS.is_trusted(name):
         raise UserError(

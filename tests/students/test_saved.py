@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +24,32 @@ def test_a_damaged_student_is_refused(sounds: Callable[..., Path], tmp_path: Pat
     path.write_bytes(content)
     with pytest.raises(UserError, match="damaged"):
         distill.load(str(tmp_path / "run"))
+
+
+def test_a_student_with_a_registered_name_is_loaded_by_its_package(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import distill, torch\n\n\n@distill.register_student('slim')\nclass Slim(distill.Student):\n"
+        "    sample_rate = 16_000\n\n    def __init__(self):\n        super().__init__()\n"
+        "        self.scale = torch.nn.Parameter(torch.ones(1))\n\n    def encode(self, batch):\n"
+        "        return distill.Embeddings.of_clip(batch.waveform.std(1, keepdim=True) * self.scale)\n"
+    )
+    script = "import distill, sys; print(distill.load(sys.argv[1], *sys.argv[2:]).clip_dim)"
+    save = "import mine, distill, pathlib; from distill.students.saved import save_student as s; "
+    save += "s(distill.create_student('slim'), pathlib.Path('run/student'), 'card')"
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path)])
+        return subprocess.run(
+            [sys.executable, "-c", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+    assert run(save).returncode == 0
+    assert "--allow_import mine " in run(script, "run").stderr
+    assert run(script, "run", "mine").stdout.strip() == "1"
 
 
 def test_a_student_folder_cannot_import_what_it_names(
