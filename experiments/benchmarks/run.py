@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 from distill.run.memory import keep_freed_memory
+from distill.teachers.pretrained import torchaudio_fault
 
 NAMES = ("start", "pipeline", "encoders", "hear", "learning_data", "masked_training")
 
@@ -14,4 +15,8 @@ if __name__ == "__main__":
     for name in sys.argv[1:] or NAMES:
         if name not in NAMES:
             sys.exit(f"unknown benchmark {name!r}; known: {', '.join(NAMES)}")
-        import_module(name).main()
+        try:
+            benchmark = import_module(name)
+        except (ImportError, OSError) as error:  # some compare with torchaudio
+            sys.exit(f"{name}: {torchaudio_fault() or error}")
+        benchmark.main()
