@@ -178,10 +178,14 @@ class Registry(Generic[T]):
         return Spec(name, {renamed.get(option, option): value for option, value in options.items()})
 
     def complete(self, spec: Spec, given: Collection[str]) -> Spec:
-        """Return the spec with all defaults filled in, except for the arguments in `given`."""
+        """Return the spec with all defaults filled in, except for the arguments in `given`, as plain values.
+
+        Raises:
+            UserError: an option has no JSON form.
+        """
         parameters = inspect.signature(self.find(spec.name)).parameters
         defaults = {name: p.default for name, p in parameters.items() if name not in given and p.default is not p.empty}
-        return Spec(spec.name, {**defaults, **spec.options})
+        return self._plain(Spec(spec.name, {**defaults, **spec.options}))
 
     def build(self, part: Written | Spec | T, /, **given: Any) -> T:
         """Return a component: built from its name, mapping or spec, or the object unchanged.
@@ -227,10 +231,14 @@ class Registry(Generic[T]):
                     f"build it with distill.create_{self.kind}({name!r}, ...)"
                 )
             spec = Spec(name, {option: getattr(component, option) for option in parameters})
+        return self._plain(spec)
+
+    def _plain(self, spec: Spec) -> Spec:
+        """Return the spec with its options as plain values. Raises UserError for an option without a JSON form."""
         try:
             return Spec(spec.name, plain(spec.options))
         except TypeError as error:
-            raise UserError(f"the {self.kind} {name} has an option that cannot be saved: {error}") from error
+            raise UserError(f"the {self.kind} {spec.name} has an option that cannot be saved: {error}") from error
 
     def name_of(self, component: type) -> str:
         """Return the registered name of a class, or its import path."""

@@ -11,7 +11,6 @@ from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
 from distill.data.encoders.registry import Spec, Written
 from distill.data.errors import UserError
-from distill.data.files import plain
 from distill.objectives import OBJECTIVES
 from distill.objectives.objective import Objective
 from distill.run.embeddings import describe
@@ -48,7 +47,7 @@ class Parts:
         """
         torch.manual_seed(seed + 1)
         inputs = {"teachers": teachers} if _objective_class(self.objective).takes_teachers else {}
-        return OBJECTIVES.create(self.objective.name, student=self.student, **inputs, **plain(self.objective.options))
+        return OBJECTIVES.create(self.objective.name, student=self.student, **inputs, **self.objective.options)
 
     def introduction(self) -> str:
         """Return a description of the teachers and the student, one or two lines for each."""

@@ -215,6 +215,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(sounds: Callable[...
         ({"objective": "embeding"}, "did you mean 'embedding'"),
         ({"objective": {"class_path": "embedding", "init_args": {"loss": "cosin"}}}, "did you mean 'cosine'"),
         ({"student": {"class_path": "mobilenet_v3", "init_args": {"widht": 1}}}, "widht"),
+        ({"objective": {"class_path": "embedding", "init_args": {"hidden": object()}}}, "cannot be saved"),
         ({"data": "/nowhere"}, "no such file"),
         ({"epochs": 0}, "--epochs 0"),
         ({"sampling": {"policy": "balanced"}}, "uniform, cluster"),
