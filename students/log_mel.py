@@ -34,6 +34,8 @@ class LogMelStudent(Student):
     sample_rate = 32_000
     time_stride: int
     width_option = "width"
+    learning_rate = 3e-3
+    weight_decay = 1e-6
 
     def __init__(self) -> None:
         super().__init__()

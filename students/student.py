@@ -18,6 +18,8 @@ class Student(Encoder):
         teachers: Digest of the class, options and weights of each teacher that it was trained with, by name.
         initial_weights: Options that name files of initial weights; a saved student does not need them.
         takes_classes: Whether the constructor has the option `classes`, the number of classes of a head.
+        learning_rate: Maximum learning rate of the default recipe.
+        weight_decay: Weight decay of the default recipe.
     """
 
     teachers: Mapping[str, str] = MappingProxyType({})
@@ -26,6 +28,8 @@ class Student(Encoder):
     source = "trained with `distill fit`"
 
     takes_classes = False
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.05
 
     def layer_depth(self, parameter: str) -> int:
         """Return the depth of a parameter, counted from the last block (1) to the first.
