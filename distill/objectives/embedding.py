@@ -57,6 +57,7 @@ class EmbeddingDistillation(Objective):
     """
 
     takes_teachers = True
+    requires_teachers = True
     renamed_options: ClassVar[dict[str, str]] = {"teacher_hears": "teacher_input"}
 
     def __init__(

@@ -26,7 +26,7 @@ from distill.data.encoders.registry import Written
 from distill.data.errors import AudioError, UserError
 from distill.data.files import plain, write_text
 from distill.data.fingerprint import digest, weights_digest
-from distill.data.sampling.orders import Draws
+from distill.data.sampling.batches import Draws
 from distill.data.store.format import ClipFrames, SetAside, forecast_bytes
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
