@@ -106,8 +106,7 @@ def compare(wheel: Path, sdist: Path) -> None:
     for package in tools["packages"]:
         home = ROOT / package_folder(package, tools["package-dir"])
         for pattern in ["*.py", *tools["package-data"].get(package, [])]:
-            files = (path.relative_to(home).as_posix() for path in home.glob(pattern))
-            tree |= {f"{package.replace('.', '/')}/{file}" for file in files}
+            tree |= {f"{package.replace('.', '/')}/{path.name}" for path in home.glob(pattern)}
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name for name in archive.namelist() if not name.split("/")[0].endswith(".dist-info")}
     if tree != shipped:
