@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.losses import LOSSES
+from distill.losses import LOSSES, build_loss
 from distill.losses.contrastive import ClusterAware, Contrastive, Decoupled, Hybrid, OtherClusters, Relational
 from distill.losses.regression import cosine, l1, mse
 from tests.conftest import GOLDEN
@@ -118,3 +118,26 @@ def test_a_learned_temperature_is_at_least_one_hundredth(kind: Any) -> None:
             loss.log_scale.fill_(-np.log(temperature))
         torch.testing.assert_close(loss(prediction, target, *clusters), expected, rtol=1e-4, atol=1e-5)
     assert abs(kind(0.005)(prediction, target, *clusters) - lowest) > 1e-2  # a fixed temperature may be lower
+
+
+@pytest.mark.parametrize("name", ["cosine", "mse", "l1", "kl"])
+def test_no_constant_prediction_is_better_than_the_loss_says(name: str) -> None:
+    loss = build_loss(name)
+    targets = torch.randn(41, 6).exp() - 0.5  # skewed: mean and median differ
+    best = loss.constant(targets)  # type: ignore[attr-defined]
+    lowest = loss(best.expand_as(targets), targets)
+    for _ in range(200):
+        other = best + torch.randn(6) * 0.1
+        assert loss(other.expand_as(targets), targets) >= lowest - 1e-6
+    zero = best.clone().requires_grad_()
+    loss(zero.expand_as(targets), targets).backward()
+    assert zero.grad is not None
+    assert name == "l1" or zero.grad.abs().max() < 1e-5
+
+
+def test_a_loss_has_a_best_constant_or_is_judged_by_recall() -> None:
+    losses = {name: build_loss(name) for name in LOSSES.names()}
+    constants = {name for name, loss in losses.items() if hasattr(loss, "constant")}
+    retrieving = {name for name, loss in losses.items() if getattr(loss, "retrieves", False)}
+    assert constants == {"cosine", "mse", "l1", "kl"}
+    assert retrieving == {"contrastive", "decoupled", "other_clusters", "cluster_aware", "hybrid"}

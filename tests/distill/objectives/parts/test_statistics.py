@@ -39,3 +39,20 @@ def test_whitened_targets_have_covariance_one() -> None:
     variances = torch.linalg.eigvalsh(white.T @ white / 500)
     assert variances[2:].tolist() == pytest.approx([1] * 4, abs=0.05)
     assert variances[:2].max() < 0.01  # directions without variance stay silent
+
+
+def test_a_device_without_double_precision_has_single_precision() -> None:
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.dtype == torch.float64:
+            raise TypeError("the device has no float64")
+        return tensor.clone()
+
+    vectors = torch.randn(60, 3) * 5 + 2
+    moved, expected = Standardise(3), Standardise(3)
+    moved._apply(move)
+    assert moved.mean.dtype == moved.squares.dtype == torch.float32
+    for part in vectors.split(20):
+        torch.testing.assert_close(moved(part), expected(part))
+    again = Standardise(3)
+    again.load_state_dict(moved.state_dict())
+    assert again.mean.dtype == torch.float64
