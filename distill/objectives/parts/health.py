@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,8 +22,13 @@ def deviation(vectors: Tensor) -> float:
 
 
 def effective_rank(vectors: Tensor) -> float:
-    """Return the effective rank of (rows, dim): the exponential of the entropy of the singular values (Roy 2007)."""
+    """Return the effective rank of (rows, dim): the exponential of the entropy of the singular values (Roy 2007).
+
+    NaN if a number is not finite.
+    """
     rows = vectors.detach().float().cpu()  # not every device has singular values
+    if not bool(rows.isfinite().all()):
+        return math.nan
     values = torch.linalg.svdvals(rows - rows.mean(0))
     shares = values / values.sum().clamp(min=1e-12)
     return float(torch.exp(-(shares * shares.clamp(min=1e-12).log()).sum()))

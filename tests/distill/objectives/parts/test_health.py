@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -20,6 +22,7 @@ def test_effective_rank_is_the_rank_of_even_directions(rank: int) -> None:
     directions = torch.linalg.qr(torch.randn(16, rank)).Q
     rows = torch.cat([directions.T, -directions.T]) * 5 + 100
     assert effective_rank(rows) == pytest.approx(rank, rel=1e-2)
+    assert math.isnan(effective_rank(rows / 0))
 
 
 @pytest.mark.parametrize("dead", ["target", "prediction"])
