@@ -27,13 +27,16 @@ LOSSES: Registry[Tensor] = Registry(
         "cluster_aware": "distill.losses.contrastive:ClusterAware",
         "contrastive": "distill.losses.contrastive:Contrastive",
         "cosine": "distill.losses.regression:cosine",
+        "cosine_smooth_l1": "distill.losses.regression:CosineSmoothL1",
         "decoupled": "distill.losses.contrastive:Decoupled",
         "hybrid": "distill.losses.contrastive:Hybrid",
         "kl": "distill.losses.contrastive:KullbackLeibler",
         "l1": "distill.losses.regression:l1",
         "mse": "distill.losses.regression:mse",
         "other_clusters": "distill.losses.contrastive:OtherClusters",
+        "queue_kl": "distill.losses.queue:QueueKullbackLeibler",
         "relational": "distill.losses.contrastive:Relational",
+        "smooth_l1": "distill.losses.regression:smooth_l1",
     },
 )
 

@@ -21,7 +21,7 @@ from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
 LEVELS = ("clip", "frame")
-TARGET_TRANSFORMS = ("auto", "raw", "standardised", "whitened")
+TARGET_TRANSFORMS = ("auto", "raw", "standardised", "whitened", "phi_s")
 TEACHER_INPUTS = ("clean", "same")
 PROJECTORS = ("mlp", "linear")
 
@@ -45,8 +45,9 @@ class EmbeddingDistillation(Objective):
         alignment: How frames are paired; see `distill.objectives.parts.alignment.Alignment`.
         targets: "raw": embeddings as they are; "standardised": each column has mean 0 and variance 1, by the
             statistics of the store or, with a live teacher, of all embeddings so far; "whitened": mean 0 and
-            covariance 1, by the statistics of the store. "auto", the default of earlier versions, means raw with one
-            teacher and standardised with several.
+            covariance 1, by the statistics of the store; "phi_s": rotated so that one scale gives every column
+            variance 1, by the statistics of the store (PHI-S, arXiv 2410.01680). "auto", the default of earlier
+            versions, means raw with one teacher and standardised with several.
         augmentation: Changes to the student's input in training.
         teacher_input: Input of the teacher in training. "clean": the clips without augmentation; where two clips are
             mixed, their embeddings are mixed too. "same": the student's input; this needs a live teacher.
@@ -101,7 +102,8 @@ class EmbeddingDistillation(Objective):
             self.imitations[name] = Imitation(teacher, mapping, build_loss(loss), pairing, targets)
         self.health = EmbeddingHealth()
         self.needs_clusters = bool(getattr(build_loss(loss), "needs_clusters", False))
-        self.needs_store = "whitened targets" if targets == "whitened" else "clusters" if self.needs_clusters else ""
+        stored_targets = f"{targets} targets" if targets in ("whitened", "phi_s") else ""
+        self.needs_store = stored_targets or ("clusters" if self.needs_clusters else "")
 
     def _check_teacher_input(self, teachers: Mapping[str, Teacher]) -> None:
         """Raise UserError if a teacher cannot get the input that its targets need."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distill.data.batch import Embeddings
 from distill.losses import Loss
 from distill.objectives.parts.alignment import Alignment
-from distill.objectives.parts.statistics import Standardise, Whiten
+from distill.objectives.parts.statistics import PhiStandardise, Standardise, Whiten
 from distill.objectives.parts.yardstick import BestConstant, explained, recall
 from distill.teachers.teacher import Teacher
 
@@ -40,7 +40,7 @@ class Imitation(nn.Module):
         projector: Module that maps the student's embedding to the teacher's size.
         loss: Loss between a prediction and a target.
         alignment: How frames are paired; None compares clip embeddings.
-        targets: "raw", "standardised" or "whitened"; the last needs a teacher with a store.
+        targets: "raw", "standardised", "whitened" or "phi_s"; the last two need a teacher with a store.
     """
 
     def __init__(
@@ -51,9 +51,8 @@ class Imitation(nn.Module):
         self.needs_clusters = bool(getattr(loss, "needs_clusters", False))
         self.retrieves = bool(getattr(loss, "retrieves", False))
         dim = teacher.frame_dim if alignment else teacher.clip_dim
-        self.normalise: Standardise | Whiten | None = None
-        if targets != "raw":
-            self.normalise = Whiten(dim) if targets == "whitened" else Standardise(dim)
+        normalisations = {"standardised": Standardise, "whitened": Whiten, "phi_s": PhiStandardise}
+        self.normalise = None if targets == "raw" else normalisations[targets](dim)
         self.constant = BestConstant(dim, loss.constant) if hasattr(loss, "constant") else None
         if self.normalise is None and self.constant is None:
             return

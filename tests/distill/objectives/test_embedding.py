@@ -24,6 +24,7 @@ from tests.conftest import GOLDEN
 from tests.distill.commands.test_fit import fit
 from tests.own_parts import Loudness, TinyConvolution
 
+RECIPES = Path(__file__).parents[3] / "experiments" / "ssondo"
 LOUDNESS = "tests.own_parts.Loudness"
 
 AST = ["--teacher.checkpoint", str(GOLDEN / "ast" / "ast_tiny")]
@@ -301,6 +302,7 @@ def test_a_store_cannot_have_the_augmented_input(sounds: Callable[..., Path], tm
         {"loss": {"class_path": "contrastive", "init_args": {"temperature": 0.2, "learned": True}}},
         {"loss": "cluster_aware", "level": "frame"},
         {"loss": "relational", "targets": "whitened", "augmentation": {"mixup": 0.3}},
+        {"loss": "queue_kl", "targets": "phi_s"},
         {"loss": "decoupled", "targets": "standardised", "level": "frame", "augmentation": {"mixup": 0.3}},
     ],
 )
@@ -320,6 +322,8 @@ def test_every_kind_of_loss_trains(objective: dict[str, Any], sounds: Callable[.
     [
         ({"loss": "hybrid"}, "clusters are made from the teacher's stored embeddings"),
         ({"targets": "whitened"}, "whitened targets are made from"),
+        ({"targets": "phi_s"}, "phi_s targets are made from"),
+        ({"loss": {"class_path": "queue_kl", "init_args": {"size": -1}}}, "size -1"),
         ({"loss": {"class_path": "contrastive", "init_args": {"temperature": 0.0}}}, "temperature 0"),
         ({"loss": {"class_path": "contrastve"}}, "did you mean 'contrastive'"),
     ],
@@ -419,3 +423,13 @@ def test_measurements_are_columns_of_the_metrics(sounds: Callable[..., Path], tm
         columns = set(next(csv.reader(file)))
     measured = {"explained", "mean_cosine", "effective_rank"}
     assert measured | {f"validation_{name}" for name in measured} <= columns
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_of_the_paper_have_raw_targets_and_its_projector(recipe: Path) -> None:
+    options = yaml.safe_load(recipe.read_text())["objective"]["init_args"]
+    imitation = EmbeddingDistillation(TinyConvolution(), {"one": Loudness()}, **options).imitations["one"]
+    assert imitation.normalise is None
+    assert imitation.loss is build_loss("cosine")
+    assert imitation.projector[0].out_features == 1280
+    assert imitation.projector[2].p == 0.2

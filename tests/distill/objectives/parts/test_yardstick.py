@@ -55,3 +55,5 @@ def test_recall_counts_rows_that_find_their_own_target() -> None:
     assert recall(torch.randn(4000, 64), torch.randn(4000, 64)) < 0.02
     many = torch.randn(4000, 8)
     assert recall(many, many) == 1
+    prediction = torch.stack([target[0], target[0] + 0.4 * target[1]])
+    assert recall(prediction, target[:2]) == 0.5  # the second is nearer to the first target
