@@ -96,7 +96,8 @@ def labelled(channels: int, groups: list[int]) -> dict[str, Any]:
 
 
 def embedding(loss: str = "cosine", targets: str = "raw") -> dict[str, Any]:
-    return {"class_path": "embedding", "init_args": {"loss": loss, "targets": targets, "dropout": 0.0}}
+    options = {"loss": loss, "targets": targets, "projector": "mlp", "dropout": 0.0}
+    return {"class_path": "embedding", "init_args": options}
 
 
 def entries(sounds: Sounds) -> list[Entry]:
