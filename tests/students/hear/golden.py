@@ -107,3 +107,8 @@ def assert_matches(name: str, tensor: Tensor, atol: float, size: str = "default"
 def short_batch() -> AudioBatch:
     """Return the golden batch of short clips, at 16 kHz."""
     return AudioBatch.of(waveform("wave_short"), 16_000, inputs()["len_short"])
+
+
+def assert_close(found: Tensor, name: str, atol: float = 1e-4) -> None:
+    """Compare a tensor with the golden output of this name."""
+    torch.testing.assert_close(found.detach(), outputs()[name].to(found.dtype), atol=atol, rtol=1e-4)
