@@ -26,11 +26,6 @@ class Option(NamedTuple):
     value: str | None = None
 
     @property
-    def component(self) -> str:
-        """Kind of the component that the option names: "teacher" for --teacher, --teacher+ and --teacher.help."""
-        return self.name.removeprefix("--").removesuffix(".help").removesuffix("+")
-
-    @property
     def is_true(self) -> bool:
         """Whether a switch is on."""
         return (self.value or "").lower() not in ("", "false", "no", "0")

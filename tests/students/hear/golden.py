@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from distill.data.batch import AudioBatch
 from tests.conftest import GOLDEN
 
 TINY = GOLDEN / "hear" / "tiny"
@@ -101,3 +102,13 @@ def assert_matches(name: str, tensor: Tensor, atol: float, size: str = "default"
     torch.testing.assert_close(flat[::step][:256], golden[f"{name}.sample"].flatten(), atol=atol, rtol=1e-4)
     stats = torch.tensor([flat.mean(), flat.std(), flat.abs().mean(), flat.abs().max()])
     torch.testing.assert_close(stats, golden[f"{name}.stats"].float().flatten(), atol=atol, rtol=1e-4)
+
+
+def short_batch() -> AudioBatch:
+    """Return the golden batch of short clips, at 16 kHz."""
+    return AudioBatch.of(waveform("wave_short"), 16_000, inputs()["len_short"])
+
+
+def assert_close(found: Tensor, name: str, atol: float = 1e-4) -> None:
+    """Compare a tensor with the golden output of this name."""
+    torch.testing.assert_close(found.detach(), outputs()[name].to(found.dtype), atol=atol, rtol=1e-4)

@@ -24,14 +24,7 @@ from distill.students.saved import save_student
 from distill.students.student import Student
 from distill.training.optimizer import Optimizer, parameter_groups
 from tests.conftest import GOLDEN
-from tests.students.patch_transformer.golden import (
-    assert_close,
-    golden,
-    hidden_patches,
-    official_objective,
-    scalars,
-    source,
-)
+from tests.students.patch_transformer.golden import assert_close, golden, official_objective, scalars, source
 
 TINY_OPTIONS: dict[str, dict[str, Any]] = {"patch_transformer": {"hidden": 16, "layers": 2, "heads": 2}}
 
@@ -49,7 +42,7 @@ def test_cats_encoder_equals_the_official_one_at_any_length(tmp_path: Path) -> N
         assert_close(student.patches(source("cat")[:1]), expected["mrb_unmasked"])
         short = student.contextual(student.embed_patches(source("cat")[:1, :256])).tokens
         assert_close(short, expected["features_short_T256"])
-        shown = (~hidden_patches("cat")).float().unflatten(1, (64, 8))
+        shown = (1 - golden("cat", "inputs")["mask"].float()).unflatten(1, (64, 8))
         masked = student.patches(source("cat").repeat_interleave(2, 0), shown)
         assert_close(masked[: len(expected["mrb_masked"])], expected["mrb_masked"])
 

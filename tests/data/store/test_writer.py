@@ -15,29 +15,7 @@ from distill.data.errors import StoreError
 from distill.data.store.format import ClipFrames, SetAside
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
-
-IDS = [f"clip{row:03d}" for row in range(25)]
-VECTORS = np.random.default_rng(0).standard_normal((25, 6)).astype(np.float32)
-
-
-def writer(path: Path, dtype: str = "float32", **fingerprint: object) -> StoreWriter:
-    return StoreWriter(path, IDS, 6, {"encoder": "test", **fingerprint}, dtype, rows_per_shard=10)
-
-
-def write_all(path: Path, dtype: str = "float32") -> EmbeddingStore:
-    store = writer(path, dtype)
-    for shard in store.missing_shards():
-        store.write(shard, {IDS[row]: VECTORS[row] for row in store.rows(shard)})
-    return EmbeddingStore(path)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0), ("float16", 2e-3)])
-def test_rows_come_back_in_any_order(dtype: str, tolerance: float, tmp_path: Path) -> None:
-    store = write_all(tmp_path, dtype)
-    rows = [24, 0, 9, 10, 3, 3]
-    np.testing.assert_allclose(store[[IDS[row] for row in rows]], VECTORS[rows], atol=tolerance)
-    np.testing.assert_allclose(store.read_all(), VECTORS, atol=tolerance)
-    store.verify()
+from tests.data.store.stores import IDS, VECTORS, write_all, writer
 
 
 def test_a_row_is_embedded_or_set_aside(tmp_path: Path) -> None:
@@ -71,20 +49,6 @@ def test_another_fingerprint_is_refused_with_both_values(tmp_path: Path) -> None
         writer(tmp_path, weights="def")
 
 
-def test_an_incomplete_store_is_refused_and_can_be_continued(tmp_path: Path) -> None:
-    writer(tmp_path).write(0, {IDS[row]: VECTORS[row] for row in range(10)})
-    with pytest.raises(StoreError, match="1 of 3 shards"):
-        EmbeddingStore(tmp_path)
-    assert writer(tmp_path).missing_shards() == [1, 2]
-
-
-def test_a_folder_without_a_store_and_an_unknown_clip_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="not a store"):
-        EmbeddingStore(tmp_path)
-    with pytest.raises(StoreError, match="unknown"):
-        write_all(tmp_path)[["unknown"]]
-
-
 @pytest.mark.parametrize("damage", ["shorter", "longer"])
 def test_a_shard_of_another_size_is_written_again(damage: str, tmp_path: Path) -> None:
     write_all(tmp_path)
@@ -95,29 +59,11 @@ def test_a_shard_of_another_size_is_written_again(damage: str, tmp_path: Path) -
     np.testing.assert_array_equal(write_all(tmp_path).read_all(), VECTORS)
 
 
-def test_verify_finds_a_flipped_bit(tmp_path: Path) -> None:
-    store = write_all(tmp_path)
-    content = bytearray((tmp_path / "00001.bin").read_bytes())
-    content[17] ^= 1
-    (tmp_path / "00001.bin").write_bytes(content)
-    with pytest.raises(StoreError, match=r"00001\.bin"):
-        store.verify()
-
-
-def test_a_file_that_shrinks_while_it_is_read_raises_an_error(tmp_path: Path) -> None:
-    store = write_all(tmp_path)
-    store[[IDS[12]]]
-    with open(tmp_path / "00001.bin", "r+b") as file:
-        file.truncate(8)
-    with pytest.raises(StoreError, match="shrank"):
-        store[[IDS[19]]]
-
-
 WRITER = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from tests.data.store.test_store import write_all
+from tests.data.store.stores import write_all
 from distill.data.files import lock
 print("ready", flush=True)
 sys.stdin.readline()
@@ -160,30 +106,6 @@ def test_after_kills_every_row_is_stored_once(tmp_path: Path) -> None:
     assert store.ids == IDS
     np.testing.assert_array_equal(store.read_all(), VECTORS)
     assert not list(tmp_path.glob(".*.tmp"))
-
-
-def test_frames_are_kept_with_their_clips(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    ids = [f"clip{index}" for index in range(7)]
-    times = (0.05 + 0.1 * np.arange(9)).astype(np.float32)
-    clips = {clip_id: random.standard_normal(4).astype(np.float32) for clip_id in ids}
-    frames = {
-        clip_id: ClipFrames(random.standard_normal((2 + row, 3)).astype(np.float32), times[: 2 + row])
-        for row, clip_id in enumerate(ids)
-    }
-    frames["clip2"].frames[0, 0] = np.nan
-    writer = StoreWriter(tmp_path, ids, 4, {}, "float32", frame_dim=3, rows_per_shard=3)
-    for shard in writer.missing_shards():
-        writer.write(shard, clips, (), frames)
-    store = EmbeddingStore(tmp_path)
-    assert [clip.id for clip in store.set_aside] == ["clip2"]
-    chosen = ["clip6", "clip0", "clip4"]
-    for clip_id, found in zip(chosen, store.frames(chosen), strict=True):
-        assert np.array_equal(found, frames[clip_id].frames)
-    assert np.allclose(store.frame_times, times[:8])
-    store.verify()
-    (tmp_path / "00001.frames.bin").write_bytes(b"cut")
-    assert StoreWriter(tmp_path, ids, 4, {}, "float32", frame_dim=3).missing_shards() == [1]
 
 
 def test_frames_at_other_times_are_refused(tmp_path: Path) -> None:
