@@ -7,7 +7,7 @@ import io
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -230,19 +230,29 @@ def _embed_shards(
                 set_aside.extend(batch.set_aside)
                 if batch.batch is not None:
                     embedded = _embed_batch(encode, batch.batch, device)
-                    embeddings.update(zip(batch.batch.ids, embedded.clip.numpy(), strict=True))
+                    finite = embedded.clip.isfinite().all(1).tolist()
+                    usable = [clip_id for clip_id, is_finite in zip(batch.batch.ids, finite, strict=True) if is_finite]
+                    embeddings.update(zip(usable, embedded.clip[finite].numpy(), strict=True))
+                    set_aside.extend(_not_finite(batch.batch.ids, finite))
                     if writer.frame_dim:
-                        frames.update(_clip_frames(batch.batch.ids, embedded))
+                        frames.update(pair for pair in _clip_frames(batch.batch.ids, embedded) if pair[0] in embeddings)
                 read = len(batch.set_aside) + (len(batch.batch) if batch.batch else 0)
                 unread -= read
                 bar.update(read)
             if not embeddings:
                 first = set_aside[0]
                 raise UserError(
-                    f"none of {len(set_aside)} clips could be read; the first: {as_text(first.id)} "
+                    f"none of {len(set_aside)} clips could be embedded; the first: {as_text(first.id)} "
                     f"({first.reason}: {first.detail})"
                 )
             writer.write(shard, embeddings, set_aside, frames)
+
+
+def _not_finite(ids: Sequence[str], finite: Sequence[bool]) -> Iterator[SetAside]:
+    """Yield the clips whose embedding is not finite, as set aside."""
+    for clip_id, is_finite in zip(ids, finite, strict=True):
+        if not is_finite:
+            yield SetAside(clip_id, "not_finite", "the encoder gives NaN or infinite values")
 
 
 def _batches(clips: ClipDataset, rows: range, batch_size: int) -> Iterator[range]:

@@ -29,6 +29,7 @@ from distill.run.order import Knowledge, draw_order
 from distill.run.parts import Parts, check, prepare, resolve
 from distill.run.recipe import budget_seconds, plan, print_reasons, steps_of_budget
 from distill.run.resuming import Stopped, newest_checkpoint
+from distill.run.targets import check_clips, check_store
 from distill.students.saved import load_student, save_student
 from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed
@@ -93,6 +94,10 @@ class Job:
         self.parts.student.teachers = {name: identity(teacher) for name, teacher in teachers.items()}
         stores = [teacher.store for teacher in teachers.values() if teacher.store is not None]
         manifest = self.usable(stores)
+        check_clips(len(manifest))
+        for name, teacher in teachers.items():
+            if teacher.store is not None:
+                check_store(name, teacher.store)
         rates = [teacher.sample_rate for teacher in teachers.values() if teacher.store is None]
         data = self.data(manifest, max([self.parts.student.sample_rate, *rates]))
         drawn = first_draws(data)
@@ -201,6 +206,7 @@ class Job:
 
     def _fit(self, objective: Objective, data: AudioData, set_aside: list[SetAside], resume: bool) -> Student:
         """Run the training loop, report the clips that were set aside, and save the student."""
+        from distill.training.alarms import Alarms
         from distill.training.distiller import Distiller
         from distill.training.early_stopping import EarlyStopping
         from distill.training.keep_alive import KeepAlive
@@ -215,10 +221,10 @@ class Job:
         steps = data.batches
         module = Distiller(objective, options.optimizer, steps)
         keep_alive = KeepAlive(self.run.checkpoints, data, options.engine.checkpoint_minutes)
-        early = EarlyStopping(data)
+        early, alarms = EarlyStopping(data), Alarms(data)
         kept = KeptStudents(self.run.path / "students", data, options.keep_steps, self._keep)
         # Early stopping comes first, so that a checkpoint after a validation holds its loss.
-        callbacks = [*([] if options.epochs else [early]), keep_alive, kept, Progress(self.run.metrics, data)]
+        callbacks = [*([] if options.epochs else [early]), keep_alive, kept, Progress(self.run.metrics, data), alarms]
         torch.manual_seed(options.seed + 2)
         with quiet():
             fitting = trainer(options.engine, data, callbacks, self.run.path)
@@ -235,7 +241,10 @@ class Job:
                 f"distill fit --resume true --out {self.run.path}",
                 keep_alive.stopped_by,
             )
-        return self._finish(fitting, objective, len(unusable))
+        student = self._finish(fitting, objective, len(unusable))
+        for line in alarms.lines.values():
+            print(f"alarm: {line}")
+        return student
 
     def _spend(self, objective: Objective, data: AudioData) -> None:
         """Set the number of steps to that of the budget, and write it to config.yaml.
