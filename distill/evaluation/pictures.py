@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from distill.evaluation.quality import Agreement
 from distill.evaluation.scoring import ProbeResult
 
 
@@ -51,6 +52,31 @@ def support_figure(results: Mapping[float, ProbeResult], title: str) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
     figure.tight_layout()
+    return figure
+
+
+def agreement_figure(measures: Mapping[str, Agreement], title: str) -> Figure:
+    """Return a figure of the agreement of encoders with a teacher: a group of bars for each measure.
+
+    Args:
+        measures: Agreement by the name of the encoder; the first one is emphasised.
+        title: Title of the picture.
+    """
+    names = ("common neighbours", "recall@1", "recall@10", "R2 of a ridge regression")
+    figure = Figure(figsize=(7.2, 3.4))
+    axes = figure.subplots()
+    width = 0.8 / len(measures)
+    colors = ("tab:blue", "tab:orange", "lightgrey", "tab:green")
+    for place, ((name, agreement), color) in enumerate(zip(measures.items(), colors, strict=False)):
+        heights = np.nan_to_num(np.array(agreement, dtype=np.float64)).clip(0, 1)
+        places = np.arange(len(names)) + (place - (len(measures) - 1) / 2) * width
+        axes.bar(places, heights, width, color=color, label=name)
+        for x, value, height in zip(places, agreement, heights, strict=True):
+            axes.text(x, height + 0.01, "-" if np.isnan(value) else f"{value:.2f}", ha="center", fontsize=8)
+    axes.set_xticks(range(len(names)), names)
+    axes.set(ylim=(0, 1.08), title=title)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
