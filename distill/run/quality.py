@@ -33,6 +33,7 @@ from distill.teachers.teacher import Teacher
 
 _MAX_CLIPS = 1000  # held-out and training clips together
 _MAX_CHANGED_CLIPS = 64  # that are embedded again after each change
+_MAX_HALVED_CLIPS = 200  # whose halves are embedded, by a teacher too
 _MIN_CROP_SECONDS = 0.2
 _COST_SECONDS = 10.0  # of the clip whose cost is measured, if whole clips are used
 _CHANGES: Mapping[str, Callable[[AudioBatch], AudioBatch]] = {"gain": change_gain, "noise": add_noise, "shift": delay}
@@ -158,7 +159,7 @@ class _Reader:
 
     def _add_halves(self, batch: AudioBatch) -> None:
         """Embed both halves of the clips of a batch, as long as there are not enough."""
-        if not (count := min(len(batch), _MAX_CHANGED_CLIPS - self._halved_clips)):
+        if not (count := min(len(batch), _MAX_HALVED_CLIPS - self._halved_clips)):
             return
         self._halved_clips += count
         encoders = {MEL: self.encoders[MEL]} | {f"teacher {name}": encoder for name, encoder in self.runnable.items()}

@@ -192,11 +192,11 @@ class QualityReport:
                 "Try another student or another objective."
             )
         for ours, mel, untrained in zip(*(encoder.agreements for encoder in self.encoders.values()), strict=True):
-            for name, baseline in ((MEL, mel), ("the untrained student", untrained)):
+            for keeps, baseline in (("mel statistics keep", mel), ("the untrained student keeps", untrained)):
                 if ours.neighbours <= baseline.neighbours:
                     return (
-                        f"the student keeps no more of the teacher's neighbours than {name}: nothing useful was "
-                        "learned. Try more steps, another student or another teacher."
+                        f"nothing useful was learned: no more of the teacher's neighbours than {keeps}. "
+                        "Try more steps, another student or another teacher."
                     )
         return ""
 
