@@ -39,11 +39,18 @@ class QueueKullbackLeibler(nn.Module):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean divergence over rows, a scalar, given predictions and targets (rows, dim)."""
         prediction, target = (F.normalize(rows.float(), dim=1) for rows in (prediction, target.detach()))
-        others = torch.cat([target, self.queue]) if self.queue.numel() else target
-        student, teacher = ((rows @ others.T / self.temperature).log_softmax(1) for rows in (prediction, target))
+        student, teacher = (self._log_shares(rows, target) for rows in (prediction, target))
         if self.training:
-            self.queue = others[: self.size].clone()
+            kept = self.queue[: max(0, self.size - len(target))]
+            self.queue = torch.cat([target[: self.size], kept]) if kept.numel() else target[: self.size].clone()
         return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+    def _log_shares(self, rows: Tensor, target: Tensor) -> Tensor:
+        """Return the log-softmax of cosines to the batch's and to past targets. Shape (rows, targets)."""
+        cosines = rows @ target.T
+        if self.queue.numel():
+            cosines = torch.cat([cosines, rows @ self.queue.T], 1)
+        return (cosines / self.temperature).log_softmax(1)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
         """Read a queue of any length."""
