@@ -206,7 +206,7 @@ def test_gates_ignore_the_padding(name: str) -> None:
             assert float(error) < 1e-9
 
 
-CONVOLUTIONAL = {**TINY_OPTIONS, "cnn": {"width": 0.1}}
+CONVOLUTIONAL = {**TINY_OPTIONS, "cnn": {"width": 0.1}, "bc_resnet": {"width": 1.0}}
 BATS = {"sample_rate": 256_000, "low_hz": 10_000.0, "high_hz": 120_000.0}
 HYDROPHONE = {"sample_rate": 1_000, "low_hz": 10.0, "high_hz": 450.0}
 DEFAULT = {"sample_rate": 32_000, "low_hz": 50.0, "high_hz": 16_000.0}
