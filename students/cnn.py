@@ -48,12 +48,21 @@ class CNN(LogMelStudent):
 
     Args:
         width: Multiplier of all channels. 0.3 gives 34 k parameters, 0.6 gives 136 k, 1.6 gives 0.96 M.
+        sample_rate: Sample rate of the input, in Hz.
+        low_hz: Lower edge of the first mel band, in Hz.
+        high_hz: Upper edge of the last mel band, in Hz. None means half of the sample rate.
     """
 
     time_stride = 4
 
-    def __init__(self, width: float = 1.0) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        width: float = 1.0,
+        sample_rate: int = 32_000,
+        low_hz: float = 50.0,
+        high_hz: float | None = None,
+    ) -> None:
+        super().__init__(sample_rate, low_hz, high_hz)
         if not width > 0:
             raise UserError(f"--student.width {width}: must be above 0")
         first = max(1, round(CHANNELS * width))
