@@ -13,15 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.errors import UserError
-from distill.students.log_mel import (
-    LogMelStudent,
-    convolution,
-    halve_steps,
-    initialise,
-    mask_padding,
-    round_to_8,
-    valid_steps,
-)
+from distill.students.layers import convolution, halve_steps, initialise, mask_padding, round_to_8, valid_steps
+from distill.students.log_mel import LogMelStudent
 
 
 class Layer(NamedTuple):
