@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.errors import UserError
-from distill.students.log_mel import LogMelStudent, mask_padding, valid_steps
+from distill.students.layers import mask_padding, valid_steps
+from distill.students.log_mel import LogMelStudent
 
 WIDTHS = (1.0, 1.5, 2.0, 3.0, 6.0, 8.0)  # of the paper's table 3
 BANDS = 40

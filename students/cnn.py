@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.errors import UserError
-from distill.students.log_mel import LogMelStudent, halve_steps, initialise, mask_padding, valid_steps
+from distill.students.layers import halve_steps, initialise, mask_padding, valid_steps
+from distill.students.log_mel import LogMelStudent
 
 CHANNELS = 40  # of the first layer at width 1
 

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from distill.data.audio.frames import frame_mask
 from distill.data.errors import UserError
-from distill.students.log_mel import (
-    LogMelStudent,
+from distill.students.layers import (
     batch_norm,
     checked_rows,
     convolution,
@@ -27,6 +26,7 @@ from distill.students.log_mel import (
     round_to_8,
     valid_steps,
 )
+from distill.students.log_mel import LogMelStudent
 from distill.students.mobilenet_v3 import Layer, layers_of_width
 
 KERNELS = 4  # mixed in each dynamic convolution

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from distill.data.audio.frames import masked_mean
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
-from distill.students.log_mel import LogMelStudent, halve_steps, mask_padding, valid_steps
+from distill.students.layers import halve_steps, mask_padding, valid_steps
+from distill.students.log_mel import LogMelStudent
 
 BLOCKS = (3, 4, 6, 3, 3)
 _WIDTHS = (1, 2, 4, 8, 2)  # of the stages, as multiples of the first

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.errors import UserError
-from distill.students.log_mel import (
-    LogMelStudent,
+from distill.students.layers import (
     checked_rows,
     convolution,
     halve_steps,
@@ -24,6 +23,7 @@ from distill.students.log_mel import (
     round_to_8,
     valid_steps,
 )
+from distill.students.log_mel import LogMelStudent
 
 
 class Layer(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -112,3 +113,15 @@ def short_batch() -> AudioBatch:
 def assert_close(found: Tensor, name: str, atol: float = 1e-4) -> None:
     """Compare a tensor with the golden output of this name."""
     torch.testing.assert_close(found.detach(), outputs()[name].to(found.dtype), atol=atol, rtol=1e-4)
+
+
+def assert_gradients(found: Mapping[str, Tensor], stem: str, at_least: int) -> None:
+    """Compare gradients by their official keys with the golden outputs whose names begin with `stem`.
+
+    Of large tensors, the golden output is the norm. There must be more than `at_least` golden gradients.
+    """
+    golden = {key.removeprefix(stem): tensor for key, tensor in outputs().items() if key.startswith(stem)}
+    assert len(golden) > at_least
+    for key, expected in golden.items():
+        gradient = found[key] if expected.dim() else found[key].norm()
+        torch.testing.assert_close(gradient, expected.float(), atol=1e-5, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
