@@ -42,6 +42,11 @@ TEST_KITS = {
 }
 _TEST_LIBRARY = "freepats"
 _TEST_LINES = 0.4  # share of the spoken lines
+PITCHES = ("C", "Cs", "D", "Ds", "E", "F", "Fs", "G", "Gs", "A", "As", "B")
+_NOTE = re.compile(r"(?P<instrument>.+?)_?(?P<letter>[A-G])(?P<accidental>[sb]?)-?\d$")
+# Samples of these basses are named by string and fret. The names of the organ's high notes are a semitone too low.
+_OTHER_NAMES = {"Finger_Bass", "Picked_Bass", "Slap_Bass", "Pop", "Church_Organ"}
+_TEST_INSTRUMENTS = 0.4  # share of the instruments
 # The kinds of whole packages, for training. Drums and notes come from their own tasks.
 _SPEECH = {"klettres-data", "asterisk-core-sounds-en-wav"}
 _EFFECTS = {"wesnoth-1.16-data", "minetest-data"}
@@ -112,6 +117,21 @@ def voice(path: Path) -> Labelled:
     if package_of(path) != "hedgewars-data" or "voices" not in path.parts:
         return NONE
     return Labelled(path.parent.name, "test" if text_fraction(path.stem.lower()) < _TEST_LINES else "train")
+
+
+def note(path: Path) -> Labelled:
+    """Return the pitch class of a sample of FluidR3, such as "Fs", and the split of its instrument.
+
+    Octaves are left out, because their numbers differ between instruments.
+    """
+    if package_of(path) != "fluid-soundfont-gm" or not (found := _NOTE.match(path.stem)):
+        return NONE
+    instrument = found["instrument"]
+    if instrument in _OTHER_NAMES:
+        return NONE
+    sharper = {"": 0, "s": 1, "b": -1}[found["accidental"]]
+    label = PITCHES[(PITCHES.index(found["letter"]) + sharper) % len(PITCHES)]
+    return Labelled(label, "test" if text_fraction(instrument) < _TEST_INSTRUMENTS else "train")
 
 
 def split_of_kit(kit: str) -> str:

@@ -5,14 +5,16 @@
 The packages are fetched with `apt-get download`; nothing is installed. Where apt is missing, fetch them from a mirror
 of Debian, and name their folder: `--debs FOLDER`. The same packages give the same bytes. `dpkg-deb` unpacks them.
 
-The output has `audio/`, `pool.csv`, `pool_all.csv` (the pool before packages are limited), and a table for each task:
+The output has `audio/`, `pool.csv`, `pool_all.csv` (the pool before packages are limited), and more tables:
 
 - voices: 15 voices of a game; the test clips are other lines.
 - drums: 8 drums; the test clips are of other kits.
 - instruments: 11 families of instruments; the test clips are of another sample library.
 - kinds: speech, music, effects, drums and notes; the test clips are of other packages.
+- notes: pitch classes of notes that are not in `pool.csv`; the test clips are of other instruments.
+- small: 96 clips of one second from the pool, without a split.
 
-Paths in the tables are relative to the folder of the tables. No test clip is in a pool.
+Paths in the tables are relative to the folder of the tables. No test clip of the first four tasks is in a pool.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # to run this file by its path
 
 from experiments.real.extract import MAX_SECONDS, Found, lay_out, unpack, usable_sounds
-from experiments.real.labels import labels_of, package_of, text_fraction, voice
+from experiments.real.labels import labels_of, note, package_of, text_fraction, voice
 
 PACKAGES = (
     *("klettres-data", "ktuberling-data", "tuxpaint-stamps-default", "gcin-voice", "hedgewars-data"),
@@ -49,6 +51,8 @@ LIMITS = {  # clips of a label in each split
 }
 _MUSIC_WINDOWS, _POOL_WINDOWS = 12, 6  # of ten seconds, from one long file
 _POOL_VOICE, _POOL_PACKAGE = 30, 240  # clips of one voice and of one package, so that at most half is speech
+_SMALL_CLIPS, _SMALL_SECONDS = 96, 1.0
+_NOTE_SECONDS = 2.0
 _LEFT_OUT = "ktuberling-data"  # its speech is neither in the pool nor, as no held-out line, in a task
 
 
@@ -143,6 +147,24 @@ def pools(sounds: Sequence[Found], held_out: set[Path]) -> tuple[list[Row], list
     return everything, even
 
 
+def notes(sounds: Sequence[Found], pool: Iterable[Row]) -> list[Row]:
+    """Return the starts of all notes that are not in the pool, with their pitch classes."""
+    known = {row.path for row in pool}
+    rows = []
+    for path, seconds in sounds:
+        label, split = note(path)
+        if label and path.as_posix() not in known:
+            rows.append(Row(path.as_posix(), 0.0, round(min(seconds, _NOTE_SECONDS), 3), label, split))
+    return rows
+
+
+def small(pool: Iterable[Row]) -> list[Row]:
+    """Return the first second of some clips of the pool, chosen by the digests of their names."""
+    long_enough = (row for row in pool if row.end - row.start >= _SMALL_SECONDS)
+    chosen = sorted(long_enough, key=lambda row: text_fraction(f"{row.path}{row.start}"))[:_SMALL_CLIPS]
+    return sorted(row._replace(end=row.start + _SMALL_SECONDS) for row in chosen)
+
+
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Write a table, and print its sizes."""
     text = io.StringIO()
@@ -164,7 +186,13 @@ def build(debs: Path, out: Path) -> None:
     sounds = usable_sounds(out)
     tasks, held_out = task_tables(sounds)
     everything, even = pools(sounds, held_out)
-    for name, rows in (*tasks.items(), ("pool_all", everything), ("pool", even)):
+    for name, rows in (
+        *tasks.items(),
+        ("pool_all", everything),
+        ("pool", even),
+        ("notes", notes(sounds, even)),
+        ("small", small(even)),
+    ):
         write_table(out / f"{name}.csv", rows)
 
 

