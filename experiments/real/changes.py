@@ -10,6 +10,7 @@ import numpy as np
 
 import distill
 from distill.losses import LOSSES
+from distill.objectives.embedding import PROJECTORS, TARGET_TRANSFORMS
 from experiments.real.process import Failed
 from experiments.real.rows import mean_of, spread
 from experiments.real.study import Recipe, Record, Study, common_neighbours
@@ -62,8 +63,8 @@ def cells(standard: Record) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """
     objective = standard["config"]["objective"]["init_args"]
     for option, values in (
-        ("targets", ("raw", "standardised", "whitened")),
-        ("projector", ("linear", "mlp")),
+        ("targets", tuple(name for name in TARGET_TRANSFORMS if name != "auto")),
+        ("projector", PROJECTORS),
         ("loss", tuple(LOSSES.names())),
     ):
         for value in values:

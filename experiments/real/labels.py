@@ -126,12 +126,17 @@ def note(path: Path) -> Labelled:
     """
     if package_of(path) != "fluid-soundfont-gm" or not (found := _NOTE.match(path.stem)):
         return NONE
-    instrument = found["instrument"]
-    if instrument in _OTHER_NAMES:
+    if found["instrument"] in _OTHER_NAMES:
         return NONE
     sharper = {"": 0, "s": 1, "b": -1}[found["accidental"]]
     label = PITCHES[(PITCHES.index(found["letter"]) + sharper) % len(PITCHES)]
-    return Labelled(label, "test" if text_fraction(instrument) < _TEST_INSTRUMENTS else "train")
+    return Labelled(label, "test" if text_fraction(found["instrument"]) < _TEST_INSTRUMENTS else "train")
+
+
+def instrument(path: Path) -> str:
+    """Return the name of a sample without its note."""
+    found = _NOTE.match(path.stem)
+    return found["instrument"] if found else path.stem
 
 
 def split_of_kit(kit: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from distill.data.clips.sources import read_manifest
 from distill.data.encoders.encoder import Encoder
 from distill.data.sampling.orders import Draws
 from distill.evaluation.protocols import PROTOCOLS, Clips
-from experiments.real.labels import text_fraction
+from experiments.real.labels import instrument
 from experiments.real.rows import spread
 from experiments.real.study import Recipe, Record, Study, new_student
 
@@ -38,8 +39,9 @@ class Notes:
         self.truth = np.array([[name in row.labels for name in names] for row in rows], dtype=np.float32)
         self.train = np.array([row.split == "training" for row in rows])
         # All notes of an instrument are in one fold, because they have more in common than the pitch.
-        instruments = [row.path.stem.rstrip("0123456789-").rstrip("sbABCDEFG_") for row in rows]
-        self.folds = np.array([int(text_fraction(name) * 1e6) % _FOLDS for name in instruments])
+        instruments = [instrument(row.path) for row in rows]
+        places = {name: place for place, name in enumerate(sorted(set(itertools.compress(instruments, self.train))))}
+        self.folds = np.array([places.get(name, 0) % _FOLDS for name in instruments])
 
     def frames(self, encoder: Encoder) -> NDArray[np.float32]:
         """Return the frames of an encoder nearest to the same times of each note. Shape (notes, frames, dim)."""

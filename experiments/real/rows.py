@@ -174,10 +174,11 @@ def padding(study: Study) -> list[str]:
     """Measure the share of valid samples in the batches of the shortest command."""
     record = study.once({"row": "padding"}, lambda: _padding(study))
     valid, draws = record["valid"], record["draws"]
+    again = "equal" if record["equal"] else "different"
     return [
-        f"Valid samples: {valid:.3f} of the batches of one epoch (goal: at least 0.9). Each of {draws['clips']} clips was "
-        f"drawn {draws['fewest']} to {draws['most']} times in {draws['all']} draws. The same epoch, built again, was "
-        f"{'equal' if record['equal'] else 'different'}."
+        f"Valid samples: {valid:.3f} of the batches of one epoch (goal: at least 0.9).",
+        f"Each of {draws['clips']} clips was drawn {draws['fewest']} to {draws['most']} times in {draws['all']} draws.",
+        f"The same epoch, built again, was {again}.",
     ]
 
 
