@@ -68,17 +68,18 @@ def sound_font(names: list[str], values: np.ndarray, length: int, sample_rate: i
         )
         for place, name in enumerate(names)
     ]
-    data = chunk(b"LIST", b"INFO" + chunk(b"isng", b"odd"))
-    data += chunk(b"LIST", b"sdta" + chunk(b"smpl", values.astype("<i2").tobytes()))
+    data = chunk(b"LIST", b"INFO" + chunk(b"isng", b"EMU8000"))
+    data += chunk(b"LIST", b"sdta" + chunk(b"more", b"odd") + chunk(b"smpl", values.astype("<i2").tobytes()))
     data += chunk(b"LIST", b"pdta" + chunk(b"shdr", b"".join(records) + struct.pack("<20s26x", b"EOS")))
     return chunk(b"RIFF", b"sfbk" + data)
 
 
 def test_a_sound_font_gives_left_and_mono_samples_once() -> None:
     values = np.arange(5_000)
-    names = ["Cello C#4(L)", "Cello C#4(R)", "Flute A4", "Flute A4"]
+    names = ["Cello C#4(R)", "Cello C#4(L)", "Flute A4", "Flute A4"]
     found = list(sound_font_samples(sound_font(names, values, 1_000, 8_000)))
     assert [sample.name for sample in found] == ["Cello_C#4", "Flute_A4"]
+    assert [int(sample.values[0]) for sample in found] == [1_000, 2_000]
     assert found[1].values.tolist() == list(range(2_000, 3_000))
     assert not list(sound_font_samples(sound_font(names, values, 700, 8_000)))  # shorter than 0.1 s
 
