@@ -17,6 +17,12 @@ from experiments.real.study import Recipe, Record, Study, common_neighbours
 
 _NEAR = 0.02  # cells within this of the default are measured with all seeds
 _RANKED_STEPS = (30, 100, 300, 600)
+_STUDENTS = (
+    *(("cnn", {"width": width}) for width in ("0.3", "0.6", "1.0", "1.6")),
+    *(("bc_resnet", {"width": width}) for width in ("1.0", "3.0")),
+    ("mobilenet_v3", {"width": "0.3"}),
+    ("mobilenet_v3", {"width": "0.3", "rows": "4"}),
+)
 _MOBILENET = ("--student", "mobilenet_v3", "--student.width", "0.3")
 _RANKED = {
     "default": (),
@@ -84,14 +90,11 @@ def cells(standard: Record) -> Iterator[tuple[str, str, tuple[str, ...]]]:
 
 def _students(standard: dict[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Yield the small convolutional students that are not the default."""
-    for name, width in (
-        *(("cnn", width) for width in ("0.3", "0.6", "1.0", "1.6")),
-        *(("bcresnet", width) for width in ("1.0", "3.0")),
-        *(("mobilenet_v3", width) for width in ("0.3", "0.5")),
-    ):
-        own = standard["class_path"] == name and float(standard["init_args"].get("width", 1.0)) == float(width)
-        if name in distill.list_students() and not own:
-            yield "student", f"{name} {width}", ("--student", name, "--student.width", width)
+    for name, options in _STUDENTS:
+        own = {key: str(value) for key, value in standard["init_args"].items() if key in options}
+        if name in distill.list_students() and (name, options) != (standard["class_path"], own):
+            words = tuple(word for key, value in options.items() for word in (f"--student.{key}", value))
+            yield "student", " ".join([name, *words]).replace("--student.", ""), ("--student", name, *words)
 
 
 def _name(written: Any) -> str:

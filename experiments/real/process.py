@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-_LAST_LINES = 6
+_LAST_LINES = 12
 
 
 class Failed(Exception):

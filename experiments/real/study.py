@@ -278,9 +278,10 @@ def facts_of(folder: Path) -> Record:
 
 def common_neighbours(record: Record) -> float | None:
     """Return the first number of the quality report of a run; None without a report."""
-    if not record.get("quality"):
+    if not (report := record.get("quality")):
         return None
-    return record["quality"]["encoders"]["student"]["common_neighbours"]
+    student = report.get("encoders", report)["student"]
+    return student["common_neighbours"] if "common_neighbours" in student else student["agreements"][0]["neighbours"]
 
 
 def machine() -> str:

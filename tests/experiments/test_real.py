@@ -25,7 +25,7 @@ from experiments.real.pitch import Notes, _nearest_frames
 from experiments.real.process import Failed
 from experiments.real.process import distill as run_distill
 from experiments.real.rows import mean_error, table_of
-from experiments.real.study import Recipe, Study, mean_cosine
+from experiments.real.study import Recipe, Study, common_neighbours, mean_cosine
 from experiments.real.teachers import Crepe, VoiceEncoder
 
 
@@ -335,8 +335,8 @@ def test_cells_change_one_thing_and_leave_out_the_default() -> None:
     assert "mse" in values["loss"]
     assert values["steps"] == {"500", "2000"}
     assert values["rate"] == {"0.0009", "0.009"}
-    assert "cnn 1.0" not in values["student"]
-    assert "cnn 0.6" in values["student"]
+    assert "cnn width 1.0" not in values["student"]
+    assert "cnn width 0.6" in values["student"]
 
 
 def record(mean: float, **more: object) -> dict[str, object]:
@@ -358,6 +358,12 @@ def test_a_table_compares_with_mel_statistics_and_the_teacher(tmp_path: Path) ->
     assert lines[4].endswith("| +0.230 | 0.79 | 1.0 ± 0.0 |")
     assert mean_error(record(0.5)) == pytest.approx(0.05 / 3**0.5)
     assert json.loads((tmp_path / "out" / "results.jsonl").read_text().splitlines()[0])["mean"] == 0.4
+
+
+def test_the_share_of_common_neighbours_is_read_from_the_quality_report() -> None:
+    assert common_neighbours({"quality": {"encoders": {"student": {"common_neighbours": 0.46}}}}) == 0.46
+    assert common_neighbours({"quality": {"student": {"agreements": [{"neighbours": 0.46, "r2": 0.6}]}}}) == 0.46
+    assert common_neighbours({"quality": None}) is None
 
 
 def test_a_row_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
