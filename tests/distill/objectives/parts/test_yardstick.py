@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+import distill
+from distill.data.errors import UserError
 from distill.losses.regression import cosine, l1, mean, mean_direction, median, mse
 from distill.objectives.parts.yardstick import BestConstant, explained, recall
+from distill.objectives.tokenizer import TokenizerDistillation
 
 
 @pytest.mark.parametrize("constant", [mean, mean_direction])
@@ -57,3 +62,32 @@ def test_recall_counts_rows_that_find_their_own_target() -> None:
     assert recall(many, many) == 1
     prediction = torch.stack([target[0], target[0] + 0.4 * target[1]])
     assert recall(prediction, target[:2]) == 0.5  # the second is nearer to the first target
+
+
+TOKENIZER = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 1}
+
+
+def tokenizer(teachers: dict[str, distill.Teacher], **options: Any) -> TokenizerDistillation:
+    student = distill.create_student("hear_tokenizer", **TOKENIZER, codes=8)
+    return TokenizerDistillation(student, teachers, code_dim=4, **TOKENIZER, **options)
+
+
+def test_the_tokenizer_shows_the_share_of_each_teachers_frames() -> None:
+    objective = tokenizer({"one": distill.create_teacher("spectral")})
+    clips = distill.AudioBatch.of(torch.randn(3, 16_000), 16_000)
+    objective.train()(clips)
+    assert "explained" not in objective.observed
+    loss = objective.eval()(clips)["one"]
+    constant = objective.yardsticks["one"].constant.mean.float()
+    frames = distill.create_teacher("spectral")(clips)
+    pairs = objective.alignments["one"](frames, frames)
+    assert constant.shape == (pairs.teacher.shape[2],)
+    yardstick = cosine(constant.expand_as(pairs.teacher[pairs.mask]), pairs.teacher[pairs.mask])
+    assert objective.observed["explained"] == pytest.approx(1 - loss.item() / yardstick.item(), rel=0.05)
+    assert "perplexity" in objective.observed
+
+
+def test_one_queue_cannot_have_the_frames_of_two_teachers() -> None:
+    teachers = {name: distill.create_teacher("spectral") for name in ("one", "two")}
+    with pytest.raises(UserError, match="the frames of one teacher"):
+        tokenizer(teachers, loss="queue_kl")
