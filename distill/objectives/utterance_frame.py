@@ -231,8 +231,11 @@ class UtteranceFrame(Objective):
         constant = self.constants[name](embedding) if name in self.constants else None
         if constant is None:
             return {}
-        yardstick = distances(self.distance, constant.float(), embedding.float()).repeat_interleave(self.clones)
-        return {"explained": explained(loss, self._over_clones(yardstick))}
+        yardsticks = (
+            distances(self.distance, prediction.float(), embedding.float()).repeat_interleave(self.clones)
+            for prediction in (constant, torch.zeros_like(constant))
+        )
+        return {"explained": explained(loss, *map(self._over_clones, yardsticks))}
 
     def after_step(self, step: int) -> None:
         """Update the moving average."""

@@ -59,7 +59,8 @@ class BestConstant(RunningStatistics):
 class Yardstick(nn.Module):
     """The measurement beside which the loss of one teacher has a meaning.
 
-    It is "explained", the share of the loss of the best constant prediction that is explained. For a loss with
+    It is "explained", the share of the loss of the best constant prediction that is explained. The zero vector is a
+    constant too: standardised targets have no mean direction, and that of a few clips can be worse. For a loss with
     `retrieves`, it is "recall", the share of rows whose own target is the nearest of the batch. A loss with neither
     attribute has no measurement.
 
@@ -91,12 +92,21 @@ class Yardstick(nn.Module):
         if self.retrieves:
             return {"recall": recall(prediction, target)}
         constant = None if self.constant is None else self.constant(target)
-        return {} if constant is None else {"explained": explained(value, loss(constant, target))}
+        if constant is None:
+            return {}
+        zero = torch.zeros_like(constant)
+        return {"explained": explained(value, loss(constant, target), loss(zero, target))}
 
 
-def explained(loss: Tensor, yardstick: Tensor) -> float:
-    """Return the share of a yardstick that a loss explains: 1 - loss / yardstick; 0 if the targets do not vary."""
-    return 1 - float(loss) / float(yardstick) if float(yardstick) > _MIN_YARDSTICK else 0.0
+def explained(loss: Tensor, *yardsticks: Tensor) -> float:
+    """Return the share of the lowest yardstick that a loss explains: 1 - loss / yardstick; 0 if the targets are equal.
+
+    Args:
+        loss: Loss of a prediction, a scalar.
+        yardsticks: Losses of constant predictions, scalars.
+    """
+    lowest = min(map(float, yardsticks))
+    return 1 - float(loss) / lowest if lowest > _MIN_YARDSTICK else 0.0
 
 
 @torch.no_grad()

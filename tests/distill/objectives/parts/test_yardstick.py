@@ -10,7 +10,7 @@ import torch
 import distill
 from distill.data.errors import UserError
 from distill.losses.regression import cosine, l1, mean, mean_direction, median, mse
-from distill.objectives.parts.yardstick import BestConstant, explained, recall
+from distill.objectives.parts.yardstick import BestConstant, Yardstick, explained, recall
 from distill.objectives.tokenizer import TokenizerDistillation
 
 
@@ -50,6 +50,17 @@ def test_the_share_explained_is_that_of_the_variance() -> None:
     assert explained(mse(prediction, targets), yardstick) == pytest.approx(float(expected), rel=1e-5)
     equal = torch.ones(4, 3)
     assert explained(cosine(torch.randn(4, 3), equal), cosine(equal, equal)) == 0
+
+
+def test_zero_is_a_yardstick_where_the_constant_of_few_targets_is_worse() -> None:
+    yardstick = Yardstick(cosine, 2)
+    yardstick.fit(torch.tensor([[1.0, 0.0]]))
+    target = torch.tensor([[-1.0, 0.1], [0.3, 2.0]])  # away from the constant
+    prediction = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
+    loss = cosine(prediction, target)
+    assert cosine(torch.tensor([[1.0, 0.0]]).expand(2, 2), target) > 1
+    found = yardstick.eval()(cosine, loss, prediction, target)
+    assert found == {"explained": pytest.approx(1 - float(loss))}
 
 
 def test_recall_counts_rows_that_find_their_own_target() -> None:
