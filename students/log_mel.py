@@ -11,6 +11,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from distill.data.audio.filters import mel_filters
 from distill.data.audio.frames import frame_mask
 from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
@@ -18,17 +19,32 @@ from distill.data.encoders.checkpoint import provenance, read_state_dict
 from distill.data.errors import UserError
 from distill.students.student import Student
 
+WINDOW, HOP = 0.032, 0.016  # seconds: 1024 and 512 samples at 32 kHz
+_MAX_WINDOW = 2.1  # seconds
+_MIN_SAMPLE_RATE = 125  # Hz, so that a hop has two samples
+
 
 class LogMelStudent(Student):
     """A convolutional network over log-mel spectrograms.
 
-    The front-end is S-SONDO's: 32 kHz, 128 mel bands from 50 Hz to 16 kHz, 32 ms windows every 16 ms, ln(mel + 0.001).
-    Clips may have any length. The padding of a shorter clip is masked wherever the network mixes time steps.
-    A clip in a padded batch therefore has the same embedding as the clip alone.
+    The default front-end is S-SONDO's: 32 kHz, 128 mel bands from 50 Hz to 16 kHz, 32 ms windows every 16 ms, and
+    ln(mel + 0.001). Another band keeps the hop of 16 ms. Where 32 ms are too short to resolve the bands, the window is
+    doubled until they are. Clips may have any length. The padding of a shorter clip is masked wherever the network
+    mixes time steps. A clip in a padded batch therefore has the same embedding as the clip alone.
+
+    Args:
+        sample_rate: Sample rate of the input, in Hz; at least 125.
+        low_hz: Lower edge of the first mel band, in Hz.
+        high_hz: Upper edge of the last mel band, in Hz. None means half of the sample rate.
+        bands: Number of mel bands.
 
     Attributes:
+        band: Lower edge of the first mel band and upper edge of the last, in Hz.
         time_stride: Number of spectra from one frame to the next.
         width_option: Name of the option that sets the width of the network.
+
+    Raises:
+        UserError: the edges are not from 0 Hz to half of the sample rate, or the band is too narrow.
     """
 
     sample_rate = 32_000
@@ -37,9 +53,23 @@ class LogMelStudent(Student):
     learning_rate = 3e-3
     weight_decay = 1e-6
 
-    def __init__(self) -> None:
+    def __init__(
+        self, sample_rate: int = 32_000, low_hz: float = 50.0, high_hz: float | None = None, bands: int = 128
+    ) -> None:
         super().__init__()
-        self.mel = LogMel(self.sample_rate, window=1024, hop=512, bands=128, low=50.0, high=16_000.0, offset=1e-3)
+        self.sample_rate = sample_rate
+        self._band = _checked_band(sample_rate, low_hz, high_hz)
+        low, high = self._band
+        window = _window(sample_rate, low, high, bands)
+        hop = round(HOP * sample_rate)
+        self.mel = LogMel(sample_rate, window=window, hop=hop, bands=bands, low=low, high=high, offset=1e-3)
+        # The power of a sound grows with the square of the window. This scale keeps the level of its mel bands.
+        self._scale = round(WINDOW * 32_000) / window
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Lower edge of the first mel band and upper edge of the last, in Hz."""
+        return self._band
 
     @abstractmethod
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -54,8 +84,8 @@ class LogMelStudent(Student):
         """
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Encode a batch of audio at 32 kHz."""
-        mel = self.mel(batch.waveform)
+        """Encode a batch of audio at `sample_rate`."""
+        mel = self.mel(batch.waveform if self._scale == 1 else batch.waveform * self._scale)
         valid = self.mel.frames(batch.lengths)
         # An exported graph cannot branch on values, and its clips are not padded.
         unpadded = torch.compiler.is_exporting() or bool((valid == mel.shape[2]).all())
@@ -100,3 +130,28 @@ class LogMelStudent(Student):
         network.load_state_dict(found)
         self.provenance = provenance(checkpoint, unused)
         return file
+
+
+def _checked_band(sample_rate: int, low_hz: float, high_hz: float | None) -> tuple[float, float]:
+    """Return the lowest and the highest frequency in Hz. Raise UserError if they are impossible."""
+    if not sample_rate >= _MIN_SAMPLE_RATE:
+        raise UserError(f"--student.sample_rate {sample_rate}: must be at least {_MIN_SAMPLE_RATE} Hz")
+    high = sample_rate / 2 if high_hz is None else float(high_hz)
+    if not 0 <= low_hz < high <= sample_rate / 2:
+        raise UserError(
+            f"--student.low_hz {low_hz:g} and --student.high_hz {high:g}: must be in ascending order, from 0 to "
+            f"{sample_rate / 2:g} Hz, half of --student.sample_rate {sample_rate}"
+        )
+    return float(low_hz), high
+
+
+def _window(sample_rate: int, low: float, high: float, bands: int) -> int:
+    """Return the samples of the window: 32 ms, doubled until every mel band covers a frequency of the transform."""
+    window = round(WINDOW * sample_rate)
+    while window <= _MAX_WINDOW * sample_rate:
+        if bool(mel_filters(bands, window, sample_rate, low, high, slaney=True).any(0).all()):
+            return window
+        window *= 2
+    raise UserError(
+        f"--student.low_hz {low:g} and --student.high_hz {high:g}: too narrow for {bands} mel bands; widen the band"
+    )

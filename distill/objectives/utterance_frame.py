@@ -21,12 +21,13 @@ from distill.objectives.parts.health import Health
 from distill.objectives.parts.masking import GridMask, visible_patches
 from distill.objectives.parts.moving_average import MovingAverage
 from distill.objectives.parts.statistics import Standardise
-from distill.students.patch_transformer.patches import PATCH
+from distill.students.patch_transformer.blocks import positions
 from distill.students.patch_transformer.student import Encoded, PatchTransformer
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
 DISTANCES = ("mse", "l1", "cosine", "kl")
+DECODERS = ("convolution", "linear")
 PROJECTED_SIDES = ("student", "teacher")
 TEACHER_TRANSFORMS = ("raw", "standardised")
 
@@ -58,6 +59,8 @@ class UtteranceFrame(Objective):
         weights: Weight of each loss, by name. Weights that are not given are 1.
         sum_over_clones: Whether "utterance" and the teachers' losses are sums over all clones of the batch, as in the
             published code. With 12 clips and 16 clones, their weight is then 192 times as large. Otherwise means.
+        decoder: "convolution": convolutions over the grid of patches, then a linear layer; or "linear": the linear
+            layer alone (FC). It does not read neighbours, so the position of a hidden patch is added to its noise.
 
     Raises:
         UserError: the student is not a `patch_transformer`, a number is out of range, or an option is unknown.
@@ -84,6 +87,7 @@ class UtteranceFrame(Objective):
         targets: str = "raw",
         weights: Mapping[str, float] | None = None,
         sum_over_clones: bool = False,
+        decoder: str = "convolution",
     ) -> None:
         published = {"frame": 1.0, "utterance": 1.0, **dict.fromkeys(teachers, 1.0)}
         super().__init__(student, published, weights, teachers)
@@ -101,12 +105,14 @@ class UtteranceFrame(Objective):
         if not 0 <= layer <= depth:
             raise UserError(f"--objective.layer {layer}: must be at least 0; the student has {depth} blocks")
         require_one_of("--objective.distance", distance, DISTANCES)
+        require_one_of("--objective.decoder", decoder, DECODERS)
         require_one_of("--objective.projected", projected, PROJECTED_SIDES)
         require_one_of("--objective.targets", targets, TEACHER_TRANSFORMS)
         self.clones, self.mask = clones, as_settings(GridMask, mask)
         self.noise, self.layer, self.distance, self.sum_over_clones = noise, layer, distance, sum_over_clones
         self.slow = MovingAverage(student, decay, end_decay, decay_steps)
-        self.decoder = Decoder(width, decoder_layers, decoder_kernel, decoder_groups)
+        self.adds_positions = decoder == "linear"
+        self.decoder = Decoder(width, 0 if decoder == "linear" else decoder_layers, decoder_kernel, decoder_groups)
         self.projected = projected
         self.projectors = nn.ModuleDict(
             {
@@ -121,7 +127,7 @@ class UtteranceFrame(Objective):
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """Return the losses of one batch, by name. Raises UserError if representations have collapsed."""
         spectrogram, _ = self.student.spectrogram(batch)
-        columns = spectrogram.shape[1] // PATCH
+        columns = spectrogram.shape[1] // self.student.patch
         hidden = self.mask.draw(len(batch) * self.clones, columns, self.student.rows, spectrogram.device)
         encoded, visible = self.encode_visible(spectrogram, hidden)
         target = self.target(spectrogram)
@@ -167,6 +173,9 @@ class UtteranceFrame(Objective):
     def fill_hidden(self, tokens: Tensor, hidden: Tensor, visible: Tensor) -> Tensor:
         """Return all tokens (M, P, D): the visible ones (M, V, D) at their positions, noise at the hidden ones."""
         filled = torch.randn(*hidden.shape, tokens.shape[2], device=tokens.device, dtype=tokens.dtype) * self.noise
+        if self.adds_positions:
+            columns = hidden.shape[1] // self.student.rows
+            filled = filled + positions(columns, self.student.rows, tokens.shape[2], tokens.device).to(filled.dtype)
         return filled.scatter(1, visible.unsqueeze(2).expand_as(tokens), tokens)
 
     def self_distillation(self, predicted: Tensor, first: Tensor, target: Tensor, hidden: Tensor) -> dict[str, Tensor]:

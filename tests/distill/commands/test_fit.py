@@ -227,7 +227,6 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(sounds: Callable[...
         ({"sampling": {"policy": "label"}}, "no labels"),
         ({"crop": {"seconds": 1, "position": "random"}}, "--live"),
         ({"out": ""}, "--out"),
-        ({"teacher": None}, "--teacher"),
     ],
 )
 def test_a_mistake_gets_one_line_and_writes_nothing(

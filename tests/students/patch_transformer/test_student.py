@@ -80,11 +80,46 @@ TINY: dict[str, Any] = {"hidden": 32, "layers": 2, "heads": 2}
         ({"norm": "both"}, "--student.norm 'both'"),
         ({"resolutions": (4, 6, 16)}, "must be growing multiples"),
         ({"resolutions": (4, 8, 16), "channels": (8,)}, "must have 2 numbers"),
+        ({"resolutions": (2, 4, 8, 16, 32)}, "must have 4 numbers"),
+        ({"resolutions": (0, 4)}, "must be growing multiples"),
+        ({"resolutions": (16, 48)}, "must divide --student.bands 128"),
+        ({"resolutions": (4, 8), "frames": 100}, "a multiple of the patch, 8"),
     ],
 )
 def test_invalid_options_are_refused_when_built(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         PatchTransformer(**{**TINY, **options})
+
+
+@pytest.mark.parametrize(
+    ("sides", "channels"),
+    [((4,), ()), ((8,), ()), ((4, 8), (384,)), ((4, 8, 16), (256, 384)), ((4, 8, 16, 32), (256, 384, 768))],
+)
+def test_every_published_resolution_has_tokens_of_its_last_patch(
+    sides: tuple[int, ...], channels: tuple[int, ...]
+) -> None:
+    student, side = PatchTransformer(**TINY, resolutions=sides).eval(), sides[-1]
+    assert tuple(len(blocks[0].norm1.weight) for blocks in student.patches.conv_blocks) == channels
+    embeddings = student.embed(torch.randn(2, 16_000), 16_000)
+    columns = -(-98 // side)  # Kaldi gives 98 spectra for a second
+    assert embeddings.frames.shape == (2, columns, 32)
+    assert student.embed_patches(torch.randn(1, 64, 128)).shape == (1, 64 // side * 128 // side, 32)
+    centres = [0.0125 + 0.01 * (side * column + (side - 1) / 2) for column in range(columns)]
+    assert embeddings.frame_times.tolist() == pytest.approx(centres)
+
+
+@pytest.mark.parametrize("sides", [(4,), (4, 8), (4, 8, 16, 32)])
+def test_hidden_patches_of_any_resolution_do_not_change_visible_tokens(sides: tuple[int, ...]) -> None:
+    student, side = PatchTransformer(**TINY, resolutions=sides, channels=(8, 12, 16)[: len(sides) - 1]), sides[-1]
+    shape = (1, 128 // side, 128 // side)
+    visible = (torch.rand(shape) < 0.5).float()
+    hidden = (1 - visible).repeat_interleave(side, 1).repeat_interleave(side, 2).bool()
+    spectrogram = torch.randn(1, 128, 128)
+    changed = torch.where(hidden, torch.randn(1, 128, 128), spectrogram)
+    shown = visible.flatten().bool()
+    with torch.no_grad():
+        tokens = [student.embed_patches(clip, visible)[0, shown] for clip in (spectrogram, changed)]
+    torch.testing.assert_close(*tokens, atol=1e-6, rtol=0)
 
 
 def test_drop_path_drops_blocks_in_training_only() -> None:
