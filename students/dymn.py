@@ -17,16 +17,14 @@ from distill.data.audio.frames import frame_mask
 from distill.data.errors import UserError
 from distill.students.layers import (
     batch_norm,
-    checked_rows,
     convolution,
     halve_steps,
     initialise,
     mask_padding,
-    mean_of_rows,
     round_to_8,
     valid_steps,
 )
-from distill.students.log_mel import LogMelStudent
+from distill.students.log_mel import RowStudent
 from distill.students.mobilenet_v3 import Layer, layers_of_width
 
 KERNELS = 4  # mixed in each dynamic convolution
@@ -34,7 +32,7 @@ PIECES = 2  # linear pieces of a dynamic activation
 ANNEALED = 29 / 200  # share of a run after which the temperature is 1: 29 of EfficientAT's 200 epochs
 
 
-class DyMN(LogMelStudent):
+class DyMN(RowStudent):
     """DyMN: 8.64 M parameters at width 1, and a frame every 0.512 s.
 
     A frame is the mean of the last feature map over frequency, or over each row. A clip is the mean of its frames.
@@ -55,21 +53,13 @@ class DyMN(LogMelStudent):
             one embedding.
     """
 
-    time_stride = 32
     temperature: Tensor
 
     def __init__(
-        self,
-        width: float = 1.0,
-        temperature: float = 30.0,
-        checkpoint: str | None = None,
-        sample_rate: int = 32_000,
-        low_hz: float = 50.0,
-        high_hz: float | None = None,
-        rows: int = 1,
-    ) -> None:
-        super().__init__(sample_rate, low_hz, high_hz)
-        self.rows = checked_rows(rows)
+        self, width: float = 1.0, temperature: float = 30.0, checkpoint: str | None = None, sample_rate: int = 32_000,
+        low_hz: float = 50.0, high_hz: float | None = None, rows: int = 1,
+    ) -> None:  # fmt: skip
+        super().__init__(sample_rate, low_hz, high_hz, rows)
         first, layers = layers_of_width(width)
         last = layers[-1][1].out
         # Names as in the official checkpoints.
@@ -100,7 +90,7 @@ class DyMN(LogMelStudent):
         for layer in self.layers:
             x, valid = layer(x, valid, self.temperature)
         x = self.out_c(x)
-        return mean_of_rows(x, self.rows), valid_steps(valid, x)
+        return self.frames_of(x), valid_steps(valid, x)
 
 
 class _Context(NamedTuple):

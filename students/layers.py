@@ -9,9 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.audio.frames import frame_mask
-from distill.data.errors import UserError
-
-_ROWS = 4  # of the last feature map of MobileNetV3 and DyMN: 128 mel bands / 32
 
 
 def convolution(
@@ -60,18 +57,6 @@ def round_to_8(channels: float) -> int:
     """Return the nearest multiple of 8: at least 8, and at most a tenth below `channels` (the official rule)."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
-
-
-def checked_rows(rows: int) -> int:
-    """Return the number of rows of frequency in an embedding. Raise UserError if it does not divide `_ROWS`."""
-    if rows not in (1, 2, _ROWS):
-        raise UserError(f"--student.rows {rows}: must be 1, 2 or {_ROWS}")
-    return rows
-
-
-def mean_of_rows(x: Tensor, rows: int) -> Tensor:
-    """Return frames (B, T, C rows): the means of equal parts of the frequencies of (B, C, F, T)."""
-    return x.unflatten(2, (rows, -1)).mean(3).flatten(1, 2).transpose(1, 2)
 
 
 def mask_padding(x: Tensor, valid: Tensor | None) -> Tensor:

@@ -21,6 +21,7 @@ from distill.students.student import Student
 
 WINDOW, HOP = 0.032, 0.016  # seconds: 1024 and 512 samples at 32 kHz
 _MAX_WINDOW = 2.1  # seconds
+_ROWS = 4  # of the last feature map of a `RowStudent`
 _MIN_SAMPLE_RATE = 125  # Hz, so that a hop has two samples
 
 
@@ -130,6 +131,32 @@ class LogMelStudent(Student):
         network.load_state_dict(found)
         self.provenance = provenance(checkpoint, unused)
         return file
+
+
+class RowStudent(LogMelStudent):
+    """A student whose last feature map has four rows of frequency: one for each 32 of the 128 mel bands.
+
+    Args:
+        sample_rate: Sample rate of the input, in Hz.
+        low_hz: Lower edge of the first mel band, in Hz.
+        high_hz: Upper edge of the last mel band, in Hz. None means half of the sample rate.
+        rows: Rows that are kept apart in an embedding: 1, 2 or 4.
+
+    Raises:
+        UserError: `rows` is another number, or the band is not valid.
+    """
+
+    time_stride = 32
+
+    def __init__(self, sample_rate: int, low_hz: float, high_hz: float | None, rows: int) -> None:
+        super().__init__(sample_rate, low_hz, high_hz)
+        if rows not in (1, 2, _ROWS):
+            raise UserError(f"--student.rows {rows}: must be 1, 2 or {_ROWS}")
+        self.rows = rows
+
+    def frames_of(self, x: Tensor) -> Tensor:
+        """Return frames (B, T, C rows): the means of equal parts of the four rows of (B, C, 4, T)."""
+        return x.unflatten(2, (self.rows, -1)).mean(3).flatten(1, 2).transpose(1, 2)
 
 
 def _checked_band(sample_rate: int, low_hz: float, high_hz: float | None) -> tuple[float, float]:

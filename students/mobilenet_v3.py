@@ -13,17 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.errors import UserError
-from distill.students.layers import (
-    checked_rows,
-    convolution,
-    halve_steps,
-    initialise,
-    mask_padding,
-    mean_of_rows,
-    round_to_8,
-    valid_steps,
-)
-from distill.students.log_mel import LogMelStudent
+from distill.students.layers import convolution, halve_steps, initialise, mask_padding, round_to_8, valid_steps
+from distill.students.log_mel import RowStudent
 
 
 class Layer(NamedTuple):
@@ -89,7 +80,7 @@ def layers_of_width(width: float) -> tuple[int, list[tuple[int, Layer]]]:
     return first, layers
 
 
-class MobileNetV3(LogMelStudent):
+class MobileNetV3(RowStudent):
     """MobileNetV3-Large: 2.97 M parameters at width 1, and a frame every 0.512 s.
 
     A frame is the mean of the last feature map over frequency, or over each row. A clip is the mean of its frames.
@@ -106,19 +97,11 @@ class MobileNetV3(LogMelStudent):
             one embedding.
     """
 
-    time_stride = 32
-
     def __init__(
-        self,
-        width: float = 1.0,
-        checkpoint: str | None = None,
-        sample_rate: int = 32_000,
-        low_hz: float = 50.0,
-        high_hz: float | None = None,
-        rows: int = 1,
-    ) -> None:
-        super().__init__(sample_rate, low_hz, high_hz)
-        self.rows = checked_rows(rows)
+        self, width: float = 1.0, checkpoint: str | None = None, sample_rate: int = 32_000, low_hz: float = 50.0,
+        high_hz: float | None = None, rows: int = 1,
+    ) -> None:  # fmt: skip
+        super().__init__(sample_rate, low_hz, high_hz, rows)
         first, layers = layers_of_width(width)
         last = layers[-1][1].out
         # Numbered as in the official checkpoints.
@@ -138,7 +121,7 @@ class MobileNetV3(LogMelStudent):
         for block in list(self.features)[1:-1]:
             x, valid = block(x, valid)
         x = self.features[-1](x)
-        return mean_of_rows(x, self.rows), valid_steps(valid, x)
+        return self.frames_of(x), valid_steps(valid, x)
 
 
 class _InvertedResidual(nn.Module):

@@ -18,11 +18,11 @@ from distill.data.sampling.orders import UniformOrder
 
 @pytest.fixture
 def data(tmp_path: Path) -> AudioData:
-    """Return eight clips for training, in batches of three, for two epochs, and the same clips for validation."""
+    """Return eight clips for training, in five batches of three, and the same clips for validation."""
     for clip in range(8):
         soundfile.write(tmp_path / f"{clip}.wav", np.full(800, 0.1), 16_000)
     clips = ClipDataset(read_manifest(tmp_path), 16_000, Crop())
-    return AudioData(clips, clips, UniformOrder(8, seed=1), batch_size=3, epochs=2)
+    return AudioData(clips, clips, UniformOrder(8, seed=1), batch_size=3, batches=5)
 
 
 def ids(batches: Iterable[Loaded]) -> list[tuple[str, ...]]:
@@ -35,6 +35,7 @@ def test_validation_clips_keep_the_order_of_the_manifest(data: AudioData) -> Non
 
 def test_training_goes_on_after_the_batches_that_are_done(data: AudioData) -> None:
     whole = ids(data.train_dataloader())
+    assert len(whole) == 5
     assert {clip for batch in whole for clip in batch} <= {f"{clip}.wav" for clip in range(8)}
     data.batches_done = 1
     state = data.state_dict()

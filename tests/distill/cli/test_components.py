@@ -67,7 +67,7 @@ def test_a_component_of_which_only_options_are_given_is_the_default() -> None:
 
 
 def test_an_option_of_no_component_is_refused_unless_a_file_may_name_it() -> None:
-    words = ["--student.width=2"]
-    with pytest.raises(UserError, match=r"^--student\.width: --student NAME must come before it$"):
+    words = ["--teacher.bands=2"]
+    with pytest.raises(UserError, match=r"^--teacher\.bands: --teacher NAME must come before it$"):
         default_components("fit", parse_words(words))
     assert default_components("fit", parse_words([*words, "--config", "run.yaml"])) == []

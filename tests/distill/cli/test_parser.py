@@ -52,4 +52,4 @@ def test_a_resumed_run_has_its_stored_options_unless_others_are_given(tmp_path: 
     words = ["--out", str(tmp_path), "--seed=4"]
     resumed = parse_options("fit", resolve(parse_words([*words, "--resume"])))
     assert (resumed["epochs"], resumed["seed"], resumed["resume"]) == (7, 4, True)
-    assert parse_options("fit", resolve(parse_words(words)))["epochs"] == 10
+    assert parse_options("fit", resolve(parse_words(words)))["epochs"] is None

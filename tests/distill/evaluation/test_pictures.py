@@ -7,14 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from distill.evaluation.cost import Cost
 from distill.evaluation.pictures import comparison_figure, confusion_figure, support_figure
-from distill.evaluation.scoring import ProbeResult
+from distill.evaluation.results import Entry, ProbeResult
 
-RESULT = ProbeResult(
-    "linear", "auto", "accuracy", 0.5, 0.1, {}, [0.5], {}, 10, 2,
-    cost={"flops": 2e9, "memory": 3 * 2**20, "parameters": 1_000_000},
-)  # fmt: skip
-BETTER = replace(RESULT, score=0.75, teachers={"one": "digest"}, cost=RESULT.cost | {"flops": 8e9})
+COST = Cost(10.0, 1_000_000, 2 * 10**9, 0.1, 3 * 2**20, "1 thread")
+RESULT = ProbeResult("linear", "auto", "accuracy", 0.5, 0.1, {}, [0.5], {}, 10, 2, cost=COST)
+BETTER = replace(RESULT, score=0.75, cost=replace(COST, flops=8 * 10**9))
 
 
 def test_a_confusion_matrix_shows_shares_of_each_row_and_counts() -> None:
@@ -36,7 +35,9 @@ def test_score_and_cost_stand_against_the_temporal_support() -> None:
 
 
 def test_each_encoder_is_a_point_of_operations_and_score() -> None:
-    axes = comparison_figure([RESULT, BETTER], ["teacher", "student"], "title").axes[0]
+    teacher = Entry("teacher", 0.5, 0.1, None, "t", {}, COST, False)
+    student = replace(teacher, name="student", score=0.75, teachers={"one": "t"}, cost=BETTER.cost)
+    axes = comparison_figure([teacher, student, replace(teacher, cost=None)], "accuracy", "title").axes[0]
     points = [tuple(points.get_offsets()[0]) for points in axes.collections if len(points.get_offsets()) == 1]
     assert (2.0, 0.5) in points
     assert (8.0, 0.75) in points

@@ -34,7 +34,7 @@ def test_a_card_states_parts_data_and_results(student: Student) -> None:
     text = card(student, teacher, {"validation loss": 0.25})
     for row in (
         "# tests.own_parts.TinyConvolution, distilled from loud",
-        "| teacher | tests.own_parts.Loudness {'bands': 2}, 0 parameters |",
+        "| teacher | tests.own_parts.Loudness {'bands': 2}, number of parameters unknown |",
         "| licence of the teacher's weights | CC0 |",
         "| source of the teacher | our own |",
         "| data | sounds, 1,234 clips; its own licence applies |",

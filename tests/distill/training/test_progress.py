@@ -42,7 +42,7 @@ def train(sounds: Path, folder: Path, row_interval: int) -> list[dict[str, str]]
     """Train for two epochs of three batches, and return the rows without their empty cells."""
     manifest = read_manifest(sounds)
     clips = ClipDataset(manifest, 16_000, Crop())
-    data = AudioData(clips, clips, UniformOrder(len(clips)), batch_size=2, epochs=2)
+    data = AudioData(clips, clips, UniformOrder(len(clips)), batch_size=2, batches=6)
     metrics = folder / "metrics.csv"
     callbacks = [KeepAlive(folder / "checkpoints", data, 10.0), Progress(metrics, data, row_interval)]
     torch.manual_seed(0)

@@ -47,10 +47,10 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("clips", [0, 3])
-def test_all_epochs_are_one_pass_with_a_validation_after_each(clips: int, tmp_path: Path) -> None:
+def test_all_epochs_are_one_pass_with_a_validation_after_each_epoch(clips: int, tmp_path: Path) -> None:
     rows = tuple(Row(f"{number}", Path(f"{number}.wav")) for number in range(8))
     train, validation = (ClipDataset(Manifest(tmp_path, rows[:count]), 16_000, Crop()) for count in (8, clips))
-    data = AudioData(train, validation, UniformOrder(8), batch_size=2, epochs=5)
+    data = AudioData(train, validation, UniformOrder(8), batch_size=2, batches=20)
     with quiet():
         made = trainer(Engine(accelerator="cpu"), data, [], tmp_path)
     assert (made.max_epochs, made.val_check_interval) == (1, 4)
