@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import save
 
 from distill.data.encoders.checkpoint import read_state_dict
@@ -70,24 +73,13 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
         UserError: there is no student, its configuration or weights are damaged, or its class may not be imported.
     """
     folder = _student_folder(source)
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        name, options, digest = config["student"], config["options"], config["sha256"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'config.json'} is not the configuration of a student ({error})") from error
-    if "." not in name and not STUDENTS.is_trusted(name):
-        name = config.get("class", name)  # the module that registers the short name is not imported yet
-    allowed = allow_import is not None and (name + ".").startswith(allow_import + ".")
-    if not allowed and not STUDENTS.is_trusted(name):
-        raise UserError(
-            f"{source} was trained with the student {name!r}, which is not imported; "
-            f"if you trust it: --allow_import {name.partition('.')[0]} (in Python: import it first)"
-        )
+    config = _configuration(folder)
+    name = _permitted_name(config, source, allow_import)
     weights = folder / "model.safetensors"
     state = read_state_dict(weights, option="the student's weights")
-    if file_digest(weights) != digest:
+    if file_digest(weights) != config["sha256"]:
         raise UserError(f"{weights} is damaged: its sha256 differs from the one in config.json")
-    student = STUDENTS.create(name, **options)
+    student = STUDENTS.create(name, **config["options"])
     try:
         student.load_state_dict(state)
     except RuntimeError as error:
@@ -97,6 +89,69 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
     student.labels, student.licence = tuple(config.get("labels", ())), config.get("licence", student.licence)
     student.teachers = dict(config.get("teachers", {}))
     return student.eval()
+
+
+def untrained_student(source: str | Path, allow_import: str | None = None, seed: int = 0) -> Student:
+    """Build the network of a saved student with random weights: the baseline of the trained one.
+
+    Args:
+        source: Path of a run folder or of a student folder, or a hub id ("owner/name").
+        allow_import: Package that may be imported to find the class of an unregistered student. None means no package.
+        seed: Seed of the weights.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        UserError: as `load_student`, apart from the weights, which are not read.
+    """
+    config = _configuration(_student_folder(source))
+    return _with_random_weights(_permitted_name(config, source, allow_import), config["options"], seed)
+
+
+def untrained_copy(student: Student, seed: int = 0) -> Student:
+    """Build the network of a student with random weights, in evaluation mode. Files of initial weights are not read.
+
+    Args:
+        student: The student. It must be possible to build it again from its options.
+        seed: Seed of the weights.
+    """
+    spec = STUDENTS.spec_of(student)
+    options = {name: value for name, value in spec.options.items() if name not in student.initial_weights}
+    return _with_random_weights(spec.name, options, seed)
+
+
+def _with_random_weights(name: str, options: Mapping[str, Any], seed: int) -> Student:
+    """Build a student with random weights, without a change of the global random state."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return STUDENTS.create(name, **options).eval()
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    """Return the content of config.json of a student folder. Raise UserError if it is not that of a student."""
+    path = folder / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+        if missing := [key for key in ("student", "options", "sha256") if key not in config]:
+            raise KeyError(missing[0])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not the configuration of a student ({error})") from error
+    return config
+
+
+def _permitted_name(config: Mapping[str, Any], source: str | Path, allow_import: str | None) -> str:
+    """Return the name or import path of the class of a student. Raise UserError if it may not be imported."""
+    name: str = config["student"]
+    if "." not in name and not STUDENTS.is_trusted(name):
+        name = config.get("class", name)  # the module that registers the short name is not imported yet
+    allowed = allow_import is not None and (name + ".").startswith(allow_import + ".")
+    if not allowed and not STUDENTS.is_trusted(name):
+        raise UserError(
+            f"{source} was trained with the student {name!r}, which is not imported; "
+            f"if you trust it: --allow_import {name.partition('.')[0]} (in Python: import it first)"
+        )
+    return name
 
 
 def _student_folder(source: str | Path) -> Path:

@@ -27,6 +27,7 @@ def embed(
     workers: int = -1,
     device: str = "auto",
     allow_import: str | None = None,
+    untrained: bool = False,
 ) -> EmbeddingStore:
     """Embed every clip of a data set into a store.
 
@@ -45,6 +46,7 @@ def embed(
         workers: Processes that decode audio. 0 decodes in the main process. -1: 0 on a CPU, up to 8 with a GPU.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
         allow_import: Package from which the student's own class may be imported. None: no package.
+        untrained: Embed with random weights instead of those of `model`: the baseline of the trained student.
 
     Returns:
         The store, opened for reading.
@@ -52,7 +54,7 @@ def embed(
     Raises:
         UserError: there is no clip to embed, or the folder holds another store.
     """
-    encoder = encoder_of(teacher, model, allow_import)
+    encoder = encoder_of(teacher, model, allow_import, untrained)
     print(introduction(encoder))
     manifest = read_manifest(data)
     with lock(Path(out), "distill embed"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,11 +21,15 @@ from distill.data.encoders.registry import Written
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
 from distill.data.files import lock, write_json, write_text
+from distill.evaluation.bootstrap import Difference, difference_of, interval_of
 from distill.evaluation.cost import cost_of, memory_of
 from distill.evaluation.protocols import PROTOCOLS
-from distill.evaluation.scoring import Named, ProbeResult, Scored, choose_metric, labels_of, score_store
+from distill.evaluation.results import MEL, Baseline, Named, ProbeResult
+from distill.evaluation.scoring import Scored, choose_metric, labels_of, score_store
 from distill.evaluation.settings import FineTuning
 from distill.evaluation.splits import splits_of
+from distill.evaluation.verdicts import score_lines, verdicts
+from distill.run.baselines import baselines_of
 from distill.run.embeddings import choose_device, encoder_of, fill_store, identity, introduction, report_set_aside
 from distill.students.student import Student
 from distill.teachers import TEACHERS
@@ -58,7 +62,11 @@ class ProbeArguments:
         batch_size: Clips per batch for embedding. `finetuning` has its own.
         workers: Processes that decode audio. 0 decodes in the main process. -1: 0 on a CPU, up to 8 with a GPU.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
-        allow_import: Package from which the student's own class may be imported. None: no package.
+        allow_import: Package from which the student's own class, or that of its teacher, may be imported. None: no
+            package.
+        untrained: Score random weights instead of those of `model`: the baseline of the trained student.
+        baselines: Also score mel statistics, the untrained student, and the teacher of `model` if its run names it and
+            it can be built. Protocols on frozen embeddings only, without `support`.
     """
 
     data: str
@@ -76,6 +84,8 @@ class ProbeArguments:
     workers: int = -1
     device: str = "auto"
     allow_import: str | None = None
+    untrained: bool = False
+    baselines: bool = True
 
     def check(self) -> None:
         """Raise UserError for an invalid value, before anything is loaded."""
@@ -116,7 +126,7 @@ def probe(arguments: ProbeArguments, given: frozenset[str]) -> ProbeResult:
     labels = labels_of(manifest.rows, manifest.classes)
     choose_metric(arguments.metric, task, labels)
     splits_of(labels.parts, labels.main)
-    encoder = encoder_of(arguments.teacher, arguments.model, arguments.allow_import)
+    encoder = encoder_of(arguments.teacher, arguments.model, arguments.allow_import, arguments.untrained)
     print(introduction(encoder))
     measurement = Measurement(arguments, manifest, task, encoder)
     with lock(arguments.folder, "distill probe"):
@@ -144,7 +154,8 @@ class Measurement:
         """Names of the data, the encoder and its teachers, for the result."""
         name, encoder = Path(self.arguments.data).resolve().name, self.encoder
         teachers = dict(encoder.teachers) if isinstance(encoder, Student) else {}
-        return Named(name, self.arguments.model or TEACHERS.name_of(type(encoder)), identity(encoder), teachers)
+        model = self.arguments.model or TEACHERS.name_of(type(encoder))
+        return Named(name, f"{model}, untrained" if self.arguments.untrained else model, identity(encoder), teachers)
 
     @property
     def crop(self) -> Crop:
@@ -154,11 +165,37 @@ class Measurement:
     def score(self) -> ProbeResult:
         """Score the encoder by one protocol, and write the result."""
         arguments, folder = self.arguments, self.arguments.folder / self.arguments.protocol
-        scored = self._finetuned() if arguments.protocol == "finetune" else self._scored("embeddings")
+        is_finetuned = arguments.protocol == "finetune"
+        scored = self._finetuned() if is_finetuned else self._scored("embeddings", self.encoder)
         result = scored.result.of(self.named, cost_of(self.encoder, _COST_SECONDS))
+        if arguments.baselines and not is_finetuned:
+            result = replace(result, baselines=tuple(self._baselines(scored)))
         _write(replace(scored, result=result), folder)
         _print(result, arguments.data, folder)
         return result
+
+    def _baselines(self, scored: Scored) -> Iterator[Baseline]:
+        """Score the baselines of the encoder on the same clips, and yield them; mel statistics first."""
+        arguments = self.arguments
+        references = baselines_of(self.encoder, arguments.model, arguments.untrained, arguments.allow_import)
+        mel: Scored | None = None
+        for reference in references:
+            print(f"baseline: {reference.model}")
+            own = self._scored(reference.folder, reference.encoder)
+            if own.result.clips != scored.result.clips:
+                print(f"{reference.model} is left out: it embedded {own.result.clips} of {scored.result.clips} clips")
+                continue
+            mel = own if reference.role == MEL else mel
+            yield Baseline(
+                reference.role,
+                reference.model,
+                identity(reference.encoder),
+                own.result.score,
+                interval_of(own.samples),
+                _lead(scored, own),
+                None if mel is None or mel is own else _lead(own, mel),
+                cost_of(reference.encoder, _COST_SECONDS),
+            )
 
     def study(self) -> ProbeResult:
         """Score every temporal support, write a table and a picture, and return the result of the longest."""
@@ -181,16 +218,19 @@ class Measurement:
     def _supported(self, seconds: float) -> ProbeResult:
         """Score the encoder in windows of one length."""
         self.encoder.cut_in(Windows(seconds=seconds))
-        scored, clip_seconds = self._scored(f"embeddings_{seconds:g}s"), self.crop.seconds or _COST_SECONDS
+        scored, clip_seconds = (
+            self._scored(f"embeddings_{seconds:g}s", self.encoder),
+            self.crop.seconds or _COST_SECONDS,
+        )
         # Windows can be embedded one after another, so that memory must hold only one.
         cost = replace(cost_of(self.encoder, clip_seconds), memory=memory_of(self.encoder, min(seconds, clip_seconds)))
         return scored.result.of(self.named, cost)
 
-    def _scored(self, name: str) -> Scored:
+    def _scored(self, name: str, encoder: Encoder) -> Scored:
         """Embed the clips into a store, and score them. `name` is the name of its folder."""
         arguments = self.arguments
         store = fill_store(
-            self.encoder, self.manifest, arguments.folder / name, self.crop, arguments.batch_size, "float32",
+            encoder, self.manifest, arguments.folder / name, self.crop, arguments.batch_size, "float32",
             arguments.workers, arguments.device,
         )  # fmt: skip
         report_set_aside(store.set_aside, self.manifest, arguments.folder / "set_aside.csv")
@@ -250,21 +290,34 @@ def _write(scored: Scored, folder: Path) -> None:
     write_json(folder / "result.json", asdict(scored.result))
 
 
+def _lead(scored: Scored, other: Scored) -> Difference:
+    """Return the difference of two scores on the same clips."""
+    return difference_of(scored.result.score, other.result.score, scored.samples, other.samples)
+
+
 def _print(result: ProbeResult, data: str, folder: Path) -> None:
-    """Print the scores and the cost of a probe."""
+    """Print the scores of the encoder and of its baselines, conclusions, and the cost of the encoder."""
     folds = ", ".join(f"{name}: {score:.4f}" for name, score in result.folds.items())
     others = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items() if name != result.metric)
-    repetitions = f"{len(result.folds)} folds" + (f" and {len(result.seeds)} seeds" if len(result.seeds) > 1 else "")
-    cost = result.cost
+    parts = f"{len(result.folds)} folds" if len(result.folds) > 1 else f"the part {next(iter(result.folds))!r}"
+    seeds = f" and {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
     print(
-        f"{result.protocol} probe of {result.model} on {data}: {result.metric} {result.score:.4f} "
-        f"+- {result.spread:.4f} over {repetitions}; {others}"
+        f"{result.protocol} probe on {data}: {result.metric} with 95 % intervals, {result.test_clips:,} test clips of "
+        f"{result.clips:,}, {result.classes} classes, {parts}{seeds}"
     )
-    print(f"  parts {folds} ({result.clips} clips, {result.classes} classes)")
-    print(
-        f"  {cost['parameters']:,} parameters, {cost['flops'] / 1e9:.3g} GFLOP and {cost['latency'] * 1000:.3g} ms for "
-        f"{cost['seconds']:g} s of sound on {cost['device']}; written to {folder}"
-    )
+    print("\n".join(score_lines(result)))
+    repeated = len(result.folds) * len(result.seeds) > 1
+    if repeated:
+        print(f"  parts {folds}; standard deviation {result.spread:.4f}")
+    print(f"  also {others}")
+    if cost := result.cost:
+        parameters = "unknown" if cost.parameters is None else f"{cost.parameters:,}"
+        print(
+            f"  {parameters} parameters, {cost.flops / 1e9:.3g} GFLOP and {cost.latency * 1000:.3g} ms for "
+            f"{cost.seconds:g} s of sound on {cost.device}; written to {folder}"
+        )
+    for verdict in verdicts(result, "the student" if result.teachers else result.model):
+        print(verdict)
 
 
 def _print_study(results: Mapping[float, ProbeResult]) -> None:
@@ -272,8 +325,8 @@ def _print_study(results: Mapping[float, ProbeResult]) -> None:
     metric = next(iter(results.values())).metric
     print(f"{'support':>8} {metric:>10} {'+-':>7} {'GFLOP':>8} {'ms':>8} {'MiB':>8}  a clip; MiB: a window")
     for seconds, result in results.items():
-        measured = result.cost
-        print(
-            f"{seconds:7g}s {result.score:10.4f} {result.spread:7.4f} {measured['flops'] / 1e9:8.3g} "
-            f"{measured['latency'] * 1000:8.3g} {measured['memory'] / 2**20:8.1f}"
-        )
+        if cost := result.cost:
+            print(
+                f"{seconds:7g}s {result.score:10.4f} {result.spread:7.4f} {cost.flops / 1e9:8.3g} "
+                f"{cost.latency * 1000:8.3g} {cost.memory / 2**20:8.1f}"
+            )

@@ -12,8 +12,10 @@ import torch
 
 from distill.data.errors import UserError
 from distill.data.files import write_text
-from distill.evaluation.pictures import comparison_figure
-from distill.evaluation.scoring import ProbeResult
+from distill.evaluation.cost import Cost
+from distill.evaluation.pictures import comparison_figure, scores_figure
+from distill.evaluation.results import MEL, Entry, ProbeResult, entries_of
+from distill.evaluation.verdicts import interval_text, verdicts
 from distill.run.folder import Run
 from distill.run.job import Job
 from distill.run.options import FitOptions
@@ -24,13 +26,14 @@ def report(run: str = "", compare: Sequence[str] = (), out: str = "comparison") 
     """Draw a run, or compare the probes of several runs.
 
     Pictures of a run show the losses and the quantities that the objective reports. The pictures of the objective
-    itself are drawn from the newest checkpoint. A comparison is a table of scores, of the retained share of the
-    teacher's score, and of costs. Its pictures show scores against costs.
+    itself are drawn from the newest checkpoint. A comparison is a table of scores with 95 % intervals, of the retained
+    share of the teacher's score, and of costs. The baselines of the probes are rows too. Its pictures show the scores
+    of all tasks, and scores against costs.
 
     Args:
         run: Run folder. The pictures are written into its `report/`. Empty: use `compare`.
-        compare: Folders with results of `distill probe`, such as runs/*. Retention requires the teacher's own probe
-            among them. Empty: use `run`.
+        compare: Folders with results of `distill probe` at any depth, such as runs/*. Retention requires a score of
+            the teacher among them. Empty: use `run`.
         out: Folder of the comparison.
 
     Raises:
@@ -78,64 +81,91 @@ def compare_results(folders: Sequence[str], out: Path) -> None:
     """Write, print and draw a table for each data set and protocol, within which scores are comparable.
 
     Args:
-        folders: Folders with results of `distill probe`.
+        folders: Folders with results of `distill probe`, at any depth.
         out: Folder of the comparison: comparison.md and pictures.
 
     Raises:
         UserError: there is no result in the folders, or one cannot be read.
     """
     groups: dict[tuple[str, str, str, str], list[tuple[str, ProbeResult]]] = defaultdict(list)
-    for folder in folders:
-        for result in _results(Path(folder)):
-            groups[result.data, result.task, result.protocol, result.metric].append((Path(folder).name, result))
+    for name, result in named_results([Path(folder) for folder in folders]):
+        groups[result.data, result.task, result.protocol, result.metric].append((name, result))
     if not groups:
         raise UserError(f"--compare {' '.join(folders)}: there is no result.json in them; `distill probe` writes it")
     out.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for (data, task, protocol, metric), entries in sorted(groups.items()):
-        entries.sort(key=lambda entry: -entry[1].score)
+    lines, drawn = [], {}
+    for (data, task, protocol, metric), results in sorted(groups.items()):
+        entries = entries_of(results)
         title = f"{data}{'' if task == 'auto' else f' ({task})'}, {protocol} probe"
-        lines += [f"## {title}", "", *comparison_table(entries), ""]
-        names, results = [name for name, _ in entries], [result for _, result in entries]
-        save_figure(comparison_figure(results, names, title), out / f"{data}_{task}_{protocol}_{metric}.png")
+        remarks = dict.fromkeys(remark for name, result in results for remark in verdicts(result, name, (MEL,)))
+        lines += [f"## {title}", "", *comparison_table(entries, metric), ""]
+        lines += [*(f"- {remark}" for remark in remarks), ""] if remarks else []
+        drawn[f"{title}, {metric}"] = entries
+        save_figure(comparison_figure(entries, metric, title), out / f"{data}_{task}_{protocol}_{metric}.png")
+    save_figure(scores_figure(drawn), out / "scores.png")
     write_text(out / "comparison.md", "\n".join(lines))
     print("\n".join(lines))
     print("\n".join(str(path) for path in sorted(out.iterdir())))
 
 
-def comparison_table(entries: Sequence[tuple[str, ProbeResult]]) -> list[str]:
+def comparison_table(entries: Sequence[Entry], metric: str) -> list[str]:
     """Return the lines of a table in Markdown.
 
-    The retention of a student is its score divided by that of its teacher. The rows must contain a probe of the same
-    teacher: of equal class, options and weights. With several teachers, the best one counts.
+    The retention of a student is its score divided by that of its teacher. The rows must contain the same teacher: of
+    equal class, options and weights. With several teachers, the best one counts.
 
     Args:
-        entries: Name and result of each row, the best score first.
+        entries: Rows of the table, the best score first.
+        metric: Name of the metric of the scores.
     """
-    metric = entries[0][1].metric
     # In reverse, so that the best score of one identity is kept.
-    scores = {result.identity: result.score for _, result in reversed(entries)}
-    lines = [f"| name | {metric} | of its teacher | parameters | GFLOP, 10 s | ms, 10 s |", "|---|---|---|---|---|---|"]
-    for name, result in entries:
-        teacher_score = max((scores.get(identity, 0.0) for identity in result.teachers.values()), default=0.0)
-        retained = f"{result.score / teacher_score:.1%}" if teacher_score else ""
-        cost = result.cost
-        lines.append(
-            f"| {name} | {result.score:.4f} ± {result.spread:.4f} | {retained} | {cost['parameters']:,} | "
-            f"{cost['flops'] / 1e9:.3g} | {cost['latency'] * 1000:.3g} |"
-        )
+    scores = {entry.identity: entry.score for entry in reversed(entries)}
+    lines = [
+        f"| name | {metric} | 95 % interval | of its teacher | parameters | GFLOP, 10 s | ms, 10 s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for entry in entries:
+        teacher_score = max((scores.get(identity, 0.0) for identity in entry.teachers.values()), default=0.0)
+        retained = f"{entry.score / teacher_score:.1%}" if teacher_score else ""
+        spread = f" ± {entry.spread:.4f}" if entry.spread else ""
+        cells = [entry.name, f"{entry.score:.4f}{spread}", interval_text(entry.interval), retained]
+        lines.append(f"| {' | '.join([*cells, *_costs(entry.cost)])} |")
     return lines
 
 
-def _results(folder: Path) -> list[ProbeResult]:
-    """Return the results of all protocols in a folder, or in the `probe/` of a run."""
-    patterns = ("result.json", "*/result.json", "probe/*/*/result.json")
-    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-    results = []
-    for path in paths:
-        if path.is_file():
-            try:
-                results.append(ProbeResult(**json.loads(path.read_text())))
-            except (TypeError, json.JSONDecodeError) as error:
-                raise UserError(f"{path} is not a result of `distill probe` ({error})") from error
-    return results
+def named_results(folders: Sequence[Path]) -> list[tuple[str, ProbeResult]]:
+    """Return the results below some folders, with names of their encoders.
+
+    An encoder has the name of the highest folder that holds no result of another encoder.
+
+    Args:
+        folders: Folders with results at any depth.
+
+    Raises:
+        UserError: a file result.json is not a result.
+    """
+    found = []
+    for folder in folders:
+        results = {path: _read(path) for path in sorted(folder.rglob("result.json")) if path.is_file()}
+        for path, result in results.items():
+            others = [other for other, its in results.items() if its.identity != result.identity]
+            owners = (parent for parent in [*reversed(path.parents)] if parent.is_relative_to(folder))
+            owner = next((one for one in owners if not any(p.is_relative_to(one) for p in others)), path.parent)
+            found.append((folder.name if owner == folder else str(owner.relative_to(folder)), result))
+    return found
+
+
+def _read(path: Path) -> ProbeResult:
+    """Return the result of a probe. Raise UserError if the file is not one."""
+    try:
+        return ProbeResult.from_json(json.loads(path.read_text()))
+    except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is not a result of `distill probe` ({error})") from error
+
+
+def _costs(cost: Cost | None) -> list[str]:
+    """Return parameters, GFLOP and milliseconds as cells."""
+    if cost is None:
+        return ["", "", ""]
+    parameters = "unknown" if cost.parameters is None else f"{cost.parameters:,}"
+    return [parameters, f"{cost.flops / 1e9:.3g}", f"{cost.latency * 1000:.3g}"]

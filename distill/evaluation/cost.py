@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from distill.data.encoders.encoder import Encoder
+from distill.teachers.teacher import Teacher
 
 _REPEATS = 5
 
@@ -26,7 +27,7 @@ class Cost:
 
     Args:
         seconds: Length of the clip in seconds.
-        parameters: Number of parameters of the encoder.
+        parameters: Number of parameters of the encoder. None: unknown (see `known_parameters`).
         flops: Floating-point operations. A multiplication and an addition are two operations. Fourier transforms and
             elementwise operations do not count.
         latency: Seconds from samples to embedding: one clip at a time, median of five runs.
@@ -35,7 +36,7 @@ class Cost:
     """
 
     seconds: float
-    parameters: int
+    parameters: int | None
     flops: int
     latency: float
     memory: int
@@ -68,7 +69,18 @@ def cost_of(encoder: Encoder, seconds: float = 10.0) -> Cost:
     device = f"{torch.get_num_threads()} threads of a CPU"
     if encoder.device.type == "cuda":
         device = torch.cuda.get_device_name(encoder.device)
-    return Cost(seconds, encoder.parameter_count(), counter.get_total_flops(), statistics.median(times), memory, device)
+    return Cost(seconds, known_parameters(encoder), counter.get_total_flops(), statistics.median(times), memory, device)
+
+
+def known_parameters(encoder: Encoder) -> int | None:
+    """Return the number of parameters of an encoder. None if it is unknown.
+
+    It is unknown for a store, and for a teacher whose weights are in no torch module. A teacher without weights states
+    so in `published`.
+    """
+    published = encoder.published if isinstance(encoder, Teacher) else None
+    stated = published.parameters if published is not None else None
+    return encoder.parameter_count() or (0 if stated == 0 else None)
 
 
 def memory_of(encoder: Encoder, seconds: float) -> int:

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from distill.evaluation.scoring import ProbeResult
+from distill.evaluation.quality import Agreement
+from distill.evaluation.results import Entry, ProbeResult
 
 
 def confusion_figure(counts: NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
@@ -36,10 +37,11 @@ def support_figure(results: Mapping[float, ProbeResult], title: str) -> Figure:
     figure = Figure(figsize=(9.6, 3.0))
     seconds = list(results)
     metric = next(iter(results.values())).metric
+    costs = [result.cost for result in results.values() if result.cost is not None]
     columns = (
         (metric, [result.score for result in results.values()], [result.spread for result in results.values()]),
-        ("GFLOP for a clip", [result.cost["flops"] / 1e9 for result in results.values()], None),
-        ("MiB of memory for a window", [result.cost["memory"] / 2**20 for result in results.values()], None),
+        ("GFLOP for a clip", [cost.flops / 1e9 for cost in costs], None),
+        ("MiB of memory for a window", [cost.memory / 2**20 for cost in costs], None),
     )
     for axes, (name, values, spread) in zip(figure.subplots(1, 3), columns, strict=True):
         axes.errorbar(seconds, values, yerr=spread, fmt="o-", markersize=4, linewidth=1.2, capsize=3)
@@ -54,17 +56,75 @@ def support_figure(results: Mapping[float, ProbeResult], title: str) -> Figure:
     return figure
 
 
-def comparison_figure(results: Sequence[ProbeResult], names: Sequence[str], title: str) -> Figure:
-    """Return a figure of scores against operations, one point for each encoder; its size shows the parameters."""
+def agreement_figure(measures: Mapping[str, Agreement], title: str) -> Figure:
+    """Return a figure of the agreement of encoders with a teacher: a group of bars for each measure.
+
+    Args:
+        measures: Agreement by the name of the encoder; the first one is emphasised.
+        title: Title of the picture.
+    """
+    names = ("common neighbours", "recall@1", "recall@10", "R2 of a ridge regression")
+    figure = Figure(figsize=(7.2, 3.4))
+    axes = figure.subplots()
+    width = 0.8 / len(measures)
+    colors = ("tab:blue", "tab:orange", "lightgrey", "tab:green")
+    for place, ((name, agreement), color) in enumerate(zip(measures.items(), colors, strict=False)):
+        heights = np.nan_to_num(np.array(agreement, dtype=np.float64)).clip(0, 1)
+        places = np.arange(len(names)) + (place - (len(measures) - 1) / 2) * width
+        axes.bar(places, heights, width, color=color, label=name)
+        for x, value, height in zip(places, agreement, heights, strict=True):
+            axes.text(x, height + 0.01, "-" if np.isnan(value) else f"{value:.2f}", ha="center", fontsize=8)
+    axes.set_xticks(range(len(names)), names)
+    axes.set(ylim=(0, 1.08), title=title)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def scores_figure(groups: Mapping[str, Sequence[Entry]]) -> Figure:
+    """Return a figure of scores with their 95 % intervals: a panel for each task, a bar for each encoder.
+
+    Args:
+        groups: Entries by the title of the task, the best score first. Bars of baselines are grey.
+    """
+    heights = [0.35 * len(entries) + 0.9 for entries in groups.values()]
+    figure = Figure(figsize=(7.2, sum(heights)))
+    panels = np.atleast_1d(figure.subplots(len(groups), 1, height_ratios=heights))
+    for axes, (title, entries) in zip(panels, groups.items(), strict=True):
+        for place, entry in enumerate(reversed(entries)):
+            axes.barh(place, entry.score, color="lightgrey" if entry.is_baseline else "tab:blue")
+            end = entry.score
+            if entry.interval is not None:
+                end = max(entry.interval.high, end)
+                axes.plot(entry.interval, [place, place], "k-", linewidth=1.2)
+            axes.text(end, place, f" {entry.score:.3f}", va="center", fontsize=8)
+        axes.set_yticks(range(len(entries)), [entry.name for entry in reversed(entries)], fontsize=8)
+        axes.set_title(title, fontsize=9)
+        axes.margins(x=0.12)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+def comparison_figure(entries: Sequence[Entry], metric: str, title: str) -> Figure:
+    """Return a figure of scores against operations, one point for each encoder; its size shows the parameters.
+
+    Args:
+        entries: Encoders. Those without a known cost have no point.
+        metric: Name of the metric of the scores.
+        title: Title of the picture.
+    """
     figure = Figure(figsize=(6.4, 4.2))
     axes = figure.subplots()
-    for name, result in zip(names, results, strict=True):
-        flops, weights = result.cost["flops"] / 1e9, result.cost["parameters"]
-        size = 20 + 12 * np.sqrt(weights / 1e5)
-        axes.errorbar(flops, result.score, yerr=result.spread, fmt="none", ecolor="grey", capsize=3, linewidth=0.8)
-        axes.scatter(flops, result.score, s=min(size, 900), alpha=0.6, color="tab:blue" if result.teachers else "grey")
-        axes.annotate(name, (flops, result.score), textcoords="offset points", xytext=(7, 7), fontsize=8)
-    axes.set(xscale="log", xlabel="GFLOP for 10 s of sound", ylabel=results[0].metric, title=title)
+    for entry in entries:
+        if entry.cost is None or entry.cost.flops <= 0:
+            continue
+        flops = entry.cost.flops / 1e9
+        size = 20 + 12 * np.sqrt((entry.cost.parameters or 0) / 1e5)
+        axes.errorbar(flops, entry.score, yerr=entry.spread, fmt="none", ecolor="grey", capsize=3, linewidth=0.8)
+        axes.scatter(flops, entry.score, s=min(size, 900), alpha=0.6, color="tab:blue" if entry.teachers else "grey")
+        axes.annotate(entry.name, (flops, entry.score), textcoords="offset points", xytext=(7, 7), fontsize=8)
+    axes.set(xscale="log", xlabel="GFLOP for 10 s of sound", ylabel=metric, title=title)
     axes.margins(x=0.25, y=0.2)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -8,8 +8,7 @@ is the only function that makes the mask.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,10 @@ from distill.data.clips.layouts import LAYOUTS
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.errors import UserError
 from distill.data.store.reader import EmbeddingStore
-from distill.evaluation.cost import Cost
+from distill.evaluation.bootstrap import Floats, draw_weights, interval_of, resampled_scores
 from distill.evaluation.metrics import METRICS, ClassScores, class_scores, coarse_accuracy, confusion, overall
 from distill.evaluation.protocols import PROTOCOLS, Clips, Predict, Protocol
+from distill.evaluation.results import ProbeResult
 from distill.evaluation.splits import Rows, Split, splits_of
 
 
@@ -71,66 +71,6 @@ def labels_of(rows: Sequence[Row], names: Sequence[str]) -> Labels:
     return Labels(tuple(names), np.nan_to_num(labels, copy=False), known, tuple(row.split for row in rows))
 
 
-class Named(NamedTuple):
-    """Names of the data and of the encoder of a result.
-
-    Args:
-        data: Name of the folder or table.
-        model: Path or name of the encoder.
-        identity: Identity of the encoder: a digest of its class, options and weights.
-        teachers: Identity of each teacher of the encoder, by name.
-    """
-
-    data: str
-    model: str
-    identity: str
-    teachers: dict[str, str]
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """Scores of one encoder on one data set.
-
-    Args:
-        protocol: Name of the protocol. Scores of different protocols must not be compared.
-        task: Name of the data set, or "auto".
-        metric: Name of the metric of `score`, `folds` and `seeds`.
-        score: Mean over folds and seeds.
-        spread: Standard deviation over all folds and seeds; 0 with one measurement.
-        folds: Score of each fold by name, a mean over seeds.
-        seeds: Score of each seed, a mean over folds.
-        metrics: All metrics that fit the labels, by name, as means over folds and seeds: mAP, AUC and d_prime; accuracy
-            if each clip has one label, otherwise F1; and the coarser accuracies of the data set.
-        clips: Number of clips.
-        classes: Number of classes.
-        data: Name of the folder or table.
-        model: Path or name of the encoder.
-        identity: Identity of the encoder: a digest of its class, options and weights.
-        teachers: Identity of each teacher of the encoder, by name.
-        cost: Fields of `Cost` for a clip of 10 s, by name; empty if not measured.
-    """
-
-    protocol: str
-    task: str
-    metric: str
-    score: float
-    spread: float
-    folds: dict[str, float]
-    seeds: list[float]
-    metrics: dict[str, float]
-    clips: int
-    classes: int
-    data: str = ""
-    model: str = ""
-    identity: str = ""
-    teachers: dict[str, str] = field(default_factory=dict)
-    cost: dict[str, Any] = field(default_factory=dict)
-
-    def of(self, named: Named, cost: Cost) -> ProbeResult:
-        """Return the same scores with the names of the data and of the encoder, and with its cost."""
-        return replace(self, **named._asdict(), cost=asdict(cost))
-
-
 @dataclass(frozen=True)
 class Scored:
     """A result with its details.
@@ -140,12 +80,15 @@ class Scored:
         labels: Labels of the clips.
         by_class: Scores of each class over all scored clips, with the first seed.
         confusion: Confusion matrix with the first seed; rows are true classes. None if a clip has several labels.
+        samples: Score in each bootstrap resample of the test clips. Shape (resamples,). Resamples of equal clips are
+            equal, so differences of two encoders are paired.
     """
 
     result: ProbeResult
     labels: Labels
     by_class: ClassScores
     confusion: NDArray[np.int64] | None
+    samples: Floats
 
 
 def score_store(
@@ -258,15 +201,37 @@ def collect(
         if name != ("F1" if labels.single else "accuracy")
     }
     values = [measured[metric] for measured in measurements]
+    rows = np.concatenate([split.test for split, _ in runs[0]])
+    samples = _bootstrap(runs, labels, metric, threshold)
     result = ProbeResult(
         protocol, task, metric, float(np.mean(by_seed)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-        folds, by_seed, metrics, len(labels.truth), len(labels.names),
+        folds, by_seed, metrics, len(labels.truth), len(labels.names), test_clips=len(rows),
+        interval=interval_of(samples),
     )  # fmt: skip
-    rows = np.concatenate([split.test for split, _ in runs[0]])
     scores = np.concatenate([scores for _, scores in runs[0]])
     truth = labels.truth[rows]
     by_class = class_scores(scores, truth, None if labels.known is None else labels.known[rows])
-    return Scored(result, labels, by_class, confusion(scores, truth) if labels.single else None)
+    return Scored(result, labels, by_class, confusion(scores, truth) if labels.single else None, samples)
+
+
+def _bootstrap(
+    runs: list[list[tuple[Split, NDArray[np.float32]]]], labels: Labels, metric: str, threshold: float
+) -> Floats:
+    """Return the score in each resample of the test clips, as a mean over folds and seeds. Shape (resamples,).
+
+    A resample is drawn from the test clips of all folds, and is the same for every seed.
+    """
+    scored = np.unique(np.concatenate([split.test for split, _ in runs[0]]))
+    weights = draw_weights(len(scored))
+    values = []
+    for run in runs:
+        for split, scores in run:
+            drawn = weights[:, np.searchsorted(scored, split.test)]
+            known = None if labels.known is None else labels.known[split.test]
+            values.append(resampled_scores(metric, scores, labels.truth[split.test], known, drawn, threshold))
+    usable = ~np.isnan(values)
+    sums, counts = np.where(usable, values, 0).sum(0), usable.sum(0)
+    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
 
 
 def _measure(

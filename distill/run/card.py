@@ -8,7 +8,9 @@ import yaml
 
 from distill.data.encoders.registry import Spec
 from distill.data.files import plain
+from distill.run.embeddings import parameters_text
 from distill.run.options import FitOptions
+from distill.run.quality_table import QualityReport
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
@@ -19,6 +21,7 @@ def model_card(
     options: FitOptions,
     results: Mapping[str, float],
     clips: int,
+    quality: QualityReport | None = None,
 ) -> str:
     """Return the README.md of a student, with the front matter that model hubs read.
 
@@ -28,6 +31,7 @@ def model_card(
         options: Options of the run. The options of every part must be complete.
         results: Measured values by name; empty if the run measured none.
         clips: Number of readable clips.
+        quality: Quality of the student without labels. None: not measured.
     """
     specs = options.specs()
     rows = (
@@ -52,7 +56,7 @@ def model_card(
 
 | measure | value |
 |---|---|
-{rows}
+{rows}{_quality(quality)}
 A probe of this student: `distill probe --model RUN --data LABELLED`.
 
 ## Use
@@ -100,7 +104,7 @@ def _teacher_rows(teachers: Mapping[str, Teacher], specs: Sequence[Spec]) -> str
     """Return the rows of the table that describe the teachers."""
     rows = []
     for teacher, spec in zip(teachers.values(), specs, strict=True):
-        rows.append(f"| teacher | {_spec_text(spec)}, {teacher.parameter_count():,} parameters |")
+        rows.append(f"| teacher | {_spec_text(spec)}, {parameters_text(teacher)} |")
         rows.append(f"| licence of the teacher's weights | {teacher.licence} |")
         rows.append(f"| source of the teacher | {teacher.source} |")
         if teacher.provenance is not None:
@@ -113,6 +117,20 @@ def _logits_row(student: Student) -> str:
     if not student.labels:
         return ""
     return f"| logits | of {len(student.labels)} classes, in the order of `student.labels` |\n"
+
+
+def _quality(quality: QualityReport | None) -> str:
+    """Return the paragraph and the table of the quality without labels; empty if it was not measured."""
+    if quality is None:
+        return ""
+    rows = [("measure", *quality.columns), ("---",) * (1 + len(quality.columns)), *quality.rows()]
+    table = "".join(f"| {' | '.join((*row, *[''] * (len(rows[0]) - len(row))))} |\n" for row in rows)
+    text = "\n".join([*quality.summary(), *quality.warnings()])
+    return f"""
+Quality without labels, on {quality.held_out:,} held-out clips among {quality.clips:,}:
+{text}
+
+{table}"""
 
 
 def _spec_text(spec: Spec) -> str:

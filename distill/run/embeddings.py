@@ -30,31 +30,37 @@ from distill.data.sampling.orders import Draws
 from distill.data.store.format import ClipFrames, SetAside, forecast_bytes
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
+from distill.evaluation.cost import known_parameters
 from distill.frozen import Frozen
 from distill.run.precision import Arithmetic
 from distill.students import STUDENTS
-from distill.students.saved import load_student
+from distill.students.saved import load_student, untrained_student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 
 _BATCH_SECONDS = 600.0  # limit of a batch of whole clips, padding included
 
 
-def encoder_of(teacher: Written | Teacher | None, model: str | None, allow_import: str | None = None) -> Encoder:
+def encoder_of(
+    teacher: Written | Teacher | None, model: str | None, allow_import: str | None = None, untrained: bool = False
+) -> Encoder:
     """Return the teacher or the trained student to embed with. Exactly one of the two must be given.
 
     Args:
         teacher: Teacher: a registered name, an import path, a mapping of one, or an object. None: use `model`.
         model: Trained student: a run folder, a student folder or a hub id. None: use `teacher`.
         allow_import: Package from which the student's own class may be imported. None means no package.
+        untrained: Whether the student of `model` gets random weights: the baseline of the trained one.
 
     Raises:
-        UserError: both or neither are given, or the encoder cannot be loaded.
+        UserError: both or neither are given, `untrained` is given without `model`, or the encoder cannot be loaded.
     """
     if (teacher is None) == (model is None):
         raise UserError("an encoder is required: either --teacher NAME or --model RUN")
+    if untrained and model is None:
+        raise UserError("--untrained requires --model RUN: its student gets random weights")
     if model is not None:
-        return load_student(model, allow_import)
+        return (untrained_student if untrained else load_student)(model, allow_import)
     assert teacher is not None
     return TEACHERS.build(teacher)
 
@@ -75,13 +81,16 @@ def describe(role: str, name: str, encoder: Encoder) -> str:
         encoder: Encoder to describe.
     """
     frames = f"frame {encoder.frame_dim} every {encoder.frame_hop:.3f} s" if encoder.frame_hop else "no frames"
-    line = (
-        f"{role}: {name}, {encoder.parameter_count():,} parameters, {encoder.sample_rate} Hz, "
-        f"clip {encoder.clip_dim}, {frames}"
-    )
+    line = f"{role}: {name}, {parameters_text(encoder)}, {encoder.sample_rate} Hz, clip {encoder.clip_dim}, {frames}"
     if role == "teacher":
         line += f", licence: {encoder.licence}"
     return f"{line}\n  weights: {encoder.provenance}" if encoder.provenance else line
+
+
+def parameters_text(encoder: Encoder) -> str:
+    """Return the number of parameters of an encoder as text, or that it is unknown."""
+    parameters = known_parameters(encoder)
+    return "number of parameters unknown" if parameters is None else f"{parameters:,} parameters"
 
 
 def choose_device(device: str) -> torch.device:

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import distill
+from distill.data.encoders.registry import Spec
 from distill.data.errors import UserError
+from distill.students.saved import save_student, untrained_copy, untrained_student
 from tests.distill.commands.test_fit import fit
 
 
@@ -62,3 +65,30 @@ def test_a_student_folder_cannot_import_what_it_names(
     path.write_text(json.dumps(json.loads(path.read_text()) | {"student": "evil.Student"}))
     with pytest.raises(UserError, match="--allow_import evil"):
         distill.load(str(tmp_path / "run"))
+
+
+def test_an_untrained_student_has_the_network_of_the_trained_one_and_other_weights(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    student = distill.create_student("mobilenet_v3", width=0.1)
+    save_student(student.eval(), tmp_path / "student", "card")
+    before = torch.random.get_rng_state()
+    untrained = untrained_student(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert untrained.parameter_count() == student.parameter_count()
+    assert not untrained.training
+    trained, random, again = (
+        torch.cat([parameter.flatten() for parameter in network.parameters()])
+        for network in (student, untrained, untrained_copy(student))
+    )
+    assert torch.equal(random, again)
+    assert not torch.equal(random, trained)
+    (tmp_path / "student" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="not the configuration of a student"):
+        untrained_student(tmp_path)
+
+
+def test_files_of_initial_weights_are_not_read_by_an_untrained_copy(tmp_path: Path) -> None:
+    student = distill.create_student("mobilenet_v3", width=0.1)
+    assert student.spec is not None
+    student.spec = Spec(student.spec.name, {**student.spec.options, "checkpoint": str(tmp_path / "none.pt")})
+    assert untrained_copy(student).parameter_count() == student.parameter_count()

@@ -64,7 +64,7 @@ def test_fit_embed_cluster_and_probe_from_the_command_line(
     printed = capsys.readouterr().out
     assert "20 embeddings of 96 numbers" in printed
     assert "effective_clusters" in printed
-    assert "linear probe of" in printed
+    assert "linear probe on" in printed
     assert (out / "probe" / "sounds" / "linear" / "result.json").exists()
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -13,6 +15,7 @@ import distill
 from distill.cli.shell import main
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
+from distill.evaluation.results import ProbeResult
 from distill.run.embeddings import identity
 from distill.students.saved import save_student
 from tests.conftest import GOLDEN, tone
@@ -39,7 +42,8 @@ def test_probes_are_written_and_compared(tmp_path: Path, capsys: pytest.CaptureF
     distill.probe(data, model=str(tmp_path / "runs" / "small"), workers=0)
     teacher = distill.probe(data, teacher="spectral", workers=0, out=str(tmp_path / "runs" / "spectral"))
     assert teacher.task == "esc50"
-    assert teacher.cost["parameters"] == 0
+    assert teacher.cost is not None
+    assert teacher.cost.parameters == 0
     folder = tmp_path / "runs" / "small" / "probe" / "ESC-50" / "linear"
     result = json.loads((folder / "result.json").read_text())
     assert result["teachers"] == {"spectral": teacher.identity}
@@ -57,9 +61,11 @@ def test_probes_are_written_and_compared(tmp_path: Path, capsys: pytest.CaptureF
     distill.report(
         compare=[str(tmp_path / "runs" / "small"), str(tmp_path / "others" / "windows")], out=str(tmp_path / "d")
     )
-    assert "%" not in (tmp_path / "d" / "comparison.md").read_text()
+    assert "of its teacher" in (table := (tmp_path / "d" / "comparison.md").read_text())
+    assert "%" not in table.replace("95 %", "")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no result\.json"):
-        distill.report(compare=[str(tmp_path)])
+        distill.report(compare=[str(tmp_path / "empty")])
 
 
 def test_a_store_and_a_frozen_student_are_those_who_speak_through_them(tmp_path: Path) -> None:
@@ -116,3 +122,89 @@ def test_the_probe_uses_the_folds_of_esc50(tmp_path: Path) -> None:
     assert set(result.folds) == {"1", "2", "3", "4", "5"}
     assert result.score == 1.0
     assert result.protocol == "linear"
+
+
+def run_of(folder: Path, data: Path, **changes: Any) -> str:
+    fit(data / "audio", folder, epochs=1, crop=distill.Crop(), **changes)
+    return str(folder)
+
+
+def test_a_student_is_probed_beside_its_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = esc50(tmp_path / "ESC-50")
+    run = run_of(tmp_path / "run", data)
+    capsys.readouterr()
+    result = distill.probe(str(data), model=run, workers=0)
+    mel, untrained, teacher = result.baselines
+    assert [one.role for one in result.baselines] == ["mel statistics", "untrained", "teacher"]
+    assert teacher.model == "spectral"
+    assert teacher.identity == identity(distill.create_teacher("spectral"))
+    assert result.interval is not None
+    assert result.interval.low <= result.score <= result.interval.high
+    assert result.test_clips == result.clips == 20
+    alone = distill.probe(str(data), teacher={"class_path": "mel", "init_args": {"sample_rate": 16_000}}, workers=0,
+                          out=str(tmp_path / "mel"))  # fmt: skip
+    assert (alone.score, alone.interval, alone.baselines) == (mel.score, mel.interval, ())
+    assert mel.lead.value == result.score - mel.score
+    assert teacher.lead_over_mel is not None
+    assert teacher.lead_over_mel.value == teacher.score - mel.score
+    random = distill.probe(str(data), model=run, untrained=True, workers=0, out=str(tmp_path / "random"))
+    assert (random.score, random.identity) == (untrained.score, untrained.identity)
+    assert random.identity != result.identity
+    assert random.model == f"{run}, untrained"
+    lines = capsys.readouterr().out.splitlines()
+    for name in (f"  student {run}", "  mel statistics", "  untrained", "  teacher spectral"):
+        assert any(line.startswith(name) and line.endswith("]") for line in lines)
+    assert any(line.startswith(("the student is ", "the student and mel statistics do not")) for line in lines)
+    stored = ProbeResult.from_json(json.loads((Path(run) / "probe" / "ESC-50" / "linear" / "result.json").read_text()))
+    assert stored == result
+
+
+def test_a_second_probe_embeds_no_baseline_again(tmp_path: Path) -> None:
+    data = esc50(tmp_path / "ESC-50", 10)
+    run = run_of(tmp_path / "run", data)
+    distill.probe(str(data), model=run, workers=0, protocol="knn")
+    folder = tmp_path / "run" / "probe" / "ESC-50"
+    names = ("embeddings", "embeddings_mel", "embeddings_untrained", "embeddings_teacher")
+    before = {name: (folder / name / "00000.bin").stat().st_mtime_ns for name in names}
+    distill.probe(str(data), model=run, workers=0, protocol="linear")
+    assert {name: (folder / name / "00000.bin").stat().st_mtime_ns for name in names} == before
+    without = distill.probe(str(data), model=run, workers=0, baselines=False, out=str(tmp_path / "alone"))
+    assert without.baselines == ()
+    assert not list((tmp_path / "alone").glob("embeddings_*"))
+
+
+def test_a_teacher_that_cannot_be_built_is_left_out_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = esc50(tmp_path / "ESC-50", 10)
+    run = run_of(tmp_path / "run", data)
+    config = tmp_path / "run" / "config.yaml"
+    text = config.read_text()
+
+    def roles(replacement: str | None) -> list[str]:
+        config.write_text(text.replace("class_path: spectral", replacement)) if replacement else config.unlink()
+        return [one.role for one in distill.probe(str(data), model=run, workers=0).baselines]
+
+    for replacement, reason in (
+        ("class_path: nowhere.Teacher", "its class is not imported; if you trust it: --allow_import nowhere"),
+        ("class_path: mel", "its options or weights differ from those that the student learned from"),
+        ("class_path: ast", "checkpoint"),
+        (None, "not a run folder: it has no config.yaml"),
+    ):
+        capsys.readouterr()
+        assert roles(replacement) == ["mel statistics", "untrained"]
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "is not a baseline here" in line]
+        assert reason in line
+
+
+def test_untrained_needs_a_student(tmp_path: Path) -> None:
+    data = str(esc50(tmp_path / "ESC-50", 10))
+    with pytest.raises(UserError, match="--untrained requires --model RUN"):
+        distill.probe(data, teacher="spectral", untrained=True, workers=0)
+    run = run_of(tmp_path / "run", tmp_path / "ESC-50")
+    stores = [
+        distill.embed(data, str(tmp_path / name), model=run, untrained=name == "random", workers=0).read_all()
+        for name in ("trained", "random")
+    ]
+    assert stores[0].shape == stores[1].shape
+    assert not np.allclose(*stores)
