@@ -35,27 +35,95 @@ Samples = NDArray[np.float32]
 
 # Instruments by family of General MIDI, and the beginning of their samples' names.
 FAMILIES = {
-    "bass": {"acoustic_bass": "Acoustic_Bass", "bass": "Bass_", "finger_bass": "Finger_Bass", "fretless_bass": "Fretless",
-             "picked_bass": "Picked_Bass", "pop_bass": "Pop_", "slap_bass": "Slap_Bass"},
-    "bowed": {"cello": "Cello", "strings": "Strings_", "viola": "Viola", "violin": "Violin"},
-    "brass": {"brass_section": "Brass_Section", "french_horns": "French_Horns", "trombone": "trombone", "trumpet": "tp_",
-              "tuba": "Tuba"},
-    "guitar": {"clean": "Clean_", "distortion": "Distortion", "jazz_guitar": "Jazz_Guitar", "muted": "Muted",
-               "nylon": "Nylon", "palm_muted": "PalmMuted", "steel_guitar": r"Steel_[A-G]s?\d"},
-    "mallet": {"celesta": "Celesta", "glockenspiel": "Glocken", "kalimba": "Kalimba", "marimba": "Marimba",
-               "music_box": "Music_Box", "steel_drum": "Steel_Drum", "tubular_bells": "Tubular",
-               "vibraphone": "Vibraphone", "xylophone": "Xylophone"},
-    "organ": {"accordion": "Accordian", "b3": "B3_", "church_organ": "Church", "drawbar_organ": "Drawbar|reed_organ",
-              "harmonica": "harmon_|harmnc", "rock_organ": "Rock_Organ"},
-    "piano": {"electric_piano": "Electric_Piano", "electric_piano_2": "EP_2", "grand_piano": "P200", "rhodes": "Rhodes"},
-    "pipe": {"flute": "Flute", "ocarina": "Ocar", "pan_flute": "pan_flute", "piccolo": "Piccolo", "recorder": "Recorder",
-             "whistle": "whistle$|Long_Whistle|shakhchi"},
-    "plucked": {"banjo": "Banjo", "clavinet": "Clavinet", "dulcimer": "dulci", "harp": "Harp_",
-                "harpsichord": "Harpsichord", "shamisen": "Shamisen", "sitar": "sitar"},
-    "reed": {"alto_sax": "Alto_", "baritone_sax": "Baritone", "bassoon": "E_s_Bassoon", "clarinet": "Clarinet",
-             "english_horn": "English_Horn", "oboe": "Oboe", "soprano_sax": "Soprano", "tenor_sax": "Tenor_"},
-    "voice": {"choir_aahs": "Ahh_Choir", "choir_oohs": "Ohh_Voices", "solo_voice": "solo_vox"},
-}  # fmt: skip
+    "bass": {
+        "acoustic_bass": "Acoustic_Bass",
+        "bass": "Bass_",
+        "finger_bass": "Finger_Bass",
+        "fretless_bass": "Fretless",
+        "picked_bass": "Picked_Bass",
+        "pop_bass": "Pop_",
+        "slap_bass": "Slap_Bass",
+    },
+    "bowed": {
+        "cello": "Cello",
+        "strings": "Strings_",
+        "viola": "Viola",
+        "violin": "Violin",
+    },
+    "brass": {
+        "brass_section": "Brass_Section",
+        "french_horns": "French_Horns",
+        "trombone": "trombone",
+        "trumpet": "tp_",
+        "tuba": "Tuba",
+    },
+    "guitar": {
+        "clean": "Clean_",
+        "distortion": "Distortion",
+        "jazz_guitar": "Jazz_Guitar",
+        "muted": "Muted",
+        "nylon": "Nylon",
+        "palm_muted": "PalmMuted",
+        "steel_guitar": r"Steel_[A-G]s?\d",
+    },
+    "mallet": {
+        "celesta": "Celesta",
+        "glockenspiel": "Glocken",
+        "kalimba": "Kalimba",
+        "marimba": "Marimba",
+        "music_box": "Music_Box",
+        "steel_drum": "Steel_Drum",
+        "tubular_bells": "Tubular",
+        "vibraphone": "Vibraphone",
+        "xylophone": "Xylophone",
+    },
+    "organ": {
+        "accordion": "Accordian",
+        "b3": "B3_",
+        "church_organ": "Church",
+        "drawbar_organ": "Drawbar|reed_organ",
+        "harmonica": "harmon_|harmnc",
+        "rock_organ": "Rock_Organ",
+    },
+    "piano": {
+        "electric_piano": "Electric_Piano",
+        "electric_piano_2": "EP_2",
+        "grand_piano": "P200",
+        "rhodes": "Rhodes",
+    },
+    "pipe": {
+        "flute": "Flute",
+        "ocarina": "Ocar",
+        "pan_flute": "pan_flute",
+        "piccolo": "Piccolo",
+        "recorder": "Recorder",
+        "whistle": "whistle$|Long_Whistle|shakhchi",
+    },
+    "plucked": {
+        "banjo": "Banjo",
+        "clavinet": "Clavinet",
+        "dulcimer": "dulci",
+        "harp": "Harp_",
+        "harpsichord": "Harpsichord",
+        "shamisen": "Shamisen",
+        "sitar": "sitar",
+    },
+    "reed": {
+        "alto_sax": "Alto_",
+        "baritone_sax": "Baritone",
+        "bassoon": "E_s_Bassoon",
+        "clarinet": "Clarinet",
+        "english_horn": "English_Horn",
+        "oboe": "Oboe",
+        "soprano_sax": "Soprano",
+        "tenor_sax": "Tenor_",
+    },
+    "voice": {
+        "choir_aahs": "Ahh_Choir",
+        "choir_oohs": "Ohh_Voices",
+        "solo_voice": "solo_vox",
+    },
+}
 
 
 class Sound(NamedTuple):
@@ -93,7 +161,7 @@ def main() -> None:
     notes, pool, origins = [], [], []
     for group in sorted({sound.group for sound in sounds}):
         members = [sound for sound in sounds if sound.group == group]
-        split = "test" if group in test_instruments() else "train"
+        split = "test" if group in held_out_instruments() else "train"
         pieces, at, path = [], 0.0, f"audio/{group}.ogg"
         for sound in members:
             for window in cut(sound):
@@ -123,7 +191,7 @@ def write_ogg(path: Path, samples: Samples) -> None:
             file.write(samples[start : start + SAMPLE_RATE])
 
 
-def test_instruments() -> set[str]:
+def held_out_instruments() -> set[str]:
     """Return a third of the instruments of each family, chosen by the digests of their names."""
     chosen = set()
     for instruments in FAMILIES.values():
