@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import struct
@@ -24,7 +25,7 @@ from experiments.real.extract import Found, gus_samples, lay_out, sound_font_sam
 from experiments.real.pitch import Notes, _nearest_frames
 from experiments.real.process import Failed
 from experiments.real.process import distill as run_distill
-from experiments.real.rows import mean_error, table_of
+from experiments.real.rows import Goal, mean_error, table_of
 from experiments.real.study import Recipe, Study, common_neighbours, mean_cosine
 from experiments.real.teachers import Crepe, VoiceEncoder
 
@@ -358,6 +359,22 @@ def test_a_table_compares_with_mel_statistics_and_the_teacher(tmp_path: Path) ->
     assert lines[4].endswith("| +0.230 | 0.79 | 1.0 ± 0.0 |")
     assert mean_error(record(0.5)) == pytest.approx(0.05 / 3**0.5)
     assert json.loads((tmp_path / "out" / "results.jsonl").read_text().splitlines()[0])["mean"] == 0.4
+
+
+def test_a_goal_is_reached_by_the_mean_of_the_seeds(tmp_path: Path) -> None:
+    place, recipe = study(tmp_path, seeds=(0, 1)), Recipe("default")
+    place.once({"row": "baseline", "encoder": "mel"}, lambda: record(0.4))
+    place.once({"row": "baseline", "encoder": "musicnn"}, lambda: record(0.8))
+    for seed, mean in enumerate((0.58, 0.6)):
+        measured = {"row": "default", "encoder": "student", "seed": seed, **recipe._asdict()}
+        place.once(measured, functools.partial(record, mean, cpu_seconds=600.0 * (seed + 1)))
+    assert (
+        Goal(0.18, 15, 0.73)
+        .verdict(place, recipe)
+        .endswith("at least mel statistics + 0.18, at least 0.73 of the teacher, within 15 CPU minutes: reached.")
+    )
+    for missed in (Goal(0.20, 15), Goal(0.18, 14), Goal(0.18, 15, 0.75)):
+        assert missed.verdict(place, recipe).endswith("missed.")
 
 
 def test_the_share_of_common_neighbours_is_read_from_the_quality_report() -> None:
