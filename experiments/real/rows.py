@@ -212,7 +212,7 @@ def _padding(study: Study) -> Record:
     from experiments.real.padding import measure_padding
 
     recipe = Recipe("default")
-    study.fill(recipe)
+    study.fill(recipe, recipe.store)
     teacher, options = study.teacher_options(recipe.teacher)
     store = study.out / "stores" / recipe.store
     return measure_padding(teacher, options, study.table("pool"), store, Path(study.out / "padding"))

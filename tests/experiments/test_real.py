@@ -19,11 +19,11 @@ import torch
 
 import distill
 from distill.data.batch import AudioBatch
-from experiments.real import benchmark, labels, sounds, weights
+from experiments.real import benchmark, labels, process, sounds, weights
 from experiments.real.changes import cells, ranks, spearman
 from experiments.real.extract import Found, gus_samples, lay_out, sound_font_samples, usable_sounds
 from experiments.real.pitch import Notes, _nearest_frames
-from experiments.real.process import Failed
+from experiments.real.process import Ended, Failed
 from experiments.real.process import distill as run_distill
 from experiments.real.rows import Goal, mean_error, table_of
 from experiments.real.study import Recipe, Study, common_neighbours, mean_cosine
@@ -286,10 +286,30 @@ def test_recipes_with_other_words_have_other_folders_and_share_a_store(tmp_path:
     place = study(tmp_path)
     first, second = Recipe("default"), Recipe("default", words=("--max_steps", "3"))
     assert place.run_folder(first, 0) != place.run_folder(second, 0)
-    words = place.fit_words(second, tmp_path / "run")
+    words = place.fit_words(second, tmp_path / "run", second.store)
     assert words[words.index("--store") + 1].endswith("stores/musicnn_pool")
     assert words[-2:] == ["--max_steps", "3"]
     assert Recipe("x", "crepe", frames=True).store == "crepe_pool_frames"
+
+
+def test_a_recipe_with_another_crop_gets_another_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crops: dict[str, str] = {}
+
+    def fit(words: list[str], log: Path) -> Ended:
+        store, crop = words[words.index("--store") + 1], words[words.index("--crop.seconds") + 1]
+        if crops.setdefault(store, crop) != crop:
+            raise Failed(f"{store} holds other embeddings than requested")
+        folder = Path(words[words.index("--out") + 1])
+        folder.mkdir(parents=True, exist_ok=True)
+        return Ended(1.0, ["end"])
+
+    monkeypatch.setattr(process, "distill", fit)
+    place = study(tmp_path)
+    for seconds in ("3", "6", "3"):
+        recipe = Recipe(f"crop {seconds}", words=("--crop.seconds", seconds))
+        ended = json.loads((place.trained(recipe, 0) / "ended.json").read_text())
+        assert ended["cpu_seconds"] == 1.0
+    assert {Path(store).name: crop for store, crop in crops.items()} == {"musicnn_pool": "3", "musicnn_pool_2": "6"}
 
 
 def test_a_command_that_fails_is_reported_with_its_last_lines(tmp_path: Path) -> None:
