@@ -186,7 +186,7 @@ def small(study: Study) -> list[str]:
 
 def small_students() -> list[tuple[str, ...]]:
     """Return every registered student of at most 3 M parameters, as words; large ones with a small width."""
-    chosen = []
+    chosen: list[tuple[str, ...]] = []
     for name in distill.list_students():
         student = new_student({"class_path": name}, 0)
         if student.parameter_count() <= _SMALL_PARAMETERS:
