@@ -13,16 +13,16 @@ import torch
 from distill.data.errors import UserError
 from distill.data.files import write_text
 from distill.evaluation.cost import Cost
-from distill.evaluation.pictures import comparison_figure, scores_figure
+from distill.evaluation.pictures import comparison_figure, curve_figure, scores_figure
 from distill.evaluation.results import MEL, Entry, ProbeResult, entries_of
 from distill.evaluation.verdicts import interval_text, verdicts
-from distill.run.folder import Run
+from distill.run.folder import Run, step_of
 from distill.run.job import Job
 from distill.run.options import FitOptions
 from distill.run.pictures import draw_run, save_figure
 
 
-def report(run: str = "", compare: Sequence[str] = (), out: str = "comparison") -> None:
+def report(run: str = "", compare: Sequence[str] = (), curve: str = "", out: str = "comparison") -> None:
     """Draw a run, or compare the probes of several runs.
 
     Pictures of a run show the losses and the quantities that the objective reports. The pictures of the objective
@@ -34,6 +34,8 @@ def report(run: str = "", compare: Sequence[str] = (), out: str = "comparison") 
         run: Run folder. The pictures are written into its `report/`. Empty: use `compare`.
         compare: Folders with results of `distill probe` at any depth, such as runs/*. Retention requires a score of
             the teacher among them. Empty: use `run`.
+        curve: Run folder with students that `fit --keep_steps` kept and `distill probe` scored. The scores are drawn
+            against the steps into `report/curve.png`. Empty: use `run`.
         out: Folder of the comparison.
 
     Raises:
@@ -41,10 +43,12 @@ def report(run: str = "", compare: Sequence[str] = (), out: str = "comparison") 
     """
     if compare:
         compare_results(compare, Path(out))
+    elif curve:
+        draw_curve(Run(curve))
     elif run:
         report_run(Run(run))
     else:
-        raise UserError("--run RUN or --compare RUN RUN ... is required")
+        raise UserError("--run RUN, --compare RUN RUN ... or --curve RUN is required")
 
 
 def report_run(folder: Run) -> None:
@@ -75,6 +79,32 @@ def report_run(folder: Run) -> None:
             draw_run(folder, options, list(objective.weights))
             job.draw_objective(objective.eval())
     print("\n".join(str(path) for path in sorted(folder.report.glob("*.png"))))
+
+
+def draw_curve(folder: Run) -> None:
+    """Draw the scores of the kept students of a run against their steps, and print them.
+
+    Args:
+        folder: Run folder.
+
+    Raises:
+        UserError: no kept student has a result of `distill probe`.
+    """
+    curves: dict[str, list[tuple[int, ProbeResult]]] = defaultdict(list)
+    for student in folder.kept_students():
+        for path in sorted(student.rglob("result.json")):
+            result = _read(path)
+            curves[f"{result.data}, {result.protocol} probe, {result.metric}"].append((step_of(student), result))
+    if not curves:
+        raise UserError(
+            f"--curve {folder.path}: no kept student is scored; keep some by `distill fit --keep_steps 100,300`, then "
+            f"`distill probe --model {folder.path}/students/step_000000100 --data LABELLED`"
+        )
+    for title, points in curves.items():
+        print(title + ": " + ", ".join(f"step {step:,} {result.score:.4f}" for step, result in points))
+    path = folder.report / "curve.png"
+    save_figure(curve_figure(curves), path)
+    print(path)
 
 
 def compare_results(folders: Sequence[str], out: Path) -> None:

@@ -106,6 +106,28 @@ def scores_figure(groups: Mapping[str, Sequence[Entry]]) -> Figure:
     return figure
 
 
+def curve_figure(curves: Mapping[str, Sequence[tuple[int, ProbeResult]]]) -> Figure:
+    """Return a figure of scores against steps: a panel for each task, with the baselines as dashed lines.
+
+    Args:
+        curves: Step and result of each kept student, in the order of the steps, by the title of the task.
+    """
+    figure = Figure(figsize=(4.6 * len(curves), 3.4))
+    for axes, (title, points) in zip(np.atleast_1d(figure.subplots(1, len(curves))), curves.items(), strict=True):
+        steps, scores = [step for step, _ in points], np.array([result.score for _, result in points])
+        axes.plot(steps, scores, "o-", color="tab:blue", markersize=4, linewidth=1.2, label="student")
+        intervals = [result.interval or (result.score, result.score) for _, result in points]
+        axes.fill_between(steps, *zip(*intervals, strict=True), color="tab:blue", alpha=0.15, linewidth=0)
+        for number, baseline in enumerate(points[-1][1].baselines):
+            axes.axhline(baseline.score, color=f"C{number + 1}", linestyle="--", linewidth=1.0, label=baseline.role)
+        axes.set(xlabel="step", ylabel="score")
+        axes.set_title(title, fontsize=9)
+        axes.legend(frameon=False, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
 def comparison_figure(entries: Sequence[Entry], metric: str, title: str) -> Figure:
     """Return a figure of scores against operations, one point for each encoder; its size shows the parameters.
 

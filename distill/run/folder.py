@@ -12,7 +12,8 @@ import yaml
 from distill.data.errors import UserError
 from distill.data.files import HOLDER, LOCK, file_digest, plain, write_text
 
-_ENTRIES = ("config.yaml", "metrics.csv", "set_aside.csv", "checkpoints", "student", "report", "embeddings", "clusters")
+_FILES = ("config.yaml", "metrics.csv", "set_aside.csv")
+_FOLDERS = ("checkpoints", "student", "students", "report", "embeddings", "clusters")
 
 
 class Run:
@@ -37,6 +38,10 @@ class Run:
         except FileNotFoundError:
             raise UserError(f"{self.path} is not a run folder: it has no config.yaml") from None
 
+    def kept_students(self) -> list[Path]:
+        """Return the folders of the students that were kept in the middle of the run, in the order of their steps."""
+        return sorted((self.path / "students").glob("step_*"), key=step_of)
+
     def check_free(self, overwrite: bool) -> None:
         """Raise UserError if the folder cannot take a new run.
 
@@ -58,7 +63,7 @@ class Run:
 
     def clear(self) -> None:
         """Delete the files that a run writes, and no others."""
-        for name in _ENTRIES:
+        for name in (*_FILES, *_FOLDERS):
             entry = self.path / name
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -79,3 +84,8 @@ class Run:
                 return checkpoint, damaged
             damaged.append(checkpoint)
         return None, damaged
+
+
+def step_of(path: Path) -> int:
+    """Return the step of a checkpoint or of a kept student, from its name."""
+    return int(path.stem.removeprefix("step_"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -107,10 +107,23 @@ def test_losses_are_drawn_without_the_data(
 
 
 def test_a_folder_that_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--run RUN or --compare RUN RUN"):
+    with pytest.raises(UserError, match="--run RUN, --compare RUN RUN"):
         distill.report()
     with pytest.raises(UserError, match=r"has no config\.yaml"):
         distill.report(run=str(tmp_path))
     (tmp_path / "config.yaml").write_text("student: mobilenet_v3\n")
     with pytest.raises(UserError, match=r"has no metrics\.csv yet"):
         distill.report(run=str(tmp_path))
+
+
+def test_scores_of_kept_students_are_drawn_against_their_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match="fit --keep_steps 100,300"):
+        distill.report(curve=str(tmp_path))
+    scored = result(baselines=(baseline(MEL, "mel", 0.5),))
+    for step, score in ((1000, 0.7), (300, 0.6)):
+        write(replace(scored, score=score), tmp_path / "students" / f"step_{step:09d}" / "p")
+    distill.report(curve=str(tmp_path))
+    assert "drums, linear probe, accuracy: step 300 0.6000, step 1,000 0.7000" in capsys.readouterr().out
+    assert (tmp_path / "report" / "curve.png").stat().st_size > 1000
