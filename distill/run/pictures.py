@@ -1,4 +1,4 @@
-"""Pictures of a run, written to files: losses, cluster sizes and scores."""
+"""Pictures of a run, written to files: losses and cluster sizes."""
 
 from __future__ import annotations
 
@@ -109,27 +109,6 @@ def draw_clusters(clustering: Clustering, path: Path) -> None:
         title=f"{len(sizes)} clusters, effective number {report['effective_clusters']:.1f}",
     )
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path)
-
-
-def draw_scores(scores: Mapping[str, Sequence[float]], title: str, xlabel: str, path: Path) -> None:
-    """Draw a horizontal bar for each name: the mean of its scores, and every score as a dot.
-
-    Args:
-        scores: Scores from 0 to 1 by name. Bars of names with "distilled" are blue.
-        title: Title of the picture.
-        xlabel: Label of the axis of scores.
-        path: PNG file to write.
-    """
-    figure = Figure(figsize=(6.4, 0.5 * len(scores) + 1.2))
-    axes = figure.subplots()
-    for place, (name, values) in enumerate(reversed(list(scores.items()))):
-        axes.barh(place, np.mean(values), color="tab:blue" if "distilled" in name else "lightgrey")
-        axes.plot(values, [place] * len(values), "k.", markersize=4)
-        axes.text(max(values) + 0.01, place, f"{np.mean(values):.3f}", va="center")
-    axes.set_yticks(range(len(scores)), list(reversed(list(scores))))
-    axes.set(xlim=(0, 1.08), xlabel=xlabel, title=title)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
 
