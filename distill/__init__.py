@@ -28,10 +28,14 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.commands.fit import fit as fit
     from distill.commands.probe import probe as probe
     from distill.commands.report import report as report
+    from distill.data.audio.frames import frame_mask as frame_mask
+    from distill.data.audio.mel import LogMel as LogMel
     from distill.data.batch import AudioBatch as AudioBatch
     from distill.data.batch import Embeddings as Embeddings
     from distill.data.clips.dataset import Crop as Crop
+    from distill.data.encoders.contract import check_contract as check_contract
     from distill.data.encoders.windows import Windows as Windows
+    from distill.data.encoders.windows import by_length as by_length
     from distill.data.errors import UserError as UserError
     from distill.data.sampling.weights import Sampling as Sampling
     from distill.frozen import Frozen as Frozen
@@ -63,6 +67,10 @@ _MODULES = {
     "Embeddings": "distill.data.batch",
     "Arithmetic": "distill.run.precision",
     "Windows": "distill.data.encoders.windows",
+    "by_length": "distill.data.encoders.windows",
+    "check_contract": "distill.data.encoders.contract",
+    "LogMel": "distill.data.audio.mel",
+    "frame_mask": "distill.data.audio.frames",
     "Crop": "distill.data.clips.dataset",
     "Sampling": "distill.data.sampling.weights",
     "Engine": "distill.training.engine",

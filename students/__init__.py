@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 STUDENTS: Registry[Student] = Registry(
     "student",
     {
+        "bc_resnet": "distill.students.bc_resnet:BCResNet",
+        "cnn": "distill.students.cnn:CNN",
         "dymn": "distill.students.dymn:DyMN",
         "eres2net": "distill.students.eres2net:ERes2Net",
         "hear": "distill.students.hear.students:Hear",

@@ -1,7 +1,7 @@
 """DyMN: MobileNetV3 whose kernels, activations and gates depend on the clip.
 
 Schmid et al. 2024, "Dynamic Convolutional Neural Networks as Efficient Pre-trained Audio Models" (arXiv 2310.15648).
-Letters of shapes: B batch, C channels, H context, M mel bands, T time.
+Letters of shapes: B batch, C channels, H context, M mel bands, R rows, T time.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from distill.data.audio.frames import frame_mask
 from distill.data.errors import UserError
-from distill.students.log_mel import (
-    LogMelStudent,
+from distill.students.layers import (
     batch_norm,
     convolution,
     halve_steps,
@@ -25,6 +24,7 @@ from distill.students.log_mel import (
     round_to_8,
     valid_steps,
 )
+from distill.students.log_mel import RowStudent
 from distill.students.mobilenet_v3 import Layer, layers_of_width
 
 KERNELS = 4  # mixed in each dynamic convolution
@@ -32,10 +32,10 @@ PIECES = 2  # linear pieces of a dynamic activation
 ANNEALED = 29 / 200  # share of a run after which the temperature is 1: 29 of EfficientAT's 200 epochs
 
 
-class DyMN(LogMelStudent):
+class DyMN(RowStudent):
     """DyMN: 8.64 M parameters at width 1, and a frame every 0.512 s.
 
-    A frame is the mean of the last feature map over frequency, a clip the mean of its frames.
+    A frame is the mean of the last feature map over frequency, or over each row. A clip is the mean of its frames.
     Each convolution mixes four kernels by a softmax with a temperature. The temperature falls linearly from 30 to 1 in
     the first 29/200 of a run, as in EfficientAT. It is saved with the weights. S-SONDO's code keeps it at 30.
 
@@ -46,13 +46,20 @@ class DyMN(LogMelStudent):
             The width of the file must be `width`. The temperature becomes that of the file: 1 for EfficientAT, 30 for
             S-SONDO. The front-end is always S-SONDO's. EfficientAT's has another window and hop, and pre-emphasis, so
             its weights give good embeddings only after training.
+        sample_rate: Sample rate of the input, in Hz.
+        low_hz: Lower edge of the first mel band, in Hz.
+        high_hz: Upper edge of the last mel band, in Hz. None means half of the sample rate.
+        rows: Rows of frequency that are kept apart in an embedding: 1 (as published), 2 or 4. Each row adds the size of
+            one embedding.
     """
 
-    time_stride = 32
     temperature: Tensor
 
-    def __init__(self, width: float = 1.0, temperature: float = 30.0, checkpoint: str | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, width: float = 1.0, temperature: float = 30.0, checkpoint: str | None = None, sample_rate: int = 32_000,
+        low_hz: float = 50.0, high_hz: float | None = None, rows: int = 1,
+    ) -> None:  # fmt: skip
+        super().__init__(sample_rate, low_hz, high_hz, rows)
         first, layers = layers_of_width(width)
         last = layers[-1][1].out
         # Names as in the official checkpoints.
@@ -77,13 +84,13 @@ class DyMN(LogMelStudent):
         self.temperature.clamp_(max=max(1.0, initial - (initial - 1) * share / ANNEALED))
 
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Encode (B, M, T). Return frames (B, ceil(T / 32), C), and the number of valid frames of each clip (B,)."""
+        """Encode (B, M, T). Return frames (B, ceil(T / 32), C R), and the number of valid frames (B,)."""
         x = self.in_c(mask_padding(mel.unsqueeze(1), valid))
         valid = halve_steps(valid)
         for layer in self.layers:
             x, valid = layer(x, valid, self.temperature)
         x = self.out_c(x)
-        return x.mean(2).transpose(1, 2), valid_steps(valid, x)
+        return self.frames_of(x), valid_steps(valid, x)
 
 
 class _Context(NamedTuple):

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from distill.data.audio.frames import masked_mean
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
-from distill.students.log_mel import LogMelStudent, halve_steps, mask_padding, valid_steps
+from distill.students.layers import halve_steps, mask_padding, valid_steps
+from distill.students.log_mel import LogMelStudent
 
 BLOCKS = (3, 4, 6, 3, 3)
 _WIDTHS = (1, 2, 4, 8, 2)  # of the stages, as multiples of the first
@@ -30,13 +31,23 @@ class ERes2Net(LogMelStudent):
     Args:
         channels: Number of channels of the first stage; even, 16 in S-SONDO.
         checkpoint: File of official S-SONDO weights to start from, with the same `channels`. None means random weights.
+        sample_rate: Sample rate of the input, in Hz.
+        low_hz: Lower edge of the first mel band, in Hz.
+        high_hz: Upper edge of the last mel band, in Hz. None means half of the sample rate.
     """
 
     time_stride = 16
     width_option = "channels"
 
-    def __init__(self, channels: int = 16, checkpoint: str | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        channels: int = 16,
+        checkpoint: str | None = None,
+        sample_rate: int = 32_000,
+        low_hz: float = 50.0,
+        high_hz: float | None = None,
+    ) -> None:
+        super().__init__(sample_rate, low_hz, high_hz)
         if channels < 2 or channels % 2:
             raise UserError(f"--student.channels {channels}: must be an even number, at least 2")
         # Names as in the official checkpoints.
@@ -77,7 +88,7 @@ class ERes2Net(LogMelStudent):
         return fused.flatten(1, 2).transpose(1, 2), valid_steps(valid, fused)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Encode a batch of audio at 32 kHz."""
+        """Encode a batch of audio at `sample_rate`."""
         embeddings = super().encode(batch)
         return embeddings._replace(clip=mean_and_deviation(embeddings.frames, embeddings.frame_mask))
 

@@ -11,6 +11,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from distill.data.audio.filters import mel_filters
 from distill.data.audio.frames import frame_mask
 from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
@@ -18,17 +19,33 @@ from distill.data.encoders.checkpoint import provenance, read_state_dict
 from distill.data.errors import UserError
 from distill.students.student import Student
 
+WINDOW, HOP = 0.032, 0.016  # seconds: 1024 and 512 samples at 32 kHz
+_MAX_WINDOW = 2.1  # seconds
+_ROWS = 4  # of the last feature map of a `RowStudent`
+_MIN_SAMPLE_RATE = 125  # Hz, so that a hop has two samples
+
 
 class LogMelStudent(Student):
     """A convolutional network over log-mel spectrograms.
 
-    The front-end is S-SONDO's: 32 kHz, 128 mel bands from 50 Hz to 16 kHz, 32 ms windows every 16 ms, ln(mel + 0.001).
-    Clips may have any length. The padding of a shorter clip is masked wherever the network mixes time steps.
-    A clip in a padded batch therefore has the same embedding as the clip alone.
+    The default front-end is S-SONDO's: 32 kHz, 128 mel bands from 50 Hz to 16 kHz, 32 ms windows every 16 ms, and
+    ln(mel + 0.001). Another band keeps the hop of 16 ms. Where 32 ms are too short to resolve the bands, the window is
+    doubled until they are. Clips may have any length. The padding of a shorter clip is masked wherever the network
+    mixes time steps. A clip in a padded batch therefore has the same embedding as the clip alone.
+
+    Args:
+        sample_rate: Sample rate of the input, in Hz; at least 125.
+        low_hz: Lower edge of the first mel band, in Hz.
+        high_hz: Upper edge of the last mel band, in Hz. None means half of the sample rate.
+        bands: Number of mel bands.
 
     Attributes:
+        band: Lower edge of the first mel band and upper edge of the last, in Hz.
         time_stride: Number of spectra from one frame to the next.
         width_option: Name of the option that sets the width of the network.
+
+    Raises:
+        UserError: the edges are not from 0 Hz to half of the sample rate, or the band is too narrow.
     """
 
     sample_rate = 32_000
@@ -37,9 +54,23 @@ class LogMelStudent(Student):
     learning_rate = 3e-3
     weight_decay = 1e-6
 
-    def __init__(self) -> None:
+    def __init__(
+        self, sample_rate: int = 32_000, low_hz: float = 50.0, high_hz: float | None = None, bands: int = 128
+    ) -> None:
         super().__init__()
-        self.mel = LogMel(self.sample_rate, window=1024, hop=512, bands=128, low=50.0, high=16_000.0, offset=1e-3)
+        self.sample_rate = sample_rate
+        self._band = _checked_band(sample_rate, low_hz, high_hz)
+        low, high = self._band
+        window = _window(sample_rate, low, high, bands)
+        hop = round(HOP * sample_rate)
+        self.mel = LogMel(sample_rate, window=window, hop=hop, bands=bands, low=low, high=high, offset=1e-3)
+        # The power of a sound grows with the square of the window. This scale keeps the level of its mel bands.
+        self._scale = round(WINDOW * 32_000) / window
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Lower edge of the first mel band and upper edge of the last, in Hz."""
+        return self._band
 
     @abstractmethod
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -54,8 +85,8 @@ class LogMelStudent(Student):
         """
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Encode a batch of audio at 32 kHz."""
-        mel = self.mel(batch.waveform)
+        """Encode a batch of audio at `sample_rate`."""
+        mel = self.mel(batch.waveform if self._scale == 1 else batch.waveform * self._scale)
         valid = self.mel.frames(batch.lengths)
         # An exported graph cannot branch on values, and its clips are not padded.
         unpadded = torch.compiler.is_exporting() or bool((valid == mel.shape[2]).all())
@@ -102,64 +133,52 @@ class LogMelStudent(Student):
         return file
 
 
-def convolution(
-    inputs: int,
-    outputs: int,
-    kernel: int,
-    stride: int = 1,
-    activation: type[nn.Module] | None = None,
-    depthwise: bool = False,
-) -> nn.Sequential:
-    """Return a convolution, batch normalisation and an optional activation, with EfficientAT's settings.
+class RowStudent(LogMelStudent):
+    """A student whose last feature map has four rows of frequency: one for each 32 of the 128 mel bands.
 
     Args:
-        inputs: Number of input channels.
-        outputs: Number of output channels.
-        kernel: Side of the square kernel; odd.
-        stride: Stride in frequency and in time.
-        activation: Class of the activation. None means no activation.
-        depthwise: Whether each input channel is convolved separately.
+        sample_rate: Sample rate of the input, in Hz.
+        low_hz: Lower edge of the first mel band, in Hz.
+        high_hz: Upper edge of the last mel band, in Hz. None means half of the sample rate.
+        rows: Rows that are kept apart in an embedding: 1, 2 or 4.
+
+    Raises:
+        UserError: `rows` is another number, or the band is not valid.
     """
-    groups = inputs if depthwise else 1
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
-        batch_norm(outputs),
-    ]
-    return nn.Sequential(*layers, *([activation()] if activation else []))
+
+    time_stride = 32
+
+    def __init__(self, sample_rate: int, low_hz: float, high_hz: float | None, rows: int) -> None:
+        super().__init__(sample_rate, low_hz, high_hz)
+        if rows not in (1, 2, _ROWS):
+            raise UserError(f"--student.rows {rows}: must be 1, 2 or {_ROWS}")
+        self.rows = rows
+
+    def frames_of(self, x: Tensor) -> Tensor:
+        """Return frames (B, T, C rows): the means of equal parts of the four rows of (B, C, 4, T)."""
+        return x.unflatten(2, (self.rows, -1)).mean(3).flatten(1, 2).transpose(1, 2)
 
 
-def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Return batch normalisation with EfficientAT's settings."""
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+def _checked_band(sample_rate: int, low_hz: float, high_hz: float | None) -> tuple[float, float]:
+    """Return the lowest and the highest frequency in Hz. Raise UserError if they are impossible."""
+    if not sample_rate >= _MIN_SAMPLE_RATE:
+        raise UserError(f"--student.sample_rate {sample_rate}: must be at least {_MIN_SAMPLE_RATE} Hz")
+    high = sample_rate / 2 if high_hz is None else float(high_hz)
+    if not 0 <= low_hz < high <= sample_rate / 2:
+        raise UserError(
+            f"--student.low_hz {low_hz:g} and --student.high_hz {high:g}: must be in ascending order, from 0 to "
+            f"{sample_rate / 2:g} Hz, half of --student.sample_rate {sample_rate}"
+        )
+    return float(low_hz), high
 
 
-def initialise(module: nn.Module) -> None:
-    """Initialise a layer as the official code does: He for convolutions, N(0, 0.01) for linear layers."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, 0, 0.01)
-        nn.init.zeros_(module.bias)
-
-
-def round_to_8(channels: float) -> int:
-    """Return the nearest multiple of 8: at least 8, and at most a tenth below `channels` (the official rule)."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
-
-
-def mask_padding(x: Tensor, valid: Tensor | None) -> Tensor:
-    """Set (B, C, M, T) to zero after the end of each clip, as the padding of a convolution does."""
-    return x if valid is None else x * frame_mask(valid, x.shape[3])[:, None, None, :]
-
-
-def halve_steps(valid: Tensor | None) -> Tensor | None:
-    """Return the number of valid time steps after a stride of 2. None stays None."""
-    return None if valid is None else (valid + 1) // 2
-
-
-def valid_steps(valid: Tensor | None, x: Tensor) -> Tensor:
-    """Return the number of valid time steps of each clip of `x` (B, C, M, T), int64. None means that all are valid."""
-    return torch.full((len(x),), x.shape[3], device=x.device) if valid is None else valid
+def _window(sample_rate: int, low: float, high: float, bands: int) -> int:
+    """Return the samples of the window: 32 ms, doubled until every mel band covers a frequency of the transform."""
+    window = round(WINDOW * sample_rate)
+    while window <= _MAX_WINDOW * sample_rate:
+        if bool(mel_filters(bands, window, sample_rate, low, high, slaney=True).any(0).all()):
+            return window
+        window *= 2
+    raise UserError(
+        f"--student.low_hz {low:g} and --student.high_hz {high:g}: too narrow for {bands} mel bands; widen the band"
+    )

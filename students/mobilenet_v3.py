@@ -1,7 +1,7 @@
 """MobileNetV3 for log-mel spectrograms, as EfficientAT and S-SONDO use it.
 
 Howard et al. 2019 (arXiv 1905.02244); Schmid et al. 2023 (EfficientAT, arXiv 2211.04772); S-SONDO (arXiv 2604.24933).
-Letters of shapes: B batch, C channels, M mel bands, T time.
+Letters of shapes: B batch, C channels, M mel bands, R rows of frequency, T time.
 """
 
 from __future__ import annotations
@@ -13,15 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.errors import UserError
-from distill.students.log_mel import (
-    LogMelStudent,
-    convolution,
-    halve_steps,
-    initialise,
-    mask_padding,
-    round_to_8,
-    valid_steps,
-)
+from distill.students.layers import convolution, halve_steps, initialise, mask_padding, round_to_8, valid_steps
+from distill.students.log_mel import RowStudent
 
 
 class Layer(NamedTuple):
@@ -87,22 +80,28 @@ def layers_of_width(width: float) -> tuple[int, list[tuple[int, Layer]]]:
     return first, layers
 
 
-class MobileNetV3(LogMelStudent):
+class MobileNetV3(RowStudent):
     """MobileNetV3-Large: 2.97 M parameters at width 1, and a frame every 0.512 s.
 
-    A frame is the mean of the last feature map over frequency, a clip the mean of its frames.
+    A frame is the mean of the last feature map over frequency, or over each row. A clip is the mean of its frames.
 
     Args:
         width: Multiplier of all channels, such as 0.1, 0.5 or 2.0.
         checkpoint: File of official EfficientAT (mn*) or S-SONDO weights to start from. None means random weights.
             The width of the file must be `width`. The front-end is always S-SONDO's. EfficientAT's has another window
             and hop, and pre-emphasis, so its weights give good embeddings only after training.
+        sample_rate: Sample rate of the input, in Hz.
+        low_hz: Lower edge of the first mel band, in Hz.
+        high_hz: Upper edge of the last mel band, in Hz. None means half of the sample rate.
+        rows: Rows of frequency that are kept apart in an embedding: 1 (as published), 2 or 4. Each row adds the size of
+            one embedding.
     """
 
-    time_stride = 32
-
-    def __init__(self, width: float = 1.0, checkpoint: str | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, width: float = 1.0, checkpoint: str | None = None, sample_rate: int = 32_000, low_hz: float = 50.0,
+        high_hz: float | None = None, rows: int = 1,
+    ) -> None:  # fmt: skip
+        super().__init__(sample_rate, low_hz, high_hz, rows)
         first, layers = layers_of_width(width)
         last = layers[-1][1].out
         # Numbered as in the official checkpoints.
@@ -116,13 +115,13 @@ class MobileNetV3(LogMelStudent):
             self.load_official(self.features, checkpoint, r"(?:.*\.)?features\.(\d+\..+)")
 
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Encode (B, M, T). Return frames (B, ceil(T / 32), C), and the number of valid frames of each clip (B,)."""
+        """Encode (B, M, T). Return frames (B, ceil(T / 32), C R), and the number of valid frames (B,)."""
         x = self.features[0](mask_padding(mel.unsqueeze(1), valid))
         valid = halve_steps(valid)
         for block in list(self.features)[1:-1]:
             x, valid = block(x, valid)
         x = self.features[-1](x)
-        return x.mean(2).transpose(1, 2), valid_steps(valid, x)
+        return self.frames_of(x), valid_steps(valid, x)
 
 
 class _InvertedResidual(nn.Module):

@@ -31,6 +31,11 @@ class Student(Encoder):
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
 
+    @property
+    def band(self) -> tuple[float, float]:
+        """Lowest and highest frequency of the input, in Hz."""
+        return 0.0, self.sample_rate / 2
+
     def layer_depth(self, parameter: str) -> int:
         """Return the depth of a parameter, counted from the last block (1) to the first.
 

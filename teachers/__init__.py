@@ -17,6 +17,7 @@ TEACHERS: Registry[Teacher] = Registry(
         "clap": "distill.teachers.clap:CLAP",
         "matpac": "distill.teachers.matpac:MATPAC",
         "mel": "distill.teachers.mel:Mel",
+        "musicnn": "distill.teachers.musicnn:MusiCNN",
         "passt": "distill.teachers.passt:PaSST",
         "ssast": "distill.teachers.ssast:SSAST",
         "transformers": "distill.teachers.hub:HubModel",

@@ -1,8 +1,9 @@
-"""A teacher and a student as a user writes them; the README shows these."""
+"""A teacher and a student as a user writes them, with masks of their own. The README shows similar ones."""
 
 from __future__ import annotations
 
 import torch
+from torch.nn import functional as F
 
 import distill
 
@@ -17,8 +18,12 @@ class Loudness(distill.Teacher):
         self.bands = bands
 
     def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
-        spectrum = torch.stft(batch.waveform, 256, window=torch.hann_window(256), return_complex=True).abs()
-        bands = torch.stack([band.mean((1, 2)) for band in spectrum.chunk(self.bands, dim=1)], dim=1)
+        waveform, window = F.pad(batch.waveform, (0, 256)), torch.hann_window(256, device=batch.waveform.device)
+        spectrum = torch.stft(waveform, 256, window=window, center=False, return_complex=True).abs()
+        valid = (batch.lengths - 256).clamp(min=0) // 64 + 1
+        inside = distill.frame_mask(valid, spectrum.shape[2]).unsqueeze(1)
+        mean = (spectrum * inside).sum(2) / valid.unsqueeze(1)  # (batch, frequencies)
+        bands = torch.stack([band.mean(1) for band in mean.chunk(self.bands, dim=1)], dim=1)
         return distill.Embeddings.of_clip((bands + 1e-5).log())
 
 
@@ -32,4 +37,7 @@ class TinyConvolution(distill.Student):
         self.convolution = torch.nn.Conv1d(1, channels, 64, stride=32)
 
     def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
-        return distill.Embeddings.of_clip(self.convolution(batch.waveform.unsqueeze(1)).abs().mean(2))
+        features = self.convolution(F.pad(batch.waveform, (0, 64)).unsqueeze(1)).abs()  # (batch, channels, time)
+        valid = (batch.lengths - 64).clamp(min=0) // 32 + 1
+        inside = distill.frame_mask(valid, features.shape[2]).unsqueeze(1)
+        return distill.Embeddings.of_clip((features * inside).sum(2) / valid.unsqueeze(1))

@@ -1,11 +1,11 @@
-"""Count rooms, imports between them, and lengths of functions and files; compare each count with its goal.
+"""Count rooms, imports between them, lengths of functions and files, and files without tests. Compare with the goals.
 
     python tools/structure.py [ROOT]
 
 A room is a folder, or a loose .py file beside folders. An arrow is one room that imports another, also inside a
 function; imports under `if TYPE_CHECKING:` do not count. An arrow runs back up when it goes from a lower row of the
 import contract in pyproject.toml to a higher row. Floors are the rooms on the longest chain of arrows. The links in
-distill/ to data/, teachers/ and students/ are not followed.
+distill/ to data/, teachers/ and students/ are not followed. The test of FOLDER/NAME.py is tests/FOLDER/test_NAME.py.
 
 The exit status is 1 when a goal is missed.
 """
@@ -22,6 +22,12 @@ from typing import NamedTuple
 
 FOLDERS = ("data", "teachers", "students", "distill")
 MAX_FUNCTION_LINES, MAX_FILE_LINES, MAX_MEDIAN_LINES = 60, 400, 10
+NOT_TESTED = ("__init__.py", "__main__.py")  # names of files that need no test of their own
+DECLARATIONS = (  # files that only declare values
+    "distill/evaluation/settings.py",
+    "distill/training/engine.py",
+    "teachers/published.py",
+)
 Arrows = dict[tuple[str, str], Path]  # (importing room, imported room): a file that imports
 
 
@@ -37,7 +43,8 @@ class Count(NamedTuple):
 
 def main(root: Path) -> int:
     """Print the table. Return 1 when a goal is missed, otherwise 0."""
-    counts = [*top(root), *inside(root, "distill", 12, 7, 24), *inside(root, "distill.data", 9, 5, 20), *lengths(root)]
+    rooms = [*top(root), *inside(root, "distill", 12, 7, 24), *inside(root, "distill.data", 9, 5, 20)]
+    counts = [*rooms, *lengths(root), files_without_test(root)]
     print(f"{'place':<10}{'count':<28}{'now':>5}{'goal':>6}")
     for count in counts:
         verdict = "" if count.value <= count.goal else "  missed: " + (", ".join(count.found) or "too many")
@@ -116,6 +123,18 @@ def lengths(root: Path) -> list[Count]:
         Count("all", f"files over {MAX_FILE_LINES} lines", len(long_files), 0, long_files),
         Count("all", "median function, lines", statistics.median(functions.values() or [0]), MAX_MEDIAN_LINES),
     ]
+
+
+def files_without_test(root: Path) -> Count:
+    """Count the files without a test file of their name in the folder of tests/ that mirrors theirs."""
+    files = [path.relative_to(root) for folder in FOLDERS for path in python_files(root / folder)]
+    missing = [
+        str(file)
+        for file in files
+        if file.name not in NOT_TESTED and file.as_posix() not in DECLARATIONS
+        if not (root / "tests" / file.parent / f"test_{file.name}").is_file()
+    ]
+    return Count("all", "files without a test file", len(missing), 0, missing)
 
 
 def contract_rows(root: Path, package: str) -> dict[str, int]:

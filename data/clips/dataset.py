@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill.data.audio.read import CHANNEL_POLICY, Span, read
+from distill.data.audio.read import CHANNEL_POLICY, Span, duration, read
 from distill.data.audio.resample import RESAMPLER
 from distill.data.batch import AudioBatch, Clip, collate
 from distill.data.clips.labels import multi_hot
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.errors import AudioError
-from distill.data.sampling.orders import Draws
+from distill.data.sampling.batches import Draws
 from distill.data.store.format import SetAside
 
 CROPS = ("start", "centre", "random")
@@ -75,6 +77,12 @@ class ClipDataset(Dataset[Loaded]):
     def __len__(self) -> int:
         return len(self.manifest)
 
+    @cached_property
+    def seconds(self) -> NDArray[np.float32]:
+        """Length of each clip after its crop, in seconds. Shape (clips,). 0 for a file that cannot be read."""
+        longest = self.crop.seconds or np.inf
+        return np.array([min(_seconds(row), longest) for row in self.manifest.rows], dtype=np.float32)
+
     def __getitems__(self, batch: Draws) -> Loaded:
         """Load the clips of one batch. Clips that cannot be used are set aside. The loader calls this."""
         clips, aside = [], []
@@ -109,6 +117,14 @@ class ClipDataset(Dataset[Loaded]):
         if self.crop.position == "random":
             return float(np.random.default_rng([self.seed, draw]).random())
         return 0.5 if self.crop.position == "centre" else 0.0
+
+
+def _seconds(row: Row) -> float:
+    """Return the length of a clip in seconds; 0 if its file cannot be read, since decoding reports the reason."""
+    try:
+        return row.duration or max(0.0, duration(row.path) - row.start)
+    except AudioError:
+        return 0.0
 
 
 def input_fingerprint(sample_rate: int, crop: Crop) -> dict[str, object]:

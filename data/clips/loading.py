@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from distill.data.clips.dataset import ClipDataset, Loaded
-from distill.data.sampling.orders import Draws
+from distill.data.sampling.batches import Draws
 
 
 class InOrder(torch.utils.data.Sampler[Draws]):

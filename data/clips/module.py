@@ -8,19 +8,22 @@ from torch.utils.data import DataLoader
 from distill.data.clips.dataset import ClipDataset, Loaded
 from distill.data.clips.lightning import L
 from distill.data.clips.loading import InOrder, loader
-from distill.data.sampling.orders import BatchSampler, Order
+from distill.data.sampling.batches import BatchSampler, batches_per_epoch
+from distill.data.sampling.orders import Order
 
 
 class AudioData(L.LightningDataModule):
-    """Batches for a trainer. All epochs are one pass of the loader, so the number of batches done is the position.
+    """Batches for a trainer. The whole run is one pass of the loader, so the number of batches done is the position.
 
     Args:
         train: Training clips.
         validation: Clips of the validation loss. May be empty.
         order: Order in which training clips are drawn.
         batch_size: Clips in a batch, summed over all devices.
-        epochs: Number of epochs of the order.
+        batches: Number of training batches.
         workers: Loader processes per device. 0 loads in the main process.
+        by_length: Whether a batch has clips of similar length.
+        validation_interval: Batches from one validation to the next. 0: one epoch of the order.
     """
 
     def __init__(
@@ -29,24 +32,28 @@ class AudioData(L.LightningDataModule):
         validation: ClipDataset,
         order: Order,
         batch_size: int,
-        epochs: int,
+        batches: int,
         workers: int = 0,
+        by_length: bool = False,
+        validation_interval: int = 0,
     ) -> None:
         super().__init__()
         self.train_clips, self.validation_clips = train, validation
-        self.order, self.batch_size, self.epochs, self.workers = order, batch_size, epochs, workers
+        self.order, self.batch_size, self.batches, self.workers = order, batch_size, batches, workers
+        self.validation_interval = validation_interval or batches_per_epoch(order, batch_size)
+        self._lengths = train.seconds if by_length else None
         self.batches_done = 0  # since the start of the run; the training module counts
 
     def sampler(self) -> BatchSampler:
         """Return the sampler of the whole run. It starts after the batches that are done."""
         world = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
-        sampler = BatchSampler(self.order, self.batch_size, self.epochs, rank, world)
+        sampler = BatchSampler(self.order, self.batch_size, self.batches, rank, world, self._lengths)
         sampler.start = self.batches_done
         return sampler
 
     def train_dataloader(self) -> DataLoader[Loaded]:
-        """Return the loader of the training batches of all epochs."""
+        """Return the loader of the training batches of the whole run."""
         return self._loader(self.train_clips, self.sampler())
 
     def val_dataloader(self) -> DataLoader[Loaded]:

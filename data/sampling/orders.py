@@ -7,16 +7,9 @@ run and a run on several devices get exactly the same clips.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
-
-from distill.data.errors import UserError
-
-_BLOCK = 1 << 14  # positions computed together: fast and small in memory
 
 
 class Order(ABC):
@@ -93,7 +86,7 @@ class ClusterOrder(Order):
 
     def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """Return the clips at positions `start` to `stop` - 1 of an epoch. Shape (stop - start,)."""
-        draw = _uniform(self.seed, epoch, start, stop)
+        draw = uniform_numbers(self.seed, epoch, start, stop)
         draw *= len(self._sizes)
         cluster = draw.astype(np.int64)
         draw -= cluster  # the fraction is uniform again, with 53 - log2(clusters) bits
@@ -118,7 +111,7 @@ class WeightedOrder(Order):
 
     def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """Return the clips at positions `start` to `stop` - 1 of an epoch. Shape (stop - start,)."""
-        draw = _uniform(self.seed, epoch, start, stop) * self._ends[-1]
+        draw = uniform_numbers(self.seed, epoch, start, stop) * self._ends[-1]
         return np.searchsorted(self._ends, draw, side="right").astype(np.int64)
 
 
@@ -137,7 +130,7 @@ class StratifiedOrder(WeightedOrder):
 
     def indices(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """Return the clips at positions `start` to `stop` - 1 of an epoch. Shape (stop - start,)."""
-        offset = _uniform(self.seed, epoch, 0, 1)
+        offset = uniform_numbers(self.seed, epoch, 0, 1)
         points = (self._points.indices(epoch, start, stop) + offset) * (self._ends[-1] / self.epoch_length)
         return np.searchsorted(self._ends, points, side="right").clip(max=self._last).astype(np.int64)
 
@@ -157,64 +150,7 @@ def cluster_weights(labels: NDArray[np.integer], shares: NDArray[np.float64] | N
     return shares / (np.count_nonzero(sizes) * sizes[labels])
 
 
-class Draws(NamedTuple):
-    """The clips of one batch.
-
-    Args:
-        rows: Rows of the clips in the manifest.
-        draws: Number of each draw since the start of the run. Random changes of a clip are a function of it.
-    """
-
-    rows: Sequence[int]
-    draws: Sequence[int]
-
-
-class BatchSampler(Sampler[Draws]):
-    """The batches of an order, from any batch on. Each rank gets its slice of every global batch.
-
-    Args:
-        order: The order of clips.
-        batch_size: Clips in a global batch, over all ranks.
-        epochs: Number of epochs.
-        rank: Rank of this process.
-        world: Number of ranks.
-
-    Raises:
-        UserError: the batch has fewer clips than there are ranks.
-    """
-
-    def __init__(self, order: Order, batch_size: int, epochs: int, rank: int = 0, world: int = 1) -> None:
-        if batch_size < world:
-            raise UserError(f"--batch_size {batch_size}: must be at least {world}, one clip per device")
-        self.order, self.batch_size, self.rank, self.world = order, batch_size, rank, world
-        self.start = 0  # batches that a resumed run skips
-        full = order.epoch_length // batch_size
-        # A short last batch is skipped: batch norm needs more than one clip, and a rank without a clip blocks the
-        # others. In the next epoch, other clips are skipped.
-        self.batches_per_epoch = max(1, full)
-        self.batches = self.batches_per_epoch * epochs
-
-    def __len__(self) -> int:
-        return self.batches  # of the whole run, also if resumed, as Lightning expects
-
-    def __iter__(self) -> Iterator[Draws]:
-        batch = self.start
-        while batch < self.batches:
-            epoch, first = divmod(batch, self.batches_per_epoch)
-            ahead = max(1, _BLOCK // self.batch_size)
-            last = min(first + ahead, self.batches_per_epoch)
-            stop = min(last * self.batch_size, self.order.epoch_length)
-            block = self.order.indices(epoch, first * self.batch_size, stop)
-            draw = epoch * self.order.epoch_length + first * self.batch_size
-            drawn = block.tolist()
-            for begin in range(0, len(drawn), self.batch_size):
-                rows = drawn[begin : begin + self.batch_size]
-                draws = range(draw + begin, draw + begin + len(rows))
-                yield Draws(rows[self.rank :: self.world], draws[self.rank :: self.world])
-            batch += last - first
-
-
-def _uniform(seed: int, epoch: int, start: int, stop: int) -> NDArray[np.float64]:
+def uniform_numbers(seed: int, epoch: int, start: int, stop: int) -> NDArray[np.float64]:
     """Return a random number in [0, 1) with 53 bits for each position. Shape (stop - start,), float64.
 
     The numbers are a hash of the position, so any position costs the same: SplitMix64 (Steele, Lea and Flood 2014,

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from distill.cli.names import COMPONENTS, import_path
+from distill.cli.components import COMPONENTS, import_path
 from distill.data.errors import UserError
 
 _MAX_BYTES, _MAX_ALIASES = 1 << 20, 100

@@ -1,14 +1,19 @@
-"""The parser of one command, made by jsonargparse from its signature, with messages in one line."""
+"""The parser of a command, made by jsonargparse from its signature: options become keyword arguments."""
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from distill.cli.names import COMPONENTS, components_of, function_of
+from distill.cli.commands import function_of
+from distill.cli.components import COMPONENTS, Resolved, components_of, default_components
+from distill.cli.configs import read_config
+from distill.cli.words import Option, last
 from distill.data.errors import UserError
 
 _GIVEN_TO_OBJECTIVES = {"student", "teachers"}  # by `fit`
@@ -23,6 +28,27 @@ class Parser(ArgumentParser):
         """Raise UserError with the message in one line, and a suggestion for an unknown option."""
         options = [option for action in self._actions for option in action.option_strings]
         raise UserError(f"{clear_message(message, options)} ({self.prog} --help shows all options)")
+
+
+def parse_options(command: str, given: Resolved) -> dict[str, Any]:
+    """Return the keyword arguments of a command. A component stays a mapping, which the command builds.
+
+    Args:
+        command: Name of the command.
+        given: Options of the command line.
+
+    Raises:
+        UserError: an option is unknown, or its value is not valid.
+    """
+    parser, options = parser_of(command), given.options
+    options = [*default_components(command, options), *_stored_config(command, options), *options]
+    values = parser.parse_args([_with_content(option, given.packages).as_word() for option in options])
+    values.pop("config", None)
+    plain_values = values.as_dict()
+    components = {name: plain_values[name] for name in COMPONENTS if plain_values.get(name) is not None}
+    for name in COMPONENTS:
+        values.pop(name, None)
+    return {**components, **vars(parser.instantiate(values))}
 
 
 def parser_of(command: str) -> Parser:
@@ -65,3 +91,15 @@ def clear_message(message: str, options: list[str]) -> str:
     written = f"--{unknown[1]}"
     near = [option for option in difflib.get_close_matches(written, options, n=1) if option != written]
     return f"{line}; did you mean {near[0]}?" if near else line
+
+
+def _stored_config(command: str, options: Sequence[Option]) -> list[Option]:
+    """Return the option that reads the stored options of a resumed run; none for a new run."""
+    config = os.path.join(last(options, "--out").value or "", "config.yaml")
+    resumed = command == "fit" and last(options, "--resume").is_true and os.path.isfile(config)
+    return [Option("--config", config)] if resumed else []
+
+
+def _with_content(option: Option, packages: Collection[str]) -> Option:
+    """Replace the path of a configuration file by its content."""
+    return option._replace(value=read_config(option.value or "", packages)) if option.name == "--config" else option

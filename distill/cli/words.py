@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 SWITCHES = ("--dry_run", "--resume", "--overwrite", "--live", "--normalise")  # without a value they are true
-NUMBERS = ("--support", "--levels", "--sampling.levels")
+NUMBERS = ("--support", "--keep_steps", "--levels", "--sampling.levels")
 LISTS = ("--compare", *NUMBERS)  # they take all words up to the next option
 _WITHOUT_VALUE = ("--help", "--print_config", "-h")  # they do not take the next word
 
@@ -24,11 +24,6 @@ class Option(NamedTuple):
 
     name: str
     value: str | None = None
-
-    @property
-    def component(self) -> str:
-        """Kind of the component that the option names: "teacher" for --teacher, --teacher+ and --teacher.help."""
-        return self.name.removeprefix("--").removesuffix(".help").removesuffix("+")
 
     @property
     def is_true(self) -> bool:

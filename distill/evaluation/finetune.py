@@ -16,6 +16,7 @@ from distill.data.clips.loading import InOrder, loader
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.module import AudioData
 from distill.data.errors import UserError
+from distill.data.sampling.batches import batches_per_epoch
 from distill.data.sampling.orders import UniformOrder
 from distill.data.store.format import SetAside
 from distill.evaluation.scoring import Scored, choose_metric, collect, labels_of, usable_splits
@@ -112,10 +113,10 @@ def _fine_tune(
     clips, no_validation = (
         ClipDataset(part, student.sample_rate, crop, manifest.classes, seed) for part in (train, manifest.subset([]))
     )
-    data = AudioData(
-        clips, no_validation, UniformOrder(len(train), seed), settings.batch_size, settings.epochs, engine.workers
-    )
-    optimizer = Optimizer(learning_rate=settings.learning_rate, warmup=0.1)
+    order = UniformOrder(len(train), seed)
+    batches = settings.epochs * batches_per_epoch(order, settings.batch_size)
+    data = AudioData(clips, no_validation, order, settings.batch_size, batches, engine.workers)
+    optimizer = Optimizer(learning_rate=settings.learning_rate, weight_decay=0.01, warmup=0.1)
     module = Distiller(Classification(classifier, loss=loss_for(manifest)), optimizer, len(data.sampler()))
     with quiet():
         trainer(engine, data, [], folder).fit(module, datamodule=data)

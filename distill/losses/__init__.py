@@ -2,6 +2,10 @@
 
 A loss is a function, or a module with options. It takes a prediction and a target, both (rows, dim), and returns a
 scalar. A loss with `needs_clusters = True` takes a third argument: the cluster of each row, (rows,).
+
+Two optional attributes say how a loss is judged. `constant(targets)` returns the best constant prediction (dim,) for
+targets (rows, dim); the loss is then shown as a share of that prediction's. `retrieves = True` means that predictions
+are compared with targets of other rows; such a loss is judged by recall, as a constant is not a yardstick.
 """
 
 from __future__ import annotations
@@ -23,13 +27,16 @@ LOSSES: Registry[Tensor] = Registry(
         "cluster_aware": "distill.losses.contrastive:ClusterAware",
         "contrastive": "distill.losses.contrastive:Contrastive",
         "cosine": "distill.losses.regression:cosine",
+        "cosine_smooth_l1": "distill.losses.regression:CosineSmoothL1",
         "decoupled": "distill.losses.contrastive:Decoupled",
         "hybrid": "distill.losses.contrastive:Hybrid",
         "kl": "distill.losses.contrastive:KullbackLeibler",
         "l1": "distill.losses.regression:l1",
         "mse": "distill.losses.regression:mse",
         "other_clusters": "distill.losses.contrastive:OtherClusters",
+        "queue_kl": "distill.losses.queue:QueueKullbackLeibler",
         "relational": "distill.losses.contrastive:Relational",
+        "smooth_l1": "distill.losses.regression:smooth_l1",
     },
 )
 

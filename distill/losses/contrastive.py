@@ -29,6 +29,8 @@ class _Similarity(nn.Module):
         ValueError: `temperature` is not above 0; or it is learned and starts below 0.01, where its gradient is 0.
     """
 
+    retrieves = True
+
     def __init__(self, temperature: float = 0.07, learned: bool = False) -> None:
         super().__init__()
         if not temperature > 0 or (learned and temperature < _MIN_LEARNED_TEMPERATURE):
@@ -163,6 +165,7 @@ class Hybrid(nn.Module):
     """
 
     needs_clusters = True
+    retrieves = True
 
     def __init__(
         self,
@@ -222,6 +225,10 @@ class KullbackLeibler(nn.Module):
         if not temperature > 0:
             raise ValueError(f"temperature {temperature}: must be above 0")
         self.temperature = temperature
+
+    def constant(self, targets: Tensor) -> Tensor:
+        """Return the best constant prediction (dim,) for targets (rows, dim): the logits of their mean softmax."""
+        return self.temperature * (targets.float() / self.temperature).log_softmax(1).logsumexp(0)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean over all elements, a scalar, as in S-SONDO's code."""

@@ -22,7 +22,6 @@ from distill.objectives.parts.health import Health
 from distill.objectives.parts.masking import GridMask, visible_patches
 from distill.objectives.parts.moving_average import MovingAverage
 from distill.students.patch_transformer.blocks import EPSILON, PreNormBlock, positions
-from distill.students.patch_transformer.patches import PATCH
 from distill.students.patch_transformer.student import PatchTransformer
 from distill.students.student import Student
 
@@ -79,7 +78,9 @@ class LatentPrediction(Objective):
         if not isinstance(student, PatchTransformer):
             raise UserError("the objective `latent_prediction` trains --student patch_transformer")
         if student.patches.masks:
-            raise UserError("the objective `latent_prediction` needs plain patches: leave --student.resolutions out")
+            raise UserError(
+                "the objective `latent_prediction` needs plain patches: give at most one of --student.resolutions"
+            )
         if min(student_temperature, teacher_temperature) <= 0 or classes < 2 or hypotheses < 1:
             raise UserError(
                 "latent_prediction: temperatures must be above 0, classes at least 2 and hypotheses at least 1"
@@ -102,7 +103,7 @@ class LatentPrediction(Objective):
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """Return {"prediction", "classification"} of one batch. Raises UserError if representations have collapsed."""
         spectrogram, _ = self.student.spectrogram(batch)
-        columns = spectrogram.shape[1] // PATCH
+        columns = spectrogram.shape[1] // self.student.patch
         hidden = self.mask.draw(len(batch), columns, self.student.rows, spectrogram.device)
         encoded = self.encode(self.student, spectrogram, visible_patches(hidden))
         predicted = self.predictor(encoded[:, 1:], hidden, columns)

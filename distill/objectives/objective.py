@@ -35,6 +35,7 @@ class Objective(nn.Module, ABC):
         reads_labels: Whether the data must have labels.
         needs_clusters: Whether `clusters` must be set before training.
         needs_store: Name of the statistics that are computed from stored embeddings. Empty means none.
+        requires_teachers: Whether it needs a teacher.
         takes_teachers: Whether the constructor has an argument `teachers`, a mapping of teachers by name.
         clusters: Cluster of each training clip, by clip id.
         observed: Measurements of the last forward, by name. They are logged and not minimised.
@@ -48,6 +49,7 @@ class Objective(nn.Module, ABC):
     needs_clusters = False
     needs_store = ""
     takes_teachers = False
+    requires_teachers = False
 
     @classmethod
     def options_for(cls, options: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:

@@ -16,17 +16,20 @@ from torch.nn import functional as F
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError, require_one_of
 from distill.data.files import as_settings
+from distill.losses.regression import mean, mean_direction, median
 from distill.objectives.objective import Objective
 from distill.objectives.parts.health import Health
 from distill.objectives.parts.masking import GridMask, visible_patches
 from distill.objectives.parts.moving_average import MovingAverage
 from distill.objectives.parts.statistics import Standardise
-from distill.students.patch_transformer.patches import PATCH
+from distill.objectives.parts.yardstick import BestConstant, explained, observed_of
+from distill.students.patch_transformer.blocks import positions
 from distill.students.patch_transformer.student import Encoded, PatchTransformer
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
 DISTANCES = ("mse", "l1", "cosine", "kl")
+DECODERS = ("convolution", "linear")
 PROJECTED_SIDES = ("student", "teacher")
 TEACHER_TRANSFORMS = ("raw", "standardised")
 
@@ -58,6 +61,8 @@ class UtteranceFrame(Objective):
         weights: Weight of each loss, by name. Weights that are not given are 1.
         sum_over_clones: Whether "utterance" and the teachers' losses are sums over all clones of the batch, as in the
             published code. With 12 clips and 16 clones, their weight is then 192 times as large. Otherwise means.
+        decoder: "convolution": convolutions over the grid of patches, then a linear layer; or "linear": the linear
+            layer alone (FC). It does not read neighbours, so the position of a hidden patch is added to its noise.
 
     Raises:
         UserError: the student is not a `patch_transformer`, a number is out of range, or an option is unknown.
@@ -84,6 +89,7 @@ class UtteranceFrame(Objective):
         targets: str = "raw",
         weights: Mapping[str, float] | None = None,
         sum_over_clones: bool = False,
+        decoder: str = "convolution",
     ) -> None:
         published = {"frame": 1.0, "utterance": 1.0, **dict.fromkeys(teachers, 1.0)}
         super().__init__(student, published, weights, teachers)
@@ -101,12 +107,14 @@ class UtteranceFrame(Objective):
         if not 0 <= layer <= depth:
             raise UserError(f"--objective.layer {layer}: must be at least 0; the student has {depth} blocks")
         require_one_of("--objective.distance", distance, DISTANCES)
+        require_one_of("--objective.decoder", decoder, DECODERS)
         require_one_of("--objective.projected", projected, PROJECTED_SIDES)
         require_one_of("--objective.targets", targets, TEACHER_TRANSFORMS)
         self.clones, self.mask = clones, as_settings(GridMask, mask)
         self.noise, self.layer, self.distance, self.sum_over_clones = noise, layer, distance, sum_over_clones
         self.slow = MovingAverage(student, decay, end_decay, decay_steps)
-        self.decoder = Decoder(width, decoder_layers, decoder_kernel, decoder_groups)
+        self.adds_positions = decoder == "linear"
+        self.decoder = Decoder(width, 0 if decoder == "linear" else decoder_layers, decoder_kernel, decoder_groups)
         self.projected = projected
         self.projectors = nn.ModuleDict(
             {
@@ -116,20 +124,29 @@ class UtteranceFrame(Objective):
         )
         standardised = teachers if targets == "standardised" else {}
         self.normalisers = nn.ModuleDict({name: Standardise(t.clip_dim) for name, t in standardised.items()})
+        # A target that is projected is trained, so it has no fixed best constant.
+        measured = teachers if projected == "student" else {}
+        self.constants = nn.ModuleDict(
+            {name: BestConstant(t.clip_dim, BEST_CONSTANTS[distance]) for name, t in measured.items()}
+        )
         self.health = Health()
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """Return the losses of one batch, by name. Raises UserError if representations have collapsed."""
         spectrogram, _ = self.student.spectrogram(batch)
-        columns = spectrogram.shape[1] // PATCH
+        columns = spectrogram.shape[1] // self.student.patch
         hidden = self.mask.draw(len(batch) * self.clones, columns, self.student.rows, spectrogram.device)
         encoded, visible = self.encode_visible(spectrogram, hidden)
         target = self.target(spectrogram)
         filled = self.fill_hidden(encoded.tokens[:, 1:], hidden, visible)
         predicted = self.decoder(filled, columns, self.student.rows)
         losses = self.self_distillation(predicted, encoded.tokens[:, 0], target, hidden)
+        measured: dict[str, dict[str, float]] = {}
         for name, teacher in self.teachers.items():
-            losses[name] = self.regularisation(name, encoded, teacher(batch).clip)
+            embedding = self.teacher_target(name, teacher(batch).clip)
+            losses[name] = self.regularisation(name, encoded, embedding)
+            measured[name] = self.measure(name, losses[name], embedding)
+        self.observed |= observed_of(measured)
         self.observed |= self.health(target, predicted[hidden], encoded.tokens[:, 0])
         self.observed["hidden_share"] = float(hidden.float().mean())
         return losses
@@ -167,6 +184,9 @@ class UtteranceFrame(Objective):
     def fill_hidden(self, tokens: Tensor, hidden: Tensor, visible: Tensor) -> Tensor:
         """Return all tokens (M, P, D): the visible ones (M, V, D) at their positions, noise at the hidden ones."""
         filled = torch.randn(*hidden.shape, tokens.shape[2], device=tokens.device, dtype=tokens.dtype) * self.noise
+        if self.adds_positions:
+            columns = hidden.shape[1] // self.student.rows
+            filled = filled + positions(columns, self.student.rows, tokens.shape[2], tokens.device).to(filled.dtype)
         return filled.scatter(1, visible.unsqueeze(2).expand_as(tokens), tokens)
 
     def self_distillation(self, predicted: Tensor, first: Tensor, target: Tensor, hidden: Tensor) -> dict[str, Tensor]:
@@ -185,17 +205,37 @@ class UtteranceFrame(Objective):
         utterance = (first.float() - clip_targets).square().sum(1) * scale
         return {"frame": frame.mean(), "utterance": self._over_clones(utterance)}
 
+    def teacher_target(self, name: str, embedding: Tensor) -> Tensor:
+        """Return a teacher's clip embedding as the first token imitates it. Both have shape (B, E)."""
+        return self.normalisers[name](embedding) if name in self.normalisers else embedding
+
     def regularisation(self, name: str, encoded: Encoded, embedding: Tensor) -> Tensor:
-        """Return the distance of the first token from a teacher's clip embedding (B, E), a scalar."""
+        """Return the distance of the first token from a teacher's target (B, E), a scalar."""
         first = encoded.tokens[:, 0] if self.layer == 0 else encoded.branches[self.layer - 1][:, 0]
-        if name in self.normalisers:
-            embedding = self.normalisers[name](embedding)
         embedding = embedding.repeat_interleave(len(first) // len(embedding), 0)
         if self.projected == "student":
             first = self.projectors[name](first)
         else:
             embedding = self.projectors[name](embedding)
         return self._over_clones(distances(self.distance, first.float(), embedding.float()))
+
+    @torch.no_grad()
+    def measure(self, name: str, loss: Tensor, embedding: Tensor) -> dict[str, float]:
+        """Return {"explained"}, the share of the best constant prediction's loss, or nothing if none is known.
+
+        Args:
+            name: Name of the teacher.
+            loss: Loss of the teacher, a scalar.
+            embedding: The teacher's target. Shape (B, E).
+        """
+        constant = self.constants[name](embedding) if name in self.constants else None
+        if constant is None:
+            return {}
+        yardsticks = (
+            distances(self.distance, prediction.float(), embedding.float()).repeat_interleave(self.clones)
+            for prediction in (constant, torch.zeros_like(constant))
+        )
+        return {"explained": explained(loss, *map(self._over_clones, yardsticks))}
 
     def after_step(self, step: int) -> None:
         """Update the moving average."""
@@ -242,6 +282,14 @@ class Decoder(nn.Module):
             normalised = F.layer_norm(block(grid).movedim(1, 3), (grid.shape[1],)).movedim(3, 1)
             grid = grid + F.gelu(normalised)
         return self.proj(grid.flatten(2).transpose(1, 2))
+
+
+def mean_log_softmax(targets: Tensor) -> Tensor:
+    """Return the mean (dim,) of log-softmaxes (rows, dim), the constant with the lowest KL(constant || target)."""
+    return targets.float().log_softmax(1).mean(0)
+
+
+BEST_CONSTANTS = {"mse": mean, "l1": median, "cosine": mean_direction, "kl": mean_log_softmax}
 
 
 def distances(kind: str, prediction: Tensor, embedding: Tensor) -> Tensor:

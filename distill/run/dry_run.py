@@ -9,12 +9,12 @@ from distill.data.batch import AudioBatch
 from distill.data.clips.dataset import ClipDataset
 from distill.data.clips.manifest import Manifest
 from distill.data.errors import UserError
-from distill.data.sampling.orders import Draws
+from distill.data.sampling.batches import Draws
 from distill.objectives.objective import Objective
 from distill.run.embeddings import Rate, forecast
 from distill.run.job import Job
 from distill.run.memory import peak_bytes
-from distill.run.options import FitOptions
+from distill.run.recipe import print_reasons
 
 
 def dry_run(job: Job) -> None:
@@ -28,8 +28,8 @@ def dry_run(job: Job) -> None:
     """
     options, parts = job.options, job.parts
     rates = [encoder.sample_rate for encoder in (parts.student, *parts.teachers.values())]
-    clips = ClipDataset(parts.manifest, max(rates), options.crop, parts.manifest.classes, options.seed)
-    first = range(min(options.batch_size, len(clips)))
+    clips = ClipDataset(parts.manifest, max(rates), job.plan.crop, parts.manifest.classes, options.seed)
+    first = range(min(job.plan.batch_size, len(clips)))
     begin = time.perf_counter()
     loaded = clips.__getitems__(Draws(first, first))
     decoding_seconds = time.perf_counter() - begin
@@ -48,23 +48,24 @@ def dry_run(job: Job) -> None:
         teacher_seconds = sum(len(batch) / rate.clips_per_second for rate in teachers.values())
         step_seconds = max(step_seconds - teacher_seconds, 1e-6)
     print(parts.introduction())
-    _print_forecast(options, parts.manifest, teachers, decoding_seconds / len(batch), step_seconds / len(batch))
+    print_reasons(job.plan)
+    _print_forecast(job, parts.manifest, teachers, decoding_seconds / len(batch), step_seconds / len(batch))
 
 
-def _print_forecast(
-    options: FitOptions, manifest: Manifest, teachers: Mapping[str, Rate], decoding: float, step: float
-) -> None:
+def _print_forecast(job: Job, manifest: Manifest, teachers: Mapping[str, Rate], decoding: float, step: float) -> None:
     """Print rates and totals. `decoding` and `step` are in seconds per clip."""
-    steps = options.epochs * max(1, (options.sampling.draws or len(manifest)) // options.batch_size)
+    options, amounts = job.options, job.plan
+    epoch = max(1, (options.sampling.draws or len(manifest)) // amounts.batch_size)
+    steps = min(count for count in (amounts.steps, (options.epochs or 0) * epoch) if count)
     embedding = 0.0 if options.live else sum(rate.seconds for rate in teachers.values())
     disk = 0.0 if options.live else sum(rate.bytes for rate in teachers.values()) / 2**20
-    total = steps * options.batch_size * step + embedding
+    total = steps * amounts.batch_size * step + embedding
     print(f"data: {len(manifest):,} clips, {len(manifest.classes)} classes; decoding {1 / decoding:.1f} clips/s")
     for name, rate in teachers.items():
         print(f"{name} forward {rate.clips_per_second:.1f} clips/s")
     print(f"training step {1 / step:.1f} clips/s")
     print(f"memory now {peak_bytes() / 2**30:.2f} GiB; embeddings {disk:.1f} MiB on disk")
-    print(f"about {total / 60:.1f} minutes for {steps:,} steps in {options.epochs} epochs here; nothing was written")
+    print(f"about {total / 60:.1f} minutes for {steps:,} steps in {steps / epoch:.3g} epochs here; nothing was written")
 
 
 def _step_seconds(objective: Objective, batch: AudioBatch) -> float:

@@ -7,7 +7,7 @@ import io
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from distill.data.clips.manifest import Manifest, Row
 from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Written
 from distill.data.errors import AudioError, UserError
-from distill.data.files import plain, write_text
+from distill.data.files import file_digest, plain, write_text
 from distill.data.fingerprint import digest, weights_digest
-from distill.data.sampling.orders import Draws
+from distill.data.sampling.batches import Draws
 from distill.data.store.format import ClipFrames, SetAside, forecast_bytes
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
@@ -109,12 +109,28 @@ def choose_device(device: str) -> torch.device:
 def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     """Return the properties of an encoder that determine its embeddings: class, options and weights.
 
-    The location of a checkpoint is left out, so that a moved file changes no fingerprint.
+    The location of a checkpoint is left out, so that a moved file changes no fingerprint. An encoder may hold no
+    weights that PyTorch knows, such as one of TensorFlow Lite. Then the files that its options name count instead.
     """
     spec = TEACHERS.spec_of(encoder)
     options = {key: value for key, value in spec.options.items() if key not in ("checkpoint", "revision")}
     fingerprint = {"encoder": spec.name, "options": options, "weights": weights_digest(encoder)}
+    if not encoder.state_dict() and (files := _file_digests(spec.options)):
+        fingerprint |= {"options": {key: value for key, value in options.items() if key not in files}, "files": files}
     return fingerprint | ({"shaped_by": plain(encoder.shaped_by)} if encoder.shaped_by else {})
+
+
+def _file_digests(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of each option that is a file or a folder: for a folder, of its names and their SHA-256."""
+    digests = {}
+    for option, value in options.items():
+        path = Path(value) if isinstance(value, str) and value else None
+        if path is not None and path.is_file():
+            digests[option] = file_digest(path)
+        elif path is not None and path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            digests[option] = digest([[file.relative_to(path).as_posix(), file_digest(file)] for file in files])
+    return digests
 
 
 def identity(encoder: Encoder) -> str:
@@ -125,7 +141,11 @@ def identity(encoder: Encoder) -> str:
     """
     if isinstance(encoder, Teacher) and encoder.store is not None:
         fingerprint = encoder.store.fingerprint
-        parts = {key: fingerprint[key] for key in ("encoder", "options", "weights", "shaped_by") if key in fingerprint}
+        parts = {
+            key: fingerprint[key]
+            for key in ("encoder", "options", "weights", "files", "shaped_by")
+            if key in fingerprint
+        }
         return digest(parts if "weights" in parts else encoder.store.digest)[:16]
     return digest(encoder_fingerprint(encoder.student if isinstance(encoder, Frozen) else encoder))[:16]
 
@@ -219,19 +239,29 @@ def _embed_shards(
                 set_aside.extend(batch.set_aside)
                 if batch.batch is not None:
                     embedded = _embed_batch(encode, batch.batch, device)
-                    embeddings.update(zip(batch.batch.ids, embedded.clip.numpy(), strict=True))
+                    finite = embedded.clip.isfinite().all(1).tolist()
+                    usable = [clip_id for clip_id, is_finite in zip(batch.batch.ids, finite, strict=True) if is_finite]
+                    embeddings.update(zip(usable, embedded.clip[finite].numpy(), strict=True))
+                    set_aside.extend(_not_finite(batch.batch.ids, finite))
                     if writer.frame_dim:
-                        frames.update(_clip_frames(batch.batch.ids, embedded))
+                        frames.update(pair for pair in _clip_frames(batch.batch.ids, embedded) if pair[0] in embeddings)
                 read = len(batch.set_aside) + (len(batch.batch) if batch.batch else 0)
                 unread -= read
                 bar.update(read)
             if not embeddings:
                 first = set_aside[0]
                 raise UserError(
-                    f"none of {len(set_aside)} clips could be read; the first: {as_text(first.id)} "
+                    f"none of {len(set_aside)} clips could be embedded; the first: {as_text(first.id)} "
                     f"({first.reason}: {first.detail})"
                 )
             writer.write(shard, embeddings, set_aside, frames)
+
+
+def _not_finite(ids: Sequence[str], finite: Sequence[bool]) -> Iterator[SetAside]:
+    """Yield the clips whose embedding is not finite, as set aside."""
+    for clip_id, is_finite in zip(ids, finite, strict=True):
+        if not is_finite:
+            yield SetAside(clip_id, "not_finite", "the encoder gives NaN or infinite values")
 
 
 def _batches(clips: ClipDataset, rows: range, batch_size: int) -> Iterator[range]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from distill.data.clips.dataset import ClipDataset
 from distill.data.clips.manifest import Manifest
 from distill.data.errors import UserError
-from distill.data.files import lock
+from distill.data.files import lock, write_text
+from distill.data.sampling.batches import batches_per_epoch
 from distill.data.store.format import SetAside
 from distill.data.store.reader import EmbeddingStore
 from distill.objectives.objective import Objective
@@ -23,8 +27,11 @@ from distill.run.held_out import part_clips
 from distill.run.options import FitOptions
 from distill.run.order import Knowledge, draw_order
 from distill.run.parts import Parts, check, prepare, resolve
+from distill.run.recipe import budget_seconds, plan, print_reasons, steps_of_budget
 from distill.run.resuming import Stopped, newest_checkpoint
-from distill.students.saved import load_student, save_student
+from distill.run.start_checks import check_band, check_encoders
+from distill.run.targets import check_clips, check_store
+from distill.students.saved import load_student, save_student, untrained_copy
 from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
@@ -32,8 +39,11 @@ from distill.teachers.teacher import Teacher
 if TYPE_CHECKING:  # lightning is slow to import, and commands that only inspect a run do not need it
     from distill.data.clips.lightning import L
     from distill.data.clips.module import AudioData
+    from distill.run.quality_table import QualityReport
 
 _STATISTICS_DRAWS = 50_000  # more draws hardly change the statistics of stored embeddings
+_VALIDATIONS = 20  # in a run without epochs
+_TRAINING_SHARE = 0.9  # of a budget; the rest is for validations and the report
 _MAX_EMBEDDING_BATCH = 16  # clips; a teacher needs more memory than its student
 
 
@@ -45,6 +55,7 @@ class Job:
 
     Attributes:
         parts: Clips, teachers, student and objective.
+        plan: Crop, batch size, share of held-out clips, and number of steps.
         resolved: Options with the options of every part completed.
         reads_frames: Whether the objective needs the embeddings of the teachers' frames.
 
@@ -53,10 +64,12 @@ class Job:
     """
 
     def __init__(self, options: FitOptions) -> None:
+        self._began = time.monotonic()
         self.options, self.run = options, Run(options.out)
         self.parts: Parts = prepare(options)
-        self.reads_frames = check(options, self.parts).reads_frames
-        self.resolved = resolve(options, self.parts)
+        self.plan = plan(options, len(self.parts.manifest), self.parts.teachers, self.parts.student)
+        self.reads_frames = check(options, self.plan.crop, self.parts).reads_frames
+        self.resolved = resolve(self.plan.applied(options, self.parts.student), self.parts)
         self._stores: dict[str, Path] = {}  # a store is opened once, as that hashes the teacher's weights
 
     def train(self, resume: bool) -> Student:
@@ -73,15 +86,22 @@ class Job:
             Stopped: a signal ended the run; a checkpoint is saved.
         """
         config = self.resolved.as_config()
-        if resume and (self.run.student / "config.json").exists() and self.run.config["epochs"] == config["epochs"]:
+        if resume and (self.run.student / "config.json").exists() and self._has_ended(config):
             print(f"{self.run.path} has ended already; the student is in {self.run.student}")
             return load_student(self.run.path)
         self.run.write_config(config)
         print(self.parts.introduction())
+        print_reasons(self.plan)
+        check_encoders(self.parts.student, self.parts.teachers)
+        check_band(self.parts.student, self.parts.teachers.values(), self.parts.manifest)
         teachers = self.teachers()
         self.parts.student.teachers = {name: identity(teacher) for name, teacher in teachers.items()}
         stores = [teacher.store for teacher in teachers.values() if teacher.store is not None]
         manifest = self.usable(stores)
+        check_clips(len(manifest))
+        for name, teacher in teachers.items():
+            if teacher.store is not None:
+                check_store(name, teacher.store)
         rates = [teacher.sample_rate for teacher in teachers.values() if teacher.store is None]
         data = self.data(manifest, max([self.parts.student.sample_rate, *rates]))
         drawn = first_draws(data)
@@ -91,6 +111,11 @@ class Job:
         if objective.needs_clusters:
             objective.clusters = self.clusters(data.train_clips.manifest)
         return self._fit(objective, data, [clip for store in stores for clip in store.set_aside], resume)
+
+    def _has_ended(self, config: Mapping[str, Any]) -> bool:
+        """Return whether the run in the folder has the same amount of training as `config`."""
+        before = self.run.config
+        return all(before.get(name) == config[name] for name in ("epochs", "max_steps"))
 
     def teachers(self) -> Mapping[str, Teacher]:
         """Return the teachers for training: the encoders if they run live, otherwise their stored embeddings."""
@@ -111,9 +136,9 @@ class Job:
             return teacher.store.path
         path = Path(options.store) if options.store else self.run.path / "embeddings"
         path = path / name if len(self.parts.teachers) > 1 else path
-        batch_size = min(options.batch_size, _MAX_EMBEDDING_BATCH)
+        batch_size = min(self.plan.batch_size, _MAX_EMBEDDING_BATCH)
         with lock(path, "distill fit"):
-            fill_store(teacher, self.parts.manifest, path, options.crop, batch_size, frames=self.reads_frames)
+            fill_store(teacher, self.parts.manifest, path, self.plan.crop, batch_size, frames=self.reads_frames)
         return path
 
     def usable(self, stores: Iterable[EmbeddingStore]) -> Manifest:
@@ -142,15 +167,26 @@ class Job:
         """
         from distill.data.clips.module import AudioData
 
-        options = self.options
-        parting = part_clips(manifest, options.fold, options.validation)
+        options, amounts = self.options, self.plan
+        parting = part_clips(manifest, options.fold, amounts.validation)
         if parting.left_alone:
             print(f"{parting.left_alone} clips of the split 'test' are not used")
-        train = ClipDataset(parting.train, sample_rate, options.crop, manifest.classes, options.seed)
-        held_out = ClipDataset(parting.held_out, sample_rate, options.crop, manifest.classes)
+        train = ClipDataset(parting.train, sample_rate, amounts.crop, manifest.classes, options.seed)
+        held_out = ClipDataset(parting.held_out, sample_rate, amounts.crop, manifest.classes)
         knowledge = Knowledge(lambda: EmbeddingStore(self.store(self._first_teacher)), self.clusters)
         order = draw_order(parting.train, options.sampling, options.seed, knowledge)
-        return AudioData(train, held_out, order, options.batch_size, options.epochs, options.engine.workers)
+        epoch = batches_per_epoch(order, amounts.batch_size)
+        counts = [count for count in (amounts.steps, (options.epochs or 0) * epoch) if count]
+        return AudioData(
+            train,
+            held_out,
+            order,
+            amounts.batch_size,
+            batches=min(counts),
+            workers=options.engine.workers,
+            by_length=options.sampling.by_length,
+            validation_interval=0 if options.epochs else max(1, min(counts) // _VALIDATIONS),
+        )
 
     def clusters(self, train: Manifest) -> dict[str, int]:
         """Return the cluster of each clip by its id, from the embeddings of the first teacher.
@@ -174,52 +210,120 @@ class Job:
 
     def _fit(self, objective: Objective, data: AudioData, set_aside: list[SetAside], resume: bool) -> Student:
         """Run the training loop, report the clips that were set aside, and save the student."""
+        from distill.training.alarms import Alarms
         from distill.training.distiller import Distiller
+        from distill.training.early_stopping import EarlyStopping
         from distill.training.keep_alive import KeepAlive
+        from distill.training.kept_students import KeptStudents
         from distill.training.progress import Progress
         from distill.training.trainer import quiet, trainer
 
-        options, steps = self.options, len(data.sampler())
+        options = self.options
+        checkpoint = newest_checkpoint(self.run) if resume else None
+        if options.budget and checkpoint is None:
+            self._spend(objective, data)
+        steps = data.batches
         module = Distiller(objective, options.optimizer, steps)
         keep_alive = KeepAlive(self.run.checkpoints, data, options.engine.checkpoint_minutes)
+        early, alarms = EarlyStopping(data), Alarms(data)
+        kept = KeptStudents(self.run.path / "students", data, options.keep_steps, self._keep)
+        # Early stopping comes first, so that a checkpoint after a validation holds its loss.
+        callbacks = [*([] if options.epochs else [early]), keep_alive, kept, Progress(self.run.metrics, data), alarms]
         torch.manual_seed(options.seed + 2)
         with quiet():
-            fitting = trainer(options.engine, data, [keep_alive, Progress(self.run.metrics, data)], self.run.path)
-            checkpoint = newest_checkpoint(self.run) if resume else None
+            fitting = trainer(options.engine, data, callbacks, self.run.path)
             fitting.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            if not keep_alive.stopped_by and data.batches_done % data.validation_interval:
+                fitting.validate(module, datamodule=data, verbose=False)
+        if early.ended_at:
+            print(f"ended at step {early.ended_at:,} of {steps:,}: the held-out loss did not fall any more")
         unusable = module.set_aside | {clip.id: clip for clip in set_aside}
         report_set_aside(unusable.values(), self.parts.manifest, self.run.path / "set_aside.csv")
         if keep_alive.stopped_by:
             raise Stopped(
                 f"stopped at batch {data.batches_done} of {steps}; continue with: "
-                f"distill fit --resume true --out {self.run.path}",
+                f"distill fit --resume true --out {self.run.path}{self._import_permission()}",
                 keep_alive.stopped_by,
             )
-        return self._finish(fitting, objective, len(unusable))
+        return self._finish(fitting, objective, data, len(unusable), list(alarms.lines.values()))
 
-    def _finish(self, fitting: L.Trainer, objective: Objective, set_aside: int) -> Student:
-        """Save the student with its card, draw the run, and print the results."""
+    def _spend(self, objective: Objective, data: AudioData) -> None:
+        """Set the number of steps to that of the budget, and write it to config.yaml.
+
+        The steps are measured on a copy of the student, so that the run itself does not change.
+        """
+        from distill.training.trial import measured_step
+
+        copied = replace(self.parts, student=copy.deepcopy(self.parts.student))
+        trial = copied.build_objective(objective.teachers, self.options.seed)
+        trial.clusters = objective.clusters
+        left = budget_seconds(self.options.budget) - (time.monotonic() - self._began)
+        step_seconds = measured_step(trial, data, self.options.optimizer, self.options.engine)
+        steps = steps_of_budget(_TRAINING_SHARE * left, step_seconds, len(self.parts.manifest), self.plan.batch_size)
+        steps = min(steps, self.options.max_steps or steps)
+        print(f"--budget {self.options.budget}: {steps:,} steps of {1000 * step_seconds:.0f} ms")
+        self.plan = replace(self.plan, steps=steps)
+        data.batches, data.validation_interval = steps, max(1, steps // _VALIDATIONS)
+        self.resolved = replace(self.resolved, max_steps=steps)
+        self.run.write_config(self.resolved.as_config())
+
+    def _keep(self, folder: Path) -> None:
+        """Save the student in the middle of the run."""
+        student, teachers = self.parts.student, self.parts.teachers
+        save_student(student, folder, model_card(student, teachers, self.resolved, {}, len(self.parts.manifest)))
+
+    def _import_permission(self) -> str:
+        """Return the option that permits the import of the user's own classes; empty without any."""
+        specs = self.resolved.specs()
+        names = [spec.name for spec in (*specs.teachers, specs.student, specs.objective) if "." in spec.name]
+        return f" --allow_import {names[0].partition('.')[0]}" if names else ""
+
+    def _finish(
+        self, fitting: L.Trainer, objective: Objective, data: AudioData, set_aside: int, alarms: list[str]
+    ) -> Student:
+        """Save the student with its card, draw the run, and print the results; the quality comes last."""
         from distill.run.pictures import draw_run
 
         student, teachers = self.parts.student.cpu().eval(), self.parts.teachers
         measured = {name: value for name, value in fitting.callback_metrics.items() if name.startswith("validation_")}
         results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
         student.licence = inherited_licence(student, teachers.values())
-        card = model_card(student, teachers, self.resolved, results, len(self.parts.manifest) - set_aside)
+        quality = self._quality(student, objective, data)
+        card = model_card(student, teachers, self.resolved, results, len(self.parts.manifest) - set_aside, quality)
         save_student(student, self.run.student, card)
         draw_run(self.run, self.resolved, list(objective.weights))
         self.draw_objective(objective.cpu().eval())
         scores = ", ".join(f"{name} {value}" for name, value in results.items())
         print(f"student of {student.parameter_count():,} parameters in {self.run.student} {scores}".rstrip())
+        print("\n".join([*(f"alarm: {line}" for line in alarms), *quality.lines()]))
         return student
+
+    def _quality(self, student: Student, objective: Objective, data: AudioData) -> QualityReport:
+        """Measure the quality of the student, and write it to the report as JSON and as a picture."""
+        from distill.run.quality import quality_report
+
+        runnable = {name: teacher for name, teacher in self.parts.teachers.items() if teacher.store is None}
+        report = quality_report(
+            student,
+            untrained_copy(student, self.options.seed),
+            objective.teachers,
+            data.validation_clips,
+            data.train_clips,
+            self.plan.batch_size,
+            encoders=runnable,
+        )
+        self.run.report.mkdir(parents=True, exist_ok=True)
+        write_text(self.run.report / "quality.json", report.as_json())
+        report.draw(self.run.report / "quality.png")
+        return report
 
     def draw_objective(self, objective: Objective) -> None:
         """Draw the pictures that the objective provides, of the first clips, into the report."""
-        from distill.data.sampling.orders import Draws
+        from distill.data.sampling.batches import Draws
         from distill.run.pictures import save_figure
 
         manifest, first = self.parts.manifest, range(min(4, len(self.parts.manifest)))
-        clips = ClipDataset(manifest, self.parts.student.sample_rate, self.options.crop, manifest.classes)
+        clips = ClipDataset(manifest, self.parts.student.sample_rate, self.plan.crop, manifest.classes)
         loaded = clips.__getitems__(Draws(first, first))
         if loaded.batch is not None:
             with torch.inference_mode():

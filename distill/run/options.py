@@ -19,6 +19,8 @@ from distill.teachers.teacher import Teacher
 from distill.training.engine import Engine
 from distill.training.optimizer import Optimizer
 
+# Values of options that the config.yaml of an earlier version may lack.
+_EARLIER: dict[str, Any] = {"epochs": 10, "batch_size": 32, "crop": {}, "validation": 0.05}
 _SETTINGS: dict[str, type[Any]] = {"crop": Crop, "sampling": Sampling, "optimizer": Optimizer, "engine": Engine}
 
 
@@ -42,48 +44,60 @@ class FitOptions:
 
     Args:
         teacher: Encoder to imitate, or several: a registered name, an import path, or an object. None: no teacher.
+            For an objective that requires one, None means `musicnn`, whose weights come with the package.
         student: Encoder to train: a registered name, an import path, or an object.
         data: Clips: a folder of audio, a table, or the folder of a published data set.
         out: Run folder.
         objective: Objective to minimise: a registered name or an import path.
-        epochs: Number of passes over the training clips.
-        batch_size: Clips per batch, summed over all devices.
-        crop: Part of each clip that is used.
+        epochs: Number of passes over the training clips. None: `max_steps` counts.
+        max_steps: Number of training steps. None: `epochs`, otherwise chosen by the number of clips. Without `epochs`,
+            training ends early if the held-out loss does not fall any more.
+        budget: Time for the whole run, such as "20min" or "2h". It becomes a number of steps, after a few measured
+            ones. Empty: no limit.
+        batch_size: Clips per batch, summed over all devices. None: chosen by the number of clips.
+        crop: Part of each clip that is used. None: the window of the teacher, at most 10 s.
         sampling: Sampling policy: the frequency at which each clip is drawn.
         optimizer: Settings of AdamW and of its schedule.
         engine: Settings of devices, precision and workers.
         live: Run the teacher on every batch. Random crops require it.
         store: Folder that keeps the teacher's embeddings between runs. Empty: `embeddings` in the run folder.
-        validation: Share of the clips to hold out for validation, from 0 to below 1. 0: none.
+        validation: Share of the clips to hold out for validation, from 0 to below 1. 0: none. None: chosen by the
+            number of clips.
         fold: Fold or split of the data to hold out instead of a share. Empty: the validation split, else a share.
         task: Published data set in the folder, such as "speech_commands_v1". "auto": found by its files.
         seed: Seed of weights, order, crops and dropout.
         init_from: Trained student with the initial weights, such as a run folder. Empty: random weights.
+        keep_steps: Steps after which the student is kept, in `students/` of the run folder.
     """
 
     teacher: Written | Teacher | Sequence[Written | Teacher] | None = None
-    student: Written | Student | None = None
+    student: Written | Student | None = "cnn"
     data: str = ""
     out: str = ""
     objective: Written = "embedding"
-    epochs: int = 10
-    batch_size: int = 32
-    crop: Crop = Crop()
+    epochs: int | None = None
+    max_steps: int | None = None
+    budget: str = ""
+    batch_size: int | None = None
+    crop: Crop | None = None
     sampling: Sampling = Sampling()
     optimizer: Optimizer = Optimizer()
     engine: Engine = Engine()
     live: bool = False
     store: str = ""
-    validation: float = 0.05
+    validation: float | None = None
     fold: str = ""
     task: str = "auto"
     seed: int = 0
     init_from: str = ""
+    keep_steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         # Callers in Python may pass mappings, and config.yaml holds only these.
         for name, kind in _SETTINGS.items():
-            object.__setattr__(self, name, as_settings(kind, getattr(self, name)))
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, as_settings(kind, getattr(self, name)))
+        object.__setattr__(self, "keep_steps", tuple(self.keep_steps))
         object.__setattr__(self, "fold", str(self.fold))  # YAML reads fold 1 as a number
         object.__setattr__(self, "data", str(self.data))
         object.__setattr__(self, "out", str(self.out))
@@ -101,7 +115,7 @@ class FitOptions:
         known = {field.name for field in fields(FitOptions)}
         if unknown := sorted(config.keys() - known):
             raise UserError(f"config.yaml: the option {unknown[0]!r} is unknown")
-        return cls(**config)
+        return cls(**{**_EARLIER, **config, "sampling": {"by_length": False, **config.get("sampling", {})}})
 
     def as_config(self) -> dict[str, Any]:
         """Return the options as plain values, for config.yaml.
@@ -142,10 +156,13 @@ class FitOptions:
         for name in ("student", "data"):
             if not getattr(self, name):
                 raise UserError(f"--{name} is required; see `distill fit --help`")
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} {getattr(self, name)}: must be at least 1")
-        if not 0 <= self.validation < 1:
+        for name in ("epochs", "max_steps", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name} {value}: must be at least 1")
+        if any(step < 1 for step in self.keep_steps):
+            raise UserError(f"--keep_steps {','.join(map(str, self.keep_steps))}: must be at least 1")
+        if not 0 <= (self.validation or 0) < 1:
             raise UserError(f"--validation {self.validation}: must be a share from 0 to below 1")
 
 

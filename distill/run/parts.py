@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from distill.data.clips.dataset import Crop
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
 from distill.data.encoders.registry import Spec, Written
@@ -15,6 +16,7 @@ from distill.objectives import OBJECTIVES
 from distill.objectives.objective import Objective
 from distill.run.embeddings import describe
 from distill.run.options import FitOptions
+from distill.run.recipe import DEFAULT_TEACHER
 from distill.students import STUDENTS
 from distill.students.saved import load_student
 from distill.students.student import Student
@@ -70,7 +72,8 @@ def prepare(options: FitOptions) -> Parts:
     if kind.reads_labels:
         manifest = manifest.labelled()
     spec = Spec(spec.name, kind.options_for(spec.options, manifest))
-    teachers = TEACHERS.build_several(options.teachers)
+    default = [DEFAULT_TEACHER] if kind.requires_teachers else []
+    teachers = TEACHERS.build_several(options.teachers or default)
     if teachers and not kind.takes_teachers:
         raise UserError(f"--objective {spec.name} takes no teacher; omit --teacher")
     torch.manual_seed(options.seed)
@@ -83,11 +86,12 @@ def prepare(options: FitOptions) -> Parts:
     return Parts(manifest, teachers, student, complete)
 
 
-def check(options: FitOptions, parts: Parts) -> Objective:
+def check(options: FitOptions, crop: Crop, parts: Parts) -> Objective:
     """Check that options and parts fit each other, before any clip is embedded.
 
     Args:
         options: Options of the run.
+        crop: Part of each clip that is used.
         parts: Loaded parts of the run.
 
     Returns:
@@ -96,10 +100,10 @@ def check(options: FitOptions, parts: Parts) -> Objective:
     Raises:
         UserError: an option or a part does not fit the others.
     """
-    if parts.teachers and options.crop.position == "random" and not options.live:
+    if parts.teachers and crop.position == "random" and not options.live:
         raise UserError("--crop.position random requires --live: a stored embedding is that of one crop")
     for teacher in parts.teachers.values():
-        teacher.check_crop({"crop_seconds": options.crop.seconds, "crop_position": options.crop.position})
+        teacher.check_crop({"crop_seconds": crop.seconds, "crop_position": crop.position})
     objective = parts.build_objective(parts.teachers, options.seed)
     sampling, clips = options.sampling, len(parts.manifest)
     stored = sampling.needs_store or objective.needs_store

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from distill.data.batch import AudioBatch
 from distill.data.clips.dataset import ClipDataset
 from distill.data.encoders.encoder import Encoder
-from distill.data.sampling.orders import Draws
+from distill.data.sampling.batches import Draws
 from distill.evaluation.changes import add_noise, change_gain, delay, halves, longer_than, take
 from distill.evaluation.cost import Cost, cost_of
 from distill.evaluation.quality import agreement, crop_matches, mean_cosine, sensitivity, standardise

@@ -10,7 +10,7 @@ from distill.data.errors import UserError
 from distill.run.folder import Run
 
 # These change duration, hardware and place of a run. All others change the trained student.
-_MAY_CHANGE = {"epochs", "engine", "out"}
+_MAY_CHANGE = {"epochs", "max_steps", "budget", "keep_steps", "engine", "out"}
 
 
 class Stopped(UserError):

@@ -13,6 +13,7 @@ from distill.data.clips.lightning import L
 from distill.data.errors import UserError
 from distill.data.store.format import SetAside
 from distill.objectives.objective import Objective
+from distill.training.batch_norm import warm_momentum
 from distill.training.metrics_file import VALIDATION
 from distill.training.optimizer import Optimizer, parameter_groups
 
@@ -46,6 +47,7 @@ class Distiller(L.LightningModule):
         self._collect_set_aside(loaded)
         if loaded.batch is None:
             return None
+        warm_momentum(self.objective.student, self.global_step)
         self.objective.student.on_progress(self.global_step / self.steps)
         losses = self.objective(loaded.batch)
         total = self.objective.total(losses)
@@ -86,7 +88,7 @@ class Distiller(L.LightningModule):
         """Return AdamW with its schedule, which changes the learning rate in every step."""
         groups = parameter_groups(self.objective, self.optimizer)
         beta1, beta2 = self.optimizer.betas
-        optimizer = torch.optim.AdamW(groups, lr=self.optimizer.learning_rate, betas=(beta1, beta2))
+        optimizer = torch.optim.AdamW(groups, betas=(beta1, beta2))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optimizer.factor(step, self.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -15,7 +15,7 @@ class Engine:
         strategy: Lightning's strategy, such as "auto" or "ddp".
         precision: "32-true", "bf16-mixed" or "16-mixed".
         workers: Processes that decode audio, for each device. 0 decodes in the main process.
-        checkpoint_minutes: Maximum time between two checkpoints. A checkpoint is also saved after every epoch.
+        checkpoint_minutes: Maximum time between two checkpoints. A checkpoint is also saved at every validation.
     """
 
     accelerator: str = "auto"

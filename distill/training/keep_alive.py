@@ -17,7 +17,7 @@ from distill.data.clips.module import AudioData
 
 
 class KeepAlive(L.Callback):
-    """Callback that saves checkpoints: after every epoch, every few minutes, and on SIGTERM or SIGINT.
+    """Callback that saves checkpoints: at every validation, every few minutes, and on SIGTERM or SIGINT.
 
     A checkpoint contains the states of torch's random generators, so that a resumed run continues exactly.
 
@@ -53,13 +53,19 @@ class KeepAlive(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        """Count the batch. Save if the epoch or the interval has ended, or a signal has arrived."""
+        """Count the batch. Save after the interval, after a signal, and where a validation would be."""
         self.data.batches_done += 1
-        at_epoch_end = self.data.batches_done % self.data.sampler().batches_per_epoch == 0
-        if self.stopped_by or at_epoch_end or time.monotonic() - self._saved_at > 60 * self.minutes:
+        at_interval = self.data.batches_done % self.data.validation_interval == 0
+        ends_epoch = at_interval and not len(self.data.validation_clips)
+        if self.stopped_by or ends_epoch or time.monotonic() - self._saved_at > 60 * self.minutes:
             self.save(trainer)
         if self.stopped_by:
             trainer.should_stop = True
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Save after a validation in training, whose results are then part of the checkpoint."""
+        if trainer.state.fn == "fit":
+            self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Restore the previous signal handlers."""

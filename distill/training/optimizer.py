@@ -19,8 +19,9 @@ class Optimizer:
     """Settings of AdamW and its learning-rate schedule.
 
     Args:
-        learning_rate: Maximum learning rate, above 0.
-        weight_decay: Weight decay of matrices and kernels. Biases and norms have none.
+        learning_rate: Maximum learning rate, above 0. None: that of the student's class.
+        weight_decay: Weight decay of matrices and kernels. Biases and norms have none. None: that of the student's
+            class.
         warmup: Share of all steps in which the learning rate rises from 0; at least 0 and below 1.
         schedule: Learning rate after warm-up. "cosine" and "linear" fall to the floor; "constant" does not fall;
             "efficientat" has an exponential warm-up and falls linearly between 0.4 and 0.875 of the run.
@@ -34,8 +35,8 @@ class Optimizer:
         ValueError: the schedule is unknown, or a number is out of range.
     """
 
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
+    learning_rate: float | None = None
+    weight_decay: float | None = None
     warmup: float = 0.05
     schedule: str = "cosine"
     floor: float = 0.0
@@ -46,7 +47,7 @@ class Optimizer:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ValueError(f"optimizer.schedule {self.schedule!r}: must be one of {', '.join(SCHEDULES)}")
-        if not self.learning_rate > 0 or not 0 <= self.warmup < 1:
+        if (self.learning_rate is not None and not self.learning_rate > 0) or not 0 <= self.warmup < 1:
             raise ValueError("optimizer: learning_rate must be above 0, warmup at least 0 and below 1")
 
     def factor(self, step: int, steps: int) -> float:
@@ -66,18 +67,21 @@ class Optimizer:
 
 def parameter_groups(objective: Objective, optimizer: Optimizer) -> list[dict[str, Any]]:
     """Return AdamW's groups of trainable parameters, by weight decay and by the learning rate of their layer."""
+    student = objective.student
+    rate = student.learning_rate if optimizer.learning_rate is None else optimizer.learning_rate
+    decay = student.weight_decay if optimizer.weight_decay is None else optimizer.weight_decay
     groups: dict[tuple[bool, float], list[torch.nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
             in_student = name.startswith("student.")
-            depth = objective.student.layer_depth(name.removeprefix("student.")) if in_student else 0
+            depth = student.layer_depth(name.removeprefix("student.")) if in_student else 0
             key = (parameter.dim() > 1, optimizer.layer_decay**depth)
             groups.setdefault(key, []).append(parameter)
     return [
         {
             "params": parameters,
-            "weight_decay": optimizer.weight_decay if is_matrix else 0.0,
-            "lr": optimizer.learning_rate * factor,
+            "weight_decay": decay if is_matrix else 0.0,
+            "lr": rate * factor,
         }
         for (is_matrix, factor), parameters in groups.items()
     ]

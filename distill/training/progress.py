@@ -17,6 +17,8 @@ from distill.data.clips.module import AudioData
 from distill.training.distiller import Distiller
 from distill.training.metrics_file import VALIDATION, MetricsFile
 
+_AGREEMENTS: tuple[str, ...] = ("explained", "recall")  # shown beside the loss, which alone says little
+
 
 class Progress(L.Callback):
     """Callback that shows a bar (loss, speed, time left, share of time spent on waiting for data) and writes rows.
@@ -87,7 +89,9 @@ class Progress(L.Callback):
             }
         )
         if self._bar is not None:
-            self._bar.set_postfix(loss=f"{means.get('loss', math.nan):.4f}", wait=f"{wait:.0%}", refresh=False)
+            shown: dict[str, str] = {"loss": f"{means.get('loss', math.nan):.4f}"}
+            shown |= {name: f"{means[name]:.2f}" for name in _AGREEMENTS if name in means}
+            self._bar.set_postfix(shown | {"wait": f"{wait:.0%}"}, refresh=False)
         self._row_began, self._seconds_waited, self._clips, self._values = time.perf_counter(), 0.0, 0.0, {}
 
     def _write_row(self, values: Mapping[str, str]) -> None:

@@ -44,7 +44,7 @@ def trainer(engine: Engine, data: AudioData, callbacks: list[L.Callback], folder
         strategy=engine.strategy,
         precision=engine.precision,  # type: ignore[arg-type]
         max_epochs=1,  # Lightning's epochs: all of ours are one pass, so that a position is one number
-        val_check_interval=data.sampler().batches_per_epoch,
+        val_check_interval=data.validation_interval,
         check_val_every_n_epoch=None,
         limit_val_batches=1.0 if len(data.validation_clips) else 0,
         num_sanity_val_steps=0,

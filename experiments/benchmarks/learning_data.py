@@ -82,7 +82,7 @@ def input_path(folder: Path) -> list[Row]:
     empty = ClipDataset(manifest.subset([]), 32_000, Crop())
 
     def ours() -> None:
-        for loaded in AudioData(clips, empty, order, BATCH, 1, workers=0).train_dataloader():
+        for loaded in AudioData(clips, empty, order, BATCH, CLIPS // BATCH, workers=0).train_dataloader():
             assert loaded.batch is not None
             student.mel(loaded.batch.waveform)
             teacher(loaded.batch)

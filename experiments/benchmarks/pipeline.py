@@ -18,8 +18,9 @@ from distill.data.batch import AudioBatch
 from distill.data.clips.dataset import Crop
 from distill.data.clips.sources import read_manifest
 from distill.data.files import lock
+from distill.data.sampling.batches import BatchSampler
 from distill.data.sampling.clusters import cluster
-from distill.data.sampling.orders import BatchSampler, ClusterOrder, cluster_weights
+from distill.data.sampling.orders import ClusterOrder, cluster_weights
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
 from distill.run.embeddings import fill_store
@@ -99,7 +100,7 @@ def sampler(folder: Path) -> list[Row]:
     labels = np.random.default_rng(0).integers(0, 50, clips)
 
     def ours() -> None:
-        for _ in BatchSampler(ClusterOrder(labels), 256, epochs=1):
+        for _ in BatchSampler(ClusterOrder(labels), 256, clips // 256):
             pass
 
     def rival() -> None:

@@ -36,7 +36,7 @@ from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
 from distill.data.encoders.encoder import Encoder
 from distill.data.files import lock, write_json, write_text
-from distill.data.sampling.orders import Draws
+from distill.data.sampling.batches import Draws
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
 from distill.evaluation.scoring import labels_of, score_embeddings
@@ -96,7 +96,8 @@ def labelled(channels: int, groups: list[int]) -> dict[str, Any]:
 
 
 def embedding(loss: str = "cosine", targets: str = "raw") -> dict[str, Any]:
-    return {"class_path": "embedding", "init_args": {"loss": loss, "targets": targets, "dropout": 0.0}}
+    options = {"loss": loss, "targets": targets, "projector": "mlp", "dropout": 0.0}
+    return {"class_path": "embedding", "init_args": options}
 
 
 def entries(sounds: Sounds) -> list[Entry]:

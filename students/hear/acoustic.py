@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ _BATCH_WINDOWS = 16  # windows that are encoded together; more need more memory
 _LEAST_WEIGHT = 1e-3  # at the ends of a window; above 0, since a frame can be in one window only
 
 
-class AcousticModel(nn.Module):
-    """A convolution over pairs of mel frames, then transformer blocks over windows of tokens.
+class AcousticSizes(NamedTuple):
+    """Sizes of an acoustic model.
 
     Args:
         hidden: Width of a token.
@@ -26,6 +26,23 @@ class AcousticModel(nn.Module):
         heads: Number of attention heads.
         layers: Number of blocks.
         window: Number of tokens in an attention window.
+    """
+
+    hidden: int
+    intermediate: int
+    heads: int
+    layers: int
+    window: int
+
+
+HEAR_SIZES = AcousticSizes(hidden=384, intermediate=1536, heads=4, layers=6, window=300)
+
+
+class AcousticModel(nn.Module):
+    """A convolution over pairs of mel frames, then transformer blocks over windows of tokens.
+
+    Args:
+        sizes: Sizes of the blocks and of the window.
         overlap: Number of tokens that two windows of a longer clip share. The two outputs are averaged by a taper.
         dropout: Dropout rate in the blocks.
         one_window: Whether no input is longer than a window. An exported graph cannot find this out.
@@ -36,18 +53,9 @@ class AcousticModel(nn.Module):
 
     taper: Tensor
 
-    def __init__(
-        self,
-        hidden: int,
-        intermediate: int,
-        heads: int,
-        layers: int,
-        window: int,
-        overlap: int,
-        dropout: float,
-        one_window: bool = False,
-    ) -> None:
+    def __init__(self, sizes: AcousticSizes, overlap: int, dropout: float, one_window: bool = False) -> None:
         super().__init__()
+        hidden, intermediate, heads, layers, window = sizes
         if hidden % heads:
             raise UserError(f"--student.hidden {hidden}: must be a multiple of --student.heads {heads}")
         if not 0 < overlap <= window // 2:

@@ -15,7 +15,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import load_weights, provenance, read_state_dict
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
-from distill.students.hear.acoustic import AcousticModel
+from distill.students.hear.acoustic import HEAR_SIZES, AcousticModel, AcousticSizes
 from distill.students.hear.frontend import MEL_RATE, HearFrontEnd
 from distill.students.hear.official import (
     CONV,
@@ -72,11 +72,11 @@ class HearClassifier(Student):
         self,
         classes: int = 0,
         acoustic: str | None = None,
-        hidden: int = 384,
-        intermediate: int = 1536,
-        heads: int = 4,
-        layers: int = 6,
-        window: int = 300,
+        hidden: int = HEAR_SIZES.hidden,
+        intermediate: int = HEAR_SIZES.intermediate,
+        heads: int = HEAR_SIZES.heads,
+        layers: int = HEAR_SIZES.layers,
+        window: int = HEAR_SIZES.window,
         overlap: int = 50,
         task_hidden: int = 384,
         task_intermediate: int = 1536,
@@ -91,9 +91,7 @@ class HearClassifier(Student):
         official: bool = False,
     ) -> None:
         super().__init__()
-        sizes: dict[str, Any] = {
-            "hidden": hidden, "intermediate": intermediate, "heads": heads, "layers": layers, "window": window,
-        }  # fmt: skip
+        sizes = AcousticSizes(hidden, intermediate, heads, layers, window)
         task_sizes: dict[str, Any] = {
             "classes": classes, "task_hidden": task_hidden, "task_intermediate": task_intermediate,
             "positions": positions, "head_hidden": head_hidden, "rate": rate, "points": points,
@@ -107,14 +105,14 @@ class HearClassifier(Student):
         if state is not None and checkpoint is not None:
             task_sizes |= _task_sizes(state, rate, where)
         task_sizes["points"] = _check_task_sizes(task_sizes)
-        self.sizes = sizes | task_sizes
+        self.sizes = sizes._asdict() | task_sizes
         self.sample_rate, positions = task_sizes["rate"], task_sizes["positions"]
         self.windows = Windows(seconds=positions * TOKEN_HOP)
         self.front_end = HearFrontEnd(self.sample_rate, task_sizes["points"], official)
-        one_window = positions <= sizes["window"]
-        self.acoustic = AcousticModel(**sizes, overlap=overlap, dropout=dropout, one_window=one_window)
+        one_window = positions <= sizes.window
+        self.acoustic = AcousticModel(sizes, overlap, dropout, one_window)
         width = task_sizes["task_hidden"]
-        self.mixture = SpectrogramMixture(sizes["hidden"], width, self.front_end.frequencies)
+        self.mixture = SpectrogramMixture(sizes.hidden, width, self.front_end.frequencies)
         self.task = TaskModel(width, task_sizes["task_intermediate"], task_heads, positions, dropout)
         self.head = ClassificationHead(width, task_sizes["head_hidden"], task_sizes["classes"], head_dropout)
         if state is not None:

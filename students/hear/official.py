@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from distill.data.encoders.checkpoint import Provenance, provenance, read_state_dict
 from distill.data.errors import UserError
+from distill.students.hear.acoustic import AcousticSizes
 
 # Official names of the layers of a block, and ours.
 _BLOCK_LAYERS = {
@@ -106,8 +106,12 @@ def submodule_state(
     raise UserError(f"{where}: it has no {candidates} (its first key: {next(iter(state), '')!r})")
 
 
-def read_submodule(checkpoint: str, prefixes: tuple[str, ...], marker: str) -> tuple[dict[str, Tensor], Provenance]:
-    """Return the `submodule_state` of an official file, and its provenance. Raise UserError."""
+def read_submodule(
+    checkpoint: str | None, prefixes: tuple[str, ...], marker: str
+) -> tuple[dict[str, Tensor], Provenance] | tuple[None, None]:
+    """Return the `submodule_state` of an official file, and its provenance. Without a file: None. Raise UserError."""
+    if checkpoint is None:
+        return None, None
     file = read_state_dict(checkpoint, "--student.checkpoint")
     part = submodule_state(file, prefixes, marker, f"--student.checkpoint {checkpoint}")
     return part, provenance(checkpoint, unused_keys(file, part))
@@ -119,14 +123,14 @@ def unused_keys(file: Mapping[str, Tensor], used: Mapping[str, Tensor]) -> list[
     return [key for key, tensor in file.items() if id(tensor) not in taken]
 
 
-def acoustic_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def acoustic_sizes(state: Mapping[str, Tensor]) -> AcousticSizes:
     """Return the sizes of an acoustic model, from the shapes of its official tensors (keys without prefix)."""
     layers = 1 + max(int(found[1]) for key in state if (found := re.match(r"contextual_encoder\.layers\.(\d+)\.", key)))
     stem = "contextual_encoder.layers.0."
-    return {
-        "hidden": state[CONV].shape[0],
-        "intermediate": state[f"{stem}ffn.intermediate_dense.weight"].shape[0],
-        "heads": state[f"{stem}self_attn.query_bias1"].shape[0],
-        "layers": layers,
-        "window": state[f"{stem}self_attn.relative_position_k.positional_embedding.weight"].shape[0] // 2,
-    }
+    return AcousticSizes(
+        hidden=state[CONV].shape[0],
+        intermediate=state[f"{stem}ffn.intermediate_dense.weight"].shape[0],
+        heads=state[f"{stem}self_attn.query_bias1"].shape[0],
+        layers=layers,
+        window=state[f"{stem}self_attn.relative_position_k.positional_embedding.weight"].shape[0] // 2,
+    )

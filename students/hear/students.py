@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import load_weights
-from distill.students.hear.acoustic import AcousticModel
+from distill.students.hear.acoustic import HEAR_SIZES, AcousticModel, AcousticSizes
 from distill.students.hear.frontend import MEL_RATE, HearFrontEnd
 from distill.students.hear.official import (
     CONV,
@@ -50,13 +50,15 @@ class _AcousticStudent(Student):
     front_end: HearFrontEnd
     acoustic: AcousticModel
 
-    def _build(
-        self, sizes: dict[str, Any], state: Mapping[str, Tensor] | None, overlap: int, dropout: float, official: bool
+    def __init__(
+        self, sizes: AcousticSizes, state: Mapping[str, Tensor] | None, overlap: int, dropout: float, official: bool
     ) -> None:
         """Build the layers. An official acoustic model `state`, if given, sets the sizes and the weights."""
-        self.sizes = sizes if state is None else acoustic_sizes(state)
+        super().__init__()
+        sizes = sizes if state is None else acoustic_sizes(state)
+        self.sizes = sizes._asdict()
         self.front_end = HearFrontEnd(official=official)
-        self.acoustic = AcousticModel(**self.sizes, overlap=overlap, dropout=dropout)
+        self.acoustic = AcousticModel(sizes, overlap, dropout)
         if state is not None:
             load_weights(self.acoustic, from_official_acoustic(state), "--student.checkpoint")
 
@@ -137,14 +139,10 @@ class Hear(_AcousticStudent):
         checkpoint: str | None = None,
         official: bool = False,
     ) -> None:
-        super().__init__()
-        sizes: dict[str, Any] = {
-            "hidden": hidden, "intermediate": intermediate, "heads": heads, "layers": layers, "window": window,
-        }  # fmt: skip
-        state: dict[str, Tensor] | None = None
-        if checkpoint is not None:
-            state, self.provenance = read_submodule(checkpoint, ("", "acoustic_model.", "encoder."), CONV)
-        self._build(sizes, state, overlap, dropout, official)
+        state, file = read_submodule(checkpoint, ("", "acoustic_model.", "encoder."), CONV)
+        sizes = AcousticSizes(hidden, intermediate, heads, layers, window)
+        super().__init__(sizes, state, overlap, dropout, official)
+        self.provenance = file
 
     def official_state(self) -> dict[str, Tensor]:
         """Return the weights by the published keys, as in acoustic_model_weight.pth."""
@@ -178,27 +176,23 @@ class HearTokenizer(_AcousticStudent):
         self,
         hidden: int = 128,
         intermediate: int = 512,
-        heads: int = 4,
-        layers: int = 6,
+        heads: int = HEAR_SIZES.heads,
+        layers: int = HEAR_SIZES.layers,
         codes: int = 1024,
-        window: int = 300,
+        window: int = HEAR_SIZES.window,
         overlap: int = 50,
         dropout: float = 0.1,
         checkpoint: str | None = None,
         official: bool = False,
     ) -> None:
-        super().__init__()
-        sizes: dict[str, Any] = {
-            "hidden": hidden, "intermediate": intermediate, "heads": heads, "layers": layers, "window": window,
-        }  # fmt: skip
-        state: dict[str, Tensor] | None = None
+        state, file = read_submodule(checkpoint, ("tokenizer.", ""), f"encoder.{CONV}")
         encoder: dict[str, Tensor] | None = None
-        if checkpoint is not None:
-            state, self.provenance = read_submodule(checkpoint, ("tokenizer.", ""), f"encoder.{CONV}")
+        if state is not None:
             encoder = submodule_state(state, ("encoder.",), CONV, f"--student.checkpoint {checkpoint}")
             codes = len(state["linear.weight"])
-        self._build(sizes, encoder, overlap, dropout, official)
-        self.codes = codes
+        sizes = AcousticSizes(hidden, intermediate, heads, layers, window)
+        super().__init__(sizes, encoder, overlap, dropout, official)
+        self.provenance, self.codes = file, codes
         self.sizes = {**self.sizes, "codes": codes}
         self.to_codes = nn.Linear(self.sizes["hidden"], codes)
         if state is not None:

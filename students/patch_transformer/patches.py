@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 from distill.data.errors import UserError
 
-PATCH = 16  # side of a patch, in spectra and in mel bands
+PATCH = 16  # side of a patch of one convolution, in spectra and in mel bands
+PUBLISHED_CHANNELS = ((), (384,), (256, 384), (256, 384, 768))
+"""Channels of each resolution but the last in CAT's published variants, by the number of these resolutions."""
 _BLOCKS_PER_RESOLUTION = 2  # in every resolution but the last
 
 
@@ -30,6 +32,7 @@ class PatchConvolution(nn.Module):
     """
 
     masks = False  # whether `forward` uses `visible`
+    side = PATCH
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -46,26 +49,26 @@ class MultiResolution(nn.Module):
 
     The patches grow from one resolution to the next, with convolution blocks between. A token is the sum of the outputs
     of all resolutions. The kernels of the blocks overlap neighbouring patches. A masked clip is therefore convolved
-    separately, with hidden patches set to zero.
+    separately, with hidden patches set to zero. A single resolution has no blocks and needs no masking.
 
     Args:
         dim: Width of a token.
-        sides: Side of a patch in each resolution. Each is a multiple of the one before, and the last is 16.
-        channels: Number of channels of each resolution but the last.
+        sides: Side of a patch in each resolution. Each is a multiple of the one before. The last is that of a token.
+        channels: Number of channels of each resolution but the last. None means the published ones: 384; 256 and 384;
+            or 256, 384 and 768.
+
+    Attributes:
+        side: Side of a token's patch, in spectra and in mel bands.
+        masks: Whether `forward` uses `visible`.
 
     Raises:
         UserError: `sides` are not such multiples, or `channels` has another length.
     """
 
-    masks = True  # whether `forward` uses `visible`
-
-    def __init__(self, dim: int, sides: Sequence[int] = (4, 8, 16), channels: Sequence[int] = (256, 384)) -> None:
+    def __init__(self, dim: int, sides: Sequence[int] = (4, 8, 16), channels: Sequence[int] | None = None) -> None:
         super().__init__()
-        if not sides or sides[-1] != PATCH or any(b % a or b <= a for a, b in pairwise(sides)):
-            raise UserError(f"--student.resolutions {list(sides)}: must be growing multiples, the last one 16")
-        if len(channels) != len(sides) - 1:
-            raise UserError(f"--student.channels {list(channels)}: must have {len(sides) - 1} numbers")
-        self.sides = tuple(sides)
+        channels = _check_resolutions(sides, channels)
+        self.sides, self.side, self.masks = tuple(sides), sides[-1], len(sides) > 1
         widths = (1, *channels, dim)
         kernels = [sides[0], *(b // a for a, b in pairwise(sides))]
         # Names as in the official checkpoints.
@@ -78,22 +81,34 @@ class MultiResolution(nn.Module):
             nn.ModuleList(_ConvolutionBlock(width) for _ in range(_BLOCKS_PER_RESOLUTION)) for width in channels
         )
         self.stage_output_decode = nn.ModuleList(
-            nn.Conv2d(width, dim, PATCH // side, PATCH // side) for width, side in zip(channels, sides, strict=False)
+            nn.Conv2d(width, dim, self.side // side, self.side // side)
+            for width, side in zip(channels, sides, strict=False)
         )
 
     def forward(self, spectrogram: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Embed (B, T, F) as tokens (B, T / 16 * F / 16, D). Hidden patches do not change visible tokens."""
+        """Embed (B, T, F) as tokens (B, T / side * F / side, D). Hidden patches do not change visible tokens."""
         x, summed = spectrogram.unsqueeze(1), torch.zeros((), device=spectrogram.device)
         *stages, last = self.patch_embed
         for number, stage in enumerate(stages):
             x = stage(x)
             if number == len(stages) - 1:
                 return summed + last(x.flatten(2).transpose(1, 2))
-            shown = None if visible is None else _enlarge_cells(visible, PATCH // self.sides[number]).unsqueeze(1)
+            shown = None if visible is None else _enlarge_cells(visible, self.side // self.sides[number]).unsqueeze(1)
             for block in self.conv_blocks[number].children():
                 x = block(x, shown)
             summed = summed + self.stage_output_decode[number](x).flatten(2).transpose(1, 2)
         raise AssertionError("sides are not empty")
+
+
+def _check_resolutions(sides: Sequence[int], channels: Sequence[int] | None) -> Sequence[int]:
+    """Return the channels of each resolution but the last. Raise UserError if they or the sides are not valid."""
+    if not sides or sides[0] < 1 or any(b % a or b <= a for a, b in pairwise(sides)):
+        raise UserError(f"--student.resolutions {list(sides)}: must be growing multiples, such as 4 8 16")
+    if channels is None and len(sides) <= len(PUBLISHED_CHANNELS):
+        return PUBLISHED_CHANNELS[len(sides) - 1]
+    if len(channels or ()) != len(sides) - 1:
+        raise UserError(f"--student.channels {list(channels or ())}: must have {len(sides) - 1} numbers")
+    return channels or ()
 
 
 def _enlarge_cells(visible: Tensor, times: int) -> Tensor:

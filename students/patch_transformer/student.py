@@ -16,7 +16,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, require_one_of
 from distill.students.patch_transformer.blocks import EPSILON, PostNormBlock, PreNormBlock, positions
 from distill.students.patch_transformer.official import load_official_encoder, official_sizes
-from distill.students.patch_transformer.patches import PATCH, MultiResolution, PatchConvolution
+from distill.students.patch_transformer.patches import MultiResolution, PatchConvolution
 from distill.students.student import Student
 
 BLOCKS = {"post": PostNormBlock, "pre": PreNormBlock}
@@ -42,9 +42,9 @@ class Encoded(NamedTuple):
 class PatchTransformer(Student):
     """A transformer over 16 x 16 patches of a log-mel spectrogram: 85.3 M parameters at EAT's size.
 
-    A frame is the mean of the patches of one column, every 160 ms. A clip is the first token, or the mean of its
-    frames. Pre-train the student with the objective `utterance_frame` (EAT; with teachers CAT) or `latent_prediction`
-    (MATPAC), or train it with any teacher.
+    A frame is the mean of the patches of one column, every 160 ms with patches of 16. A clip is the first token, or
+    the mean of its frames. Pre-train the student with the objective `utterance_frame` (EAT; with teachers CAT) or
+    `latent_prediction` (MATPAC), or train it with any teacher.
 
     Args:
         hidden: Width of a token: 768 in EAT, 192 for a small and 96 for a tiny student.
@@ -53,8 +53,10 @@ class PatchTransformer(Student):
         ratio: Width of the feed-forward parts, as a multiple of `hidden`.
         norm: Place of the norms in a block: "post" (EAT, CAT) or "pre" (MATPAC).
         bands: Number of mel bands. 128: Kaldi's filter bank, normalised as in EAT. 80: Slaney's mel, as in MATPAC.
-        resolutions: Sides of CAT's patches, such as 4, 8, 16, with convolutions between. Empty means one convolution.
-        channels: Number of channels of each resolution but the last.
+        resolutions: Sides of CAT's patches, such as 4, 8, 16, with convolutions between. The last is the side of a
+            token's patch, and must divide the bands. Empty means one convolution of 16.
+        channels: Number of channels of each resolution but the last. None means those of CAT's published variants:
+            384; 256 and 384; or 256, 384 and 768.
         pooling: Embedding of a clip: the "first" token, or the "mean" of its frames.
         frames: Number of spectra to which each clip is padded with zeros or cut, before it is normalised. 1024 in EAT
             on AudioSet. 0 pads to the next whole patch, and masks the padding of shorter clips in a batch.
@@ -85,7 +87,7 @@ class PatchTransformer(Student):
         norm: str = "post",
         bands: int = 128,
         resolutions: Sequence[int] = (),
-        channels: Sequence[int] = (256, 384),
+        channels: Sequence[int] | None = None,
         pooling: str = "first",
         frames: int = 0,
         mean: float | None = None,
@@ -96,7 +98,7 @@ class PatchTransformer(Student):
         checkpoint: str | None = None,
     ) -> None:
         super().__init__()
-        _check_options(norm, bands, pooling, frames, spec_augment)
+        _check_options(norm, bands, pooling, spec_augment)
         sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "resolutions": tuple(resolutions)}
         if checkpoint is not None:
             sizes |= official_sizes(checkpoint)
@@ -105,11 +107,14 @@ class PatchTransformer(Student):
         if width % heads or width % 4:
             raise UserError(f"--student.hidden {width}: must be a multiple of --student.heads {heads} and of 4")
         self.mel = _mel_front_end(bands, self.sample_rate)
-        self.rows, self.frames, self.pooling, self.spec_augment = bands // PATCH, frames, pooling, spec_augment
+        self.frames, self.pooling, self.spec_augment = frames, pooling, spec_augment
         default_mean, default_scale = _EAT if bands == 128 else _MATPAC
         self.mean = default_mean if mean is None else mean
         self.scale = default_scale if scale is None else scale
         self.patches = MultiResolution(width, sides, channels) if sides else PatchConvolution(width)
+        self.patch = self.patches.side
+        _check_patch(self.patch, bands, frames)
+        self.rows = bands // self.patch
         self.first = nn.Parameter(torch.randn(1, 1, width))
         self.norm = nn.LayerNorm(width, EPSILON) if norm == "post" else nn.Identity()
         drops = [drop_path * number / max(1, sizes["layers"] - 1) for number in range(sizes["layers"])]
@@ -130,17 +135,18 @@ class PatchTransformer(Student):
         """Compute the normalised spectrogram of a batch at any sample rate.
 
         Returns:
-            Spectra (B, T, bands), T a multiple of 16, and the number of valid columns of patches (B,), int64.
+            Spectra (B, T, bands), T a multiple of the patch, and the number of valid columns of patches (B,), int64.
         """
         batch = batch.resample(self.sample_rate)
         centred = remove_mean(batch.waveform, batch.lengths)
         mel = self.mel(centred) if isinstance(self.mel, KaldiFbank) else self.mel(centred).transpose(1, 2)
         valid = self.mel.frames(batch.lengths)
         mel = mel * frame_mask(valid, mel.shape[1]).unsqueeze(2)  # as a clip that is not in a batch is padded
-        # Not -(-n // 16): an exported graph rounds integer division towards 0.
-        total = self.frames or (mel.shape[1] + PATCH - 1) // PATCH * PATCH
+        # Not -(-n // patch): an exported graph rounds integer division towards 0.
+        total = self.frames or (mel.shape[1] + self.patch - 1) // self.patch * self.patch
         mel = F.pad(mel, (0, 0, 0, max(0, total - mel.shape[1])))[:, :total]
-        columns = valid.new_full((len(valid),), total // PATCH) if self.frames else (valid + PATCH - 1) // PATCH
+        needed = (valid + self.patch - 1) // self.patch
+        columns = valid.new_full((len(valid),), total // self.patch) if self.frames else needed
         return (mel - self.mean) / self.scale, columns
 
     def embed_patches(self, spectrogram: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -182,14 +188,15 @@ class PatchTransformer(Student):
         if self.training and self.spec_augment:
             spectrogram = blank_spans(spectrogram, self.spec_augment)
         tokens = self.embed_patches(spectrogram)
-        valid_columns = frame_mask(columns, spectrogram.shape[1] // PATCH)
+        valid_columns = frame_mask(columns, spectrogram.shape[1] // self.patch)
         # An exported graph cannot branch on values, and its clips are not padded.
         unpadded = torch.compiler.is_exporting() or bool(valid_columns.all())
         valid = None if unpadded else valid_columns.repeat_interleave(self.rows, 1)
         encoded = self.contextual(tokens, valid).tokens
         frames = encoded[:, 1:].unflatten(1, (-1, self.rows)).mean(2)
         hop = 160 / self.sample_rate
-        times = 0.0125 + hop * (PATCH * torch.arange(frames.shape[1], device=frames.device) + (PATCH - 1) / 2)
+        columns_from_start = torch.arange(frames.shape[1], device=frames.device)
+        times = 0.0125 + hop * (self.patch * columns_from_start + (self.patch - 1) / 2)
         clip = encoded[:, 0] if self.pooling == "first" else None
         embeddings = Embeddings.of_frames(frames, times, valid_columns, clip=clip)
         return embeddings if self.head is None else embeddings._replace(logits=self.head(embeddings.clip))
@@ -221,16 +228,22 @@ def blank_spans(spectrogram: Tensor, share: float) -> Tensor:
     return spectrogram * kept
 
 
-def _check_options(norm: str, bands: int, pooling: str, frames: int, spec_augment: float) -> None:
+def _check_options(norm: str, bands: int, pooling: str, spec_augment: float) -> None:
     """Check options that do not depend on the checkpoint. Raise UserError."""
     require_one_of("--student.norm", norm, tuple(BLOCKS))
     require_one_of("--student.pooling", pooling, POOLINGS)
     if bands not in (80, 128):
         raise UserError(f"--student.bands {bands}: must be 128 (EAT) or 80 (MATPAC)")
-    if frames % PATCH or frames < 0:
-        raise UserError(f"--student.frames {frames}: must be a multiple of the patch, {PATCH}")
     if not 0 <= spec_augment < 1:
         raise UserError(f"--student.spec_augment {spec_augment}: must be at least 0 and below 1")
+
+
+def _check_patch(side: int, bands: int, frames: int) -> None:
+    """Raise UserError if patches of this side do not cover the bands and the fixed number of spectra."""
+    if bands % side:
+        raise UserError(f"--student.resolutions: the last one, {side}, must divide --student.bands {bands}")
+    if frames % side or frames < 0:
+        raise UserError(f"--student.frames {frames}: must be a multiple of the patch, {side}")
 
 
 def _mel_front_end(bands: int, sample_rate: int) -> KaldiFbank | LogMel:

@@ -1,4 +1,4 @@
-"""MobileNetV3, DyMN and ERes2Net against the official code of S-SONDO and EfficientAT."""
+"""The front-end of convolutional students; MobileNetV3, DyMN and ERes2Net against the official code."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 import distill
+from distill.data.audio.mel import LogMel
 from distill.data.errors import UserError
 from distill.students.dymn import DyMN
 from distill.students.eres2net import ERes2Net, mean_and_deviation
@@ -203,3 +204,123 @@ def test_gates_ignore_the_padding(name: str) -> None:
             alone, _ = student.encode_mel(mel[row : row + 1, :, :count])
             error = (together[row, : frames[row]] - alone[0]).norm() / alone.norm()
             assert float(error) < 1e-9
+
+
+CONVOLUTIONAL = {**TINY_OPTIONS, "cnn": {"width": 0.1}, "bc_resnet": {"width": 1.0}}
+BATS = {"sample_rate": 256_000, "low_hz": 10_000.0, "high_hz": 120_000.0}
+HYDROPHONE = {"sample_rate": 1_000, "low_hz": 10.0, "high_hz": 450.0}
+DEFAULT = {"sample_rate": 32_000, "low_hz": 50.0, "high_hz": 16_000.0}
+
+
+def front_end(**options: Any) -> LogMelStudent:
+    student = distill.create_student("cnn", width=0.1, **options)
+    assert isinstance(student, LogMelStudent)
+    return student
+
+
+def tone_mel(student: LogMelStudent, frequency: float) -> torch.Tensor:
+    """Return the mel spectrum (bands,) in the middle of a second of a tone."""
+    rate = student.sample_rate
+    seen: list[torch.Tensor] = []
+    student.mel.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    student.embed(0.5 * torch.sin(2 * torch.pi * frequency * torch.arange(rate) / rate), rate)
+    return seen[0][0, :, seen[0].shape[2] // 2]
+
+
+def test_the_default_front_end_is_the_published_one() -> None:
+    student, waveform = front_end(), torch.randn(1, 32_000) * 0.1
+    published = LogMel(32_000, window=1024, hop=512, bands=128, low=50.0, high=16_000.0, offset=1e-3)
+    assert student.mel(waveform).equal(published(waveform))
+    assert student.sample_rate == 32_000
+    assert student.band == (50.0, 16_000.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "frequencies"),
+    [(BATS, (12_000, 45_000, 110_000)), (HYDROPHONE, (20, 100, 440)), (DEFAULT, (100, 1_000, 15_000))],
+    ids=["bats", "hydrophone", "default"],
+)
+def test_a_tone_is_in_the_mel_band_of_its_frequency(options: dict[str, Any], frequencies: tuple[float, ...]) -> None:
+    student = front_end(**options)
+    low, high = student.band
+
+    def mel(hertz: float) -> float:
+        return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * np.log(hertz / 1000) / np.log(6.4)
+
+    for frequency in frequencies:
+        spectrum = tone_mel(student, frequency)
+        expected = 129 * (mel(frequency) - mel(low)) / (mel(high) - mel(low)) - 1
+        assert abs(int(spectrum.argmax()) - expected) <= 1.5
+        assert int((spectrum > spectrum.max() - 3).sum()) <= 5  # the transform resolves neighbouring bands
+
+
+@pytest.mark.parametrize("options", [BATS, HYDROPHONE, DEFAULT, {"sample_rate": 250, "low_hz": 5.0}])
+def test_no_mel_band_is_empty(options: dict[str, Any]) -> None:
+    student = front_end(**options)
+    energies = student.mel.of_power(torch.ones(1, student.mel.points // 2 + 1, 1))
+    assert energies.shape == (1, 128, 1)
+    assert float(energies.min()) > 0
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+@pytest.mark.parametrize("options", [BATS, HYDROPHONE], ids=["bats", "hydrophone"])
+def test_every_convolutional_student_encodes_any_band(name: str, options: dict[str, Any]) -> None:
+    student = distill.create_student(name, **CONVOLUTIONAL[name], **options).eval()
+    rate, default = student.sample_rate, distill.create_student(name, **CONVOLUTIONAL[name])
+    assert student.band == (options["low_hz"], options["high_hz"])
+    assert student.frame_hop == pytest.approx(default.frame_hop)
+    waveform, lengths = torch.randn(3, 2 * rate) * 0.1, torch.tensor([2 * rate, rate + 7, rate // 20])
+    together = student.embed(waveform, rate, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        alone = student.embed(waveform[row, :length], rate)
+        torch.testing.assert_close(together.clip[row], alone.clip[0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_level_of_a_sound_does_not_depend_on_the_sample_rate() -> None:
+    noise = torch.randn(1, 64_000) * 0.1
+    spectrum = torch.fft.rfft(noise)
+    hertz = torch.arange(spectrum.shape[1]) / 2
+    noise = torch.fft.irfft(spectrum * ((hertz > 500) & (hertz < 6_000)))
+    levels = {}
+    for rate in (16_000, 32_000, 64_000):
+        student = front_end(sample_rate=rate, high_hz=8_000)
+        seen: list[torch.Tensor] = []
+        student.mel.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(output))
+        student.embed(noise, 32_000)
+        levels[rate] = seen[0].mean(2)
+    torch.testing.assert_close(levels[16_000], levels[32_000], atol=0.05, rtol=0)
+    torch.testing.assert_close(levels[64_000], levels[32_000], atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"high_hz": 16_001}, "--student.high_hz 16001: must be in ascending order, from 0 to 16000 Hz"),
+        ({"low_hz": -1}, "--student.low_hz -1 "),
+        ({"low_hz": 9_000, "high_hz": 9_000}, "--student.low_hz 9000 and --student.high_hz 9000"),
+        ({"sample_rate": 40}, "--student.sample_rate 40: must be at least 125 Hz"),
+        ({"low_hz": 1_000, "high_hz": 1_010}, "too narrow for 128 mel bands"),
+    ],
+)
+def test_an_impossible_band_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        front_end(**options)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3", "dymn"])
+def test_rows_of_frequency_are_parts_of_the_published_mean(name: str) -> None:
+    mel = torch.randn(2, 128, 70)
+    frames = {}
+    for rows in (1, 2, 4):
+        torch.manual_seed(0)
+        student: Any = distill.create_student(name, width=0.1, rows=rows)
+        with torch.no_grad():
+            frames[rows] = student.eval().encode_mel(mel)[0]
+    size = frames[1].shape[2]
+    for rows in (2, 4):
+        assert frames[rows].shape == (2, 3, rows * size)
+        apart = frames[rows].unflatten(2, (size, rows))
+        torch.testing.assert_close(apart.mean(3), frames[1])
+        assert float((apart[..., 0] - apart[..., -1]).abs().max()) > 1e-3 * float(apart.abs().max())
+    with pytest.raises(UserError, match=r"--student.rows 3: must be 1, 2 or 4"):
+        distill.create_student(name, width=0.1, rows=3)

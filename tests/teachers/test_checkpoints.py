@@ -125,11 +125,6 @@ def test_the_three_orders_of_audioset_become_one() -> None:
     assert audioset.in_mid_order(["dog", "cat"]) == (("dog", "cat"), pytest.approx(torch.tensor([0, 1])))
 
 
-def test_527_labels_that_are_not_audiosets_raise_a_warning() -> None:
-    with pytest.warns(UserWarning, match="'0' first"):
-        audioset.in_mid_order([str(column) for column in range(527)])
-
-
 def test_windows_longer_than_the_network_sees_are_refused(options: Options) -> None:
     for name in ("ast", "ssast", "passt", "clap"):
         with pytest.raises(UserError, match="at once"):

@@ -12,7 +12,7 @@ import pytest
 
 from tests.teachers.test_ast import AST_FOLDER
 from tests.teachers.test_clap import CLAP_UNFUSED
-from tests.teachers.test_transformers import save_wav2vec2
+from tests.teachers.test_hub import save_wav2vec2
 
 ROOT = Path(__file__).parents[2]
 BROKEN = 'raise OSError("libtorchaudio.so: undefined symbol: torch_exception_get_what_without_backtrace")\n'

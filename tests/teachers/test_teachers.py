@@ -49,7 +49,7 @@ class OneTeacher(Objective):
 
 
 def test_a_teacher_without_tiny_options_fails_by_name(monkeypatch: pytest.MonkeyPatch, options: Options) -> None:
-    monkeypatch.setitem(TEACHERS._builtin, "newcomer", "tests.own_parts:Loudness")
+    monkeypatch.setitem(TEACHERS._builtin, "newcomer", "distill.teachers.newcomer:Newcomer")
     assert set(teacher_names()) == set(distill.list_teachers()) - {"precomputed"}
     with pytest.raises(pytest.fail.Exception, match=r"'newcomer' needs tests/teachers/test_newcomer\.py with TINY"):
         options["newcomer"]

@@ -1,4 +1,4 @@
-"""Tiny options that each test module of a teacher, tests/teachers/test_NAME.py, declares for the contract."""
+"""Tiny options for the contract, which the test file of each teacher declares, such as tests/teachers/test_ast.py."""
 
 from __future__ import annotations
 
@@ -43,9 +43,17 @@ class TinyTeacher:
     encodes_audio: bool = True
 
 
+def module_of_tests(name: str) -> str:
+    """Return the test module of a registered teacher: that of the file that defines its class."""
+    source = (TEACHERS.location(name) or "").partition(":")[0]
+    folder, _, file = source.rpartition(".")
+    folder = folder.removeprefix("distill.") if folder != "distill" else folder
+    return f"tests.{folder}.test_{file}"
+
+
 def find_tiny(name: str) -> TinyTeacher | None:
     """Return `TINY` of the teacher's test module. None means that the module or its `TINY` is missing."""
-    module = f"tests.teachers.test_{name}"
+    module = module_of_tests(name)
     return getattr(import_module(module), "TINY", None) if find_spec(module) else None
 
 
@@ -53,7 +61,8 @@ def tiny_teacher(name: str) -> TinyTeacher:
     """Return `TINY` of the teacher's test module, or fail the test."""
     tiny = find_tiny(name)
     if tiny is None:
-        pytest.fail(f"the teacher {name!r} needs tests/teachers/test_{name}.py with TINY = TinyTeacher(...)", False)
+        file = f"{module_of_tests(name).replace('.', '/')}.py"
+        pytest.fail(f"the teacher {name!r} needs {file} with TINY = TinyTeacher(...)", False)
     return tiny
 
 

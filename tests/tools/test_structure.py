@@ -29,6 +29,8 @@ CLEAN = {
     "distill/run/job.py": "from distill.students.student import Student",
     "experiments/demo.py": "import distill",
 }
+CLEAN |= {f"tests/{Path(name).parent}/test_{Path(name).name}": "" for name in CLEAN if not name.endswith("__init__.py")}
+TEST_OF_WRITER = {"tests/data/store/test_writer.py": ""}
 
 
 @pytest.fixture
@@ -68,7 +70,9 @@ def test_a_clean_tree_is_counted_without_following_links(table: Table) -> None:
 
 
 def test_a_circle_and_an_import_back_up_are_found(table: Table) -> None:
-    status, text = table(CLEAN | {"data/store/writer.py": "def write():\n    from distill.data.clips import table"})
+    status, text = table(
+        CLEAN | {"data/store/writer.py": "def write():\n    from distill.data.clips import table"} | TEST_OF_WRITER
+    )
     assert status == 1
     assert row(text, "data/", "arrows back up").endswith("1 0 missed: store -> clips (data/store/writer.py)")
     assert row(text, "data/", "circles").endswith("1 0 missed: clips <-> store")
@@ -83,7 +87,7 @@ def test_a_teacher_that_imports_distill_runs_back_up(table: Table) -> None:
 
 def test_imports_for_types_alone_do_not_count(table: Table) -> None:
     only_types = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from distill.data.clips import table\n"
-    status, text = table(CLEAN | {"data/store/writer.py": only_types})
+    status, text = table(CLEAN | {"data/store/writer.py": only_types} | TEST_OF_WRITER)
     assert status == 0, text
     assert row(text, "data/", "arrows") == "data/ arrows 3 20"
 
@@ -100,3 +104,12 @@ def test_a_room_without_a_row_in_the_contract_is_refused(table: Table) -> None:
     status, text = table(CLEAN | {"data/new.py": "import distill.data.errors"})
     assert status == 1
     assert text == "structure: data/ has rooms without a row in the import contract: new\n"
+
+
+def test_files_without_a_test_of_their_name_are_named_except_declarations(table: Table) -> None:
+    new = ("data/store/writer.py", "distill/run/clusters.py", "teachers/published.py", "distill/__main__.py")
+    elsewhere = {"tests/distill/test_clusters.py": "", "tests/data/store/test_store.py": ""}
+    status, text = table(CLEAN | dict.fromkeys(new, "") | elsewhere)
+    assert status == 1
+    found = row(text, "all", "files without a test file")
+    assert found.endswith("2 0 missed: data/store/writer.py, distill/run/clusters.py")

@@ -30,7 +30,8 @@ class Augmentation:
 
     Args:
         mixup: Parameter of Beta(mixup, mixup), from which the shares of two mixed clips are drawn (Zhang et al. 2018).
-            0 disables it.
+            0 disables it. 1 draws them evenly. Each clip has the larger share in one mixture: with random partners, the
+            mixtures are those of shares from 0 to 1 (lightly-train's, with mixup 1).
         gain: Maximum change of level in dB, up or down. 0 disables it.
         roll: Whether to rotate each clip in time by a random offset.
         noise: Maximum level of white noise, relative to the level of the clip. 0 disables it.

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +7,7 @@ import pytest
 
 from distill.data.clips.sources import read_manifest
 from distill.data.errors import UserError
-
-
-def table(folder: Path, text: str, name: str = "clips.csv") -> Path:
-    (folder / name).write_text(text)
-    return folder / name
+from tests.data.clips.test_tables import table
 
 
 def test_a_folder_is_read_recursively_in_order(sounds: Callable[..., Path]) -> None:
@@ -25,28 +20,6 @@ def test_a_folder_is_read_recursively_in_order(sounds: Callable[..., Path]) -> N
     assert ids == ["class0/000.wav", "class0/002.wav", "class1/001.wav", "class1/003.wav"]
 
 
-def test_a_csv_row_holds_window_labels_and_split(tmp_path: Path) -> None:
-    row = read_manifest(table(tmp_path, 'path,start,end,label,fold\na.wav,1.5,4,"cat, dog",3\n')).rows[0]
-    assert (row.id, row.start, row.duration, row.labels, row.split) == ("a.wav@1.5", 1.5, 2.5, ("cat", "dog"), "3")
-
-
-def test_csv_jsonl_and_parquet_give_equal_rows(tmp_path: Path) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    records = [{"path": "a.wav", "label": "x"}, {"path": "b.wav", "label": "y"}]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), tmp_path / "t.parquet")
-    paths = [
-        table(tmp_path, "path,label\r\na.wav,x\r\nb.wav,y\r\n"),
-        table(tmp_path, "\ufeffpath,label\na.wav,x\nb.wav,y\n", "bom.csv"),
-        table(tmp_path, "\n".join(map(json.dumps, records)), "t.jsonl"),
-        tmp_path / "t.parquet",
-    ]
-    rows = [read_manifest(path).rows for path in paths]
-    assert all(other == rows[0] for other in rows)
-    assert read_manifest(paths[0]).classes == ("x", "y")
-
-
 def test_the_esc50_layout_is_known(tmp_path: Path) -> None:
     (tmp_path / "meta").mkdir()
     table(tmp_path / "meta", "filename,fold,target,category\n1-1-A-0.wav,1,0,dog\n", "esc50.csv")
@@ -54,70 +27,8 @@ def test_the_esc50_layout_is_known(tmp_path: Path) -> None:
     assert (row.path, row.labels, row.split) == (tmp_path / "audio" / "1-1-A-0.wav", ("dog",), "1")
 
 
-@pytest.mark.parametrize(
-    ("text", "name", "message"),
-    [
-        ("path\na.wav\na.wav\n", "c.csv", "line 3.*twice"),
-        ("label\nx\n", "c.csv", "line 2.*no column path"),
-        ("path,label\na.wav\n", "c.csv", "line 2.*cut off"),
-        ("path,start\na.wav,soon\n", "c.csv", "line 2.*not a number"),
-        ("path,start,end\na.wav,3,2\n", "c.csv", "line 2.*is empty"),
-        ("path\n../a.wav\n", "c.csv", "line 2.*outside"),
-        ("path\n/etc/passwd\n", "c.csv", "line 2.*outside"),
-        ("path\nhttp://x/a.wav\n", "c.csv", "line 2.*address"),
-        ("path\npipe:rm x\n", "c.csv", "line 2.*address"),
-        ("path\0\n", "c.csv", "NUL"),
-        ('{"path": "a.wav"}\n{"path": "b', "c.jsonl", "line 2.*not JSON"),
-        ("no parquet", "c.parquet", "c.parquet"),
-        ("path\n", "c.csv", "no audio"),
-        ("x", "c.docx", "must be a folder of audio or a table"),
-    ],
-)
-def test_a_wrong_table_is_refused_with_its_line(text: str, name: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message):
-        read_manifest(table(tmp_path, text, name))
-
-
-def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
-    inner = tmp_path / "data"
-    inner.mkdir()
-    (inner / "a.wav").symlink_to(tmp_path / "secret")
-    with pytest.raises(UserError, match="outside"):
-        read_manifest(table(inner, "path\na.wav\n"))
-    (inner / "up").symlink_to(tmp_path)
-    with pytest.raises(UserError, match="outside"):
-        read_manifest(table(inner, "path\nup/secret.wav\n"))
-    (inner / "here").symlink_to(inner)
-    assert len(read_manifest(table(inner, "path\nhere/b.wav\nhere/../data/c.wav\n"))) == 2
-
-
 def test_a_folder_without_audio_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no audio"):
         read_manifest(tmp_path)
     with pytest.raises(UserError, match="no such file"):
         read_manifest(tmp_path / "none")
-
-
-def test_splits_have_standard_names(tmp_path: Path) -> None:
-    rows = "path,split\na.wav,Test\nb.wav,val\nc.wav,train\nd.wav,dev\ne.wav,3\nf.wav,\n"
-    parts = [row.split for row in read_manifest(table(tmp_path, rows)).rows]
-    assert parts == ["test", "validation", "training", "validation", "3", ""]
-
-
-def digest_of(folder: Path, text: str) -> str:
-    folder.mkdir(exist_ok=True)
-    return read_manifest(table(folder, text)).digest
-
-
-def test_the_digest_covers_ids_windows_and_order_but_not_the_root(tmp_path: Path) -> None:
-    text = "id,path,start,duration\na,x.wav,1,2\nb,x.wav,4,2\n"
-    known = digest_of(tmp_path / "here", text)
-    assert digest_of(tmp_path / "there", text) == known
-    for change in (
-        text.replace("a,", "c,"),
-        text.replace("wav,1,", "wav,0.5,"),
-        text.replace("1,2", "1,3"),
-        text.replace("1,2", "1,"),
-        "id,path,start,duration\nb,x.wav,4,2\na,x.wav,1,2\n",
-    ):
-        assert digest_of(tmp_path / "here", change) != known

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from distill.data.sampling.orders import (
-    BatchSampler,
     ClusterOrder,
     StratifiedOrder,
     UniformOrder,
@@ -57,36 +56,6 @@ def test_a_uniform_epoch_of_more_draws_than_clips_goes_through_all_again() -> No
 
 def test_an_epoch_holds_every_clip_once() -> None:
     assert sorted(UniformOrder(61, seed=5).indices(4, 0, 61)) == list(range(61))
-
-
-@pytest.mark.parametrize("clips", [61, 62, 63, 64, 65])
-@pytest.mark.parametrize("world", [1, 2, 4])
-def test_ranks_share_the_same_global_batches(clips: int, world: int) -> None:
-    def batches(rank: int, ranks: int) -> list[list[tuple[int, int]]]:
-        sampler = BatchSampler(UniformOrder(clips, seed=1), 8, epochs=2, rank=rank, world=ranks)
-        return [list(zip(*batch, strict=True)) for batch in sampler]
-
-    by_rank = [batches(rank, world) for rank in range(world)]
-    assert len({len(rank) for rank in by_rank}) == 1
-    assert all(batch for rank in by_rank for batch in rank)
-    for alone, *parts in zip(batches(0, 1), *by_rank, strict=True):
-        assert sorted(draw for part in parts for draw in part) == sorted(alone)
-
-
-@pytest.mark.parametrize("start", [0, 1, 5, 7, 8, 9, 14])
-def test_a_resumed_run_draws_the_remaining_batches(start: int) -> None:
-    def sampler() -> BatchSampler:
-        return BatchSampler(UniformOrder(61, seed=1), 8, epochs=2)
-
-    resumed = sampler()
-    resumed.start = start
-    assert list(resumed) == list(sampler())[start:]
-    assert len(resumed) == len(sampler()) == 14
-
-
-def test_draws_are_numbered_through_the_run() -> None:
-    batches = list(BatchSampler(UniformOrder(10), 4, epochs=2))
-    assert [draw for batch in batches for draw in batch.draws] == [*range(8), *range(10, 18)]
 
 
 def test_more_clips_than_torch_can_weigh() -> None:

@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 
-from distill.commands.facts import imported, read
-from distill.commands.listing import KINDS
-
 HEAVY = (
     "torch", "torch._dynamo", "lightning", "torchmetrics", "torchmetrics.functional", "transformers", "torchaudio",
     "scipy", "sklearn", "pandas", "matplotlib", "onnx", "onnxscript", "faiss", "pyarrow",
@@ -62,20 +59,3 @@ def test_a_command_imports_only_the_heavy_modules_it_needs(
     assert list(found) == list(commands), ended.stderr
     for command, modules in found.items():
         assert set(modules) <= ALLOWED[command], command
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_listed_is_what_the_classes_say(kind: str) -> None:
-    ours = {name: location for name in KINDS[kind].names() if (location := KINDS[kind].location(name))}
-    assert ours
-    for name, location in ours.items():
-        assert read(location) == imported(KINDS[kind].find(name)), name
-
-
-def test_torchmetrics_that_is_imported_in_part_is_whole_when_it_is_asked_for() -> None:
-    script = (
-        "import sys\nfrom distill.data.clips.lightning import L\nassert 'torchmetrics.functional' not in sys.modules\n"
-        "import torchmetrics\nassert torchmetrics.Accuracy and torchmetrics.functional\n"
-        "assert torchmetrics.Metric is torchmetrics.metric.Metric\nassert not hasattr(torchmetrics, 'nothing')\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)

@@ -44,8 +44,3 @@ def test_the_last_of_an_option_holds() -> None:
     assert not last(options, "--resume").is_true
     assert last(options, "--data") == Option("--data")
     assert last(parse_words(["--resume"]), "--resume").is_true
-
-
-def test_the_component_that_an_option_chooses() -> None:
-    names = ("--teacher", "--teacher+", "--teacher.help", "--teacher.checkpoint", "--help")
-    assert [Option(name).component for name in names] == ["teacher", "teacher", "teacher", "teacher.checkpoint", "help"]

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file
 
 import distill
+from distill.cli.shell import main
 from distill.data.errors import UserError
 from distill.data.sampling.orders import ClusterOrder
 from distill.data.store.reader import EmbeddingStore
@@ -26,8 +28,10 @@ from distill.run.resuming import Stopped
 from distill.students import STUDENTS
 from distill.training.keep_alive import KeepAlive
 from distill.training.optimizer import Optimizer
-from tests.conftest import GOLDEN
+from tests.conftest import GOLDEN, tone
+from tests.distill.command_line import ON_CPU, words_of
 from tests.own_parts import Loudness, TinyConvolution
+from tests.students.hear.tiny import HEAR_OPTIONS
 
 AST = {"class_path": "ast", "init_args": {"checkpoint": str(GOLDEN / "ast" / "ast_tiny")}}
 ENGINE = {"workers": 0, "accelerator": "cpu"}
@@ -223,7 +227,6 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(sounds: Callable[...
         ({"sampling": {"policy": "label"}}, "no labels"),
         ({"crop": {"seconds": 1, "position": "random"}}, "--live"),
         ({"out": ""}, "--out"),
-        ({"teacher": None}, "--teacher"),
     ],
 )
 def test_a_mistake_gets_one_line_and_writes_nothing(
@@ -254,3 +257,34 @@ def test_targets_are_standardised_by_what_is_drawn(sounds: Callable[..., Path], 
     drawn = ClusterOrder(np.load(run.path / "clusters" / "labels.npy")).indices(0, 0, 24)
     np.testing.assert_allclose(mean, embeddings[drawn].mean(0), rtol=1e-3, atol=1e-3)
     assert np.abs(mean.numpy() - embeddings.mean(0)).max() > 0.02
+
+
+def test_a_fold_is_watched_and_not_trained_on(tmp_path: Path) -> None:
+    rows = ["path,label,fold"]
+    for index in range(12):
+        soundfile.write(tmp_path / f"{index}.wav", tone(300 + 900 * (index % 2), 0.4, seed=index), 16_000)
+        rows.append(f"{index}.wav,{'ab'[index % 2]},{index // 4}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+    words = ["fit", "--student", "hear_classifier", *words_of("student", {**HEAR_OPTIONS, "task_hidden": 16}), *ON_CPU]
+    words += ["--objective", "classification", "--data", str(tmp_path / "clips.csv"), "--out", str(tmp_path / "run")]
+    main([*words, "--fold=2", "--batch_size=2"])
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        done = [row["batch"] for row in csv.DictReader(file) if row["loss"]]
+    assert done == ["4"]  # 8 clips, and not 12
+    with pytest.raises(SystemExit):
+        main([*words, "--fold=9", "--overwrite"])
+
+
+def test_a_test_split_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["path,label,split"]
+    for index, split in enumerate(["training"] * 8 + ["validation"] * 3 + ["test"] * 5):
+        soundfile.write(tmp_path / f"{index}.wav", tone(300 + 900 * (index % 2), 0.4, seed=index), 16_000)
+        rows.append(f"{index}.wav,{'ab'[index % 2]},{split}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+    words = ["fit", "--student", "hear_classifier", *words_of("student", {**HEAR_OPTIONS, "task_hidden": 16}), *ON_CPU]
+    words += ["--objective", "classification", "--data", str(tmp_path / "clips.csv"), "--batch_size=2"]
+    main([*words, "--out", str(tmp_path / "run")])
+    assert "5 clips of the split 'test' are not used" in capsys.readouterr().out
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        done = [row["batch"] for row in csv.DictReader(file) if row["loss"]]
+    assert done == ["4"]  # 8 clips; with those that are watched it were 5, with those of the test split 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from distill.data.errors import UserError
 from distill.evaluation.bootstrap import Difference, Interval
 from distill.evaluation.cost import Cost
 from distill.evaluation.results import MEL, TEACHER, UNTRAINED, Baseline, ProbeResult, entries_of
+from tests.distill.commands.test_fit import fit
 
 COST = Cost(10.0, 1_000, 2_000_000, 0.01, 1 << 20, "1 threads of a CPU")
 
@@ -89,3 +91,26 @@ def test_a_teacher_below_mel_statistics_is_named_and_all_tasks_are_in_one_pictur
     assert "- the teacher resemblyzer itself is below mel statistics on this task by 0.2600 [0.2000, 0.3000]" in text
     assert text.count("## ") == 2
     assert (tmp_path / "c" / "scores.png").stat().st_size > 1000
+
+
+def test_losses_are_drawn_without_the_data(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = sounds(8, seconds=0.1)
+    fit(data, tmp_path / "run", epochs=1)
+    picture = tmp_path / "run" / "report" / "losses.png"
+    picture.unlink()
+    data.rename(tmp_path / "elsewhere")
+    distill.report(run=str(tmp_path / "run"))
+    assert "only metrics.csv is drawn" in capsys.readouterr().out
+    assert picture.stat().st_size > 0
+
+
+def test_a_folder_that_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--run RUN or --compare RUN RUN"):
+        distill.report()
+    with pytest.raises(UserError, match=r"has no config\.yaml"):
+        distill.report(run=str(tmp_path))
+    (tmp_path / "config.yaml").write_text("student: mobilenet_v3\n")
+    with pytest.raises(UserError, match=r"has no metrics\.csv yet"):
+        distill.report(run=str(tmp_path))

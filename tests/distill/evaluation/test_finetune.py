@@ -41,7 +41,7 @@ def test_fine_tuning_learns_on_some_folds_and_is_scored_on_others(tmp_path: Path
 
 def test_fine_tuning_leaves_out_labels_that_nobody_asked_about(sounds: Callable[..., Path]) -> None:
     from distill.data.clips.dataset import ClipDataset, Crop
-    from distill.data.sampling.orders import Draws
+    from distill.data.sampling.batches import Draws
 
     rows = tuple(
         Row(path.name, path, labels=("x",), annotated=("x", "y") if number else ("x",))

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from distill.data.clips.manifest import Row
 from distill.data.errors import UserError
 from distill.evaluation.bootstrap import draw_weights, interval_of
 from distill.evaluation.metrics import accuracy
-from distill.evaluation.protocols import STRENGTHS, Clips, knn, linear
 from distill.evaluation.scoring import Labels, collect, labels_of, score_embeddings, usable_splits
 
 RANDOM = np.random.default_rng(0)
@@ -51,25 +49,6 @@ def test_the_official_habit_flatters_and_says_its_name(monkeypatch: pytest.Monke
         assert result.protocol == "linear_best_test_epoch"
         scores.append(result.score)
     assert scores[1] > scores[0]
-
-
-def test_the_linear_probe_finds_the_minimum() -> None:
-    """Its hand-written gradient against autograd, at every strength, for one label, several and unknown ones."""
-    embeddings, labels = blobs(noise=1.0)
-    known = RANDOM.random(labels.truth.shape) < 0.8
-    several = np.maximum(labels.truth, np.roll(labels.truth, 1, 1) * (RANDOM.random((200, 1)) < 0.5))
-    for clips in (Clips(embeddings, labels.truth, None, True), Clips(embeddings, several, known, False)):
-        x = torch.from_numpy((embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-6))
-        for strength, predict in zip(STRENGTHS, linear(clips, 0), strict=True):
-            weight, bias = predict.weight.clone().requires_grad_(), predict.bias.clone().requires_grad_()
-            logits, truth = x @ weight + bias, torch.from_numpy(clips.truth)
-            if clips.single:
-                loss = torch.nn.functional.cross_entropy(logits, truth)
-            else:
-                each = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-                loss = each[torch.from_numpy(known)].mean()
-            (loss + strength / 2 * weight.square().sum()).backward()
-            assert max(weight.grad.abs().max(), bias.grad.abs().max()) < 2e-3
 
 
 def test_hyper_parameters_are_chosen_without_the_clips_that_are_scored() -> None:
@@ -118,14 +97,6 @@ def test_folds_spread_though_seeds_change_nothing() -> None:
     assert once.spread == pytest.approx(np.std(list(once.folds.values()), ddof=1))
     assert thrice.spread == pytest.approx(np.std(list(thrice.folds.values()) * 3, ddof=1))
     assert thrice.spread > 0
-
-
-def test_neighbours_vote_only_on_what_is_known_of_them() -> None:
-    embeddings = np.ones((11, 2), dtype=np.float32)
-    truth, known = np.zeros((11, 2), dtype=np.float32), np.zeros((11, 2), dtype=bool)
-    truth[0, 0] = known[0, 0] = True  # ten neighbours of which nobody knows
-    *_, many = knn(Clips(embeddings, truth, known, False), 0)
-    assert many(embeddings[:1])[0].tolist() == pytest.approx([1.0, 0.0])
 
 
 def test_what_cannot_be_measured_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.conftest import GOLDEN
 from tests.distill.commands.test_fit import fit
 from tests.own_parts import Loudness, TinyConvolution
 
+RECIPES = Path(__file__).parents[3] / "experiments" / "ssondo"
 LOUDNESS = "tests.own_parts.Loudness"
 
 AST = ["--teacher.checkpoint", str(GOLDEN / "ast" / "ast_tiny")]
@@ -43,7 +45,7 @@ def test_each_teacher_has_its_loss_its_projector_and_its_weight() -> None:
     assert list(losses) == ["one", "two"]
     expected = losses["one"] + 0.25 * losses["two"]
     torch.testing.assert_close(objective.total(losses), expected)
-    sizes = [imitation.projector[-1].out_features for imitation in objective.imitations.values()]
+    sizes = [imitation.projector.out_features for imitation in objective.imitations.values()]
     assert sizes == [4, 280]
 
 
@@ -54,11 +56,20 @@ def test_with_several_teachers_the_scale_of_one_does_not_change_its_weight() -> 
 
     teachers = {"soft": Loudness(bands=4), "loud": Loud(bands=4)}
     data = batch(16)
-    for targets, ratio in (("raw", 1e5), ("auto", 1.5)):
+    for targets, ratio in (("raw", 1e5), ("standardised", 1.5), ("auto", 1.5)):
         torch.manual_seed(0)
         losses = EmbeddingDistillation(TinyConvolution(), teachers, loss="mse", targets=targets)(data)
         larger = max(losses.values()) / min(losses.values())
         assert (larger > ratio) == (targets == "raw")
+
+
+def test_the_default_of_earlier_versions_is_raw_with_one_teacher() -> None:
+    one, two = {"one": Loudness()}, {"one": Loudness(), "two": Loudness()}
+    for targets, teachers, normalised in (("auto", one, False), ("auto", two, True), ("standardised", one, True)):
+        objective = EmbeddingDistillation(TinyConvolution(), teachers, targets=targets)
+        assert [imitation.normalise is not None for imitation in objective.imitations.values()] == (
+            [normalised] * len(teachers)
+        )
 
 
 def test_frames_are_compared_where_both_have_them() -> None:
@@ -192,7 +203,7 @@ def test_a_store_of_another_crop_is_refused(sounds: Callable[..., Path], tmp_pat
 
 def test_stored_frames_are_live_frames(sounds: Callable[..., Path], tmp_path: Path) -> None:
     sizes = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 1}
-    options = {"objective": {"class_path": "embedding", "init_args": {"level": "frame"}},
+    options = {"objective": {"class_path": "embedding", "init_args": {"level": "frame", "targets": "raw"}},
                "student": {"class_path": "hear", "init_args": sizes}}  # fmt: skip
     data = sounds(8, seconds=1.0)
     stored = fit(data, tmp_path / "stored", epochs=2, **options)
@@ -221,7 +232,7 @@ def test_a_trained_student_is_the_next_teacher(sounds: Callable[..., Path], tmp_
 def test_mixup_mixes_sounds_and_targets_alike() -> None:
     teacher = Loudness(bands=4)
     objective = EmbeddingDistillation(
-        TinyConvolution(), {"one": teacher}, loss="mse", augmentation=Augmentation(1.0), dropout=0.0
+        TinyConvolution(), {"one": teacher}, loss="mse", targets="raw", augmentation=Augmentation(1.0)
     )
     data = batch(6)
     torch.manual_seed(3)
@@ -291,6 +302,7 @@ def test_a_store_cannot_have_the_augmented_input(sounds: Callable[..., Path], tm
         {"loss": {"class_path": "contrastive", "init_args": {"temperature": 0.2, "learned": True}}},
         {"loss": "cluster_aware", "level": "frame"},
         {"loss": "relational", "targets": "whitened", "augmentation": {"mixup": 0.3}},
+        {"loss": "queue_kl", "targets": "phi_s"},
         {"loss": "decoupled", "targets": "standardised", "level": "frame", "augmentation": {"mixup": 0.3}},
     ],
 )
@@ -310,6 +322,8 @@ def test_every_kind_of_loss_trains(objective: dict[str, Any], sounds: Callable[.
     [
         ({"loss": "hybrid"}, "clusters are made from the teacher's stored embeddings"),
         ({"targets": "whitened"}, "whitened targets are made from"),
+        ({"targets": "phi_s"}, "phi_s targets are made from"),
+        ({"loss": {"class_path": "queue_kl", "init_args": {"size": -1}}}, "size -1"),
         ({"loss": {"class_path": "contrastive", "init_args": {"temperature": 0.0}}}, "temperature 0"),
         ({"loss": {"class_path": "contrastve"}}, "did you mean 'contrastive'"),
     ],
@@ -321,11 +335,16 @@ def test_what_a_loss_cannot_have(
         fit(sounds(8), tmp_path / "run", live=True, objective={"class_path": "embedding", "init_args": objective})
 
 
-def test_a_linear_projector_is_one_layer() -> None:
-    objective = EmbeddingDistillation(TinyConvolution(), {"one": Loudness(bands=4)}, projector="linear")
-    projector = objective.imitations["one"].projector
-    assert isinstance(projector, torch.nn.Linear)
-    assert projector.out_features == 4
+def test_a_projector_is_one_layer_or_that_of_the_paper() -> None:
+    linear, mlp = (
+        EmbeddingDistillation(TinyConvolution(), {"one": Loudness(bands=4)}, **options).imitations["one"].projector
+        for options in ({}, {"projector": "mlp", "hidden": 12})
+    )
+    assert isinstance(linear, torch.nn.Linear)
+    assert linear.weight.shape == (4, 8)
+    kinds = [torch.nn.Linear, torch.nn.Hardswish, torch.nn.Dropout, torch.nn.Linear]
+    assert [type(layer) for layer in mlp] == kinds
+    assert (mlp[0].weight.shape, mlp[3].weight.shape) == ((12, 8), (4, 12))
     with pytest.raises(UserError, match=r"objective\.projector 'cubic'"):
         EmbeddingDistillation(TinyConvolution(), {"one": Loudness()}, projector="cubic")
 
@@ -334,7 +353,7 @@ def test_a_linear_projector_is_one_layer() -> None:
 def test_a_loss_is_of_the_prediction_and_then_of_the_target(name: str, options: dict[str, Any]) -> None:
     student, teacher, clips = TinyConvolution(), Loudness(bands=5), batch(4)
     spec = {"class_path": name, "init_args": options}
-    objective = EmbeddingDistillation(student, {"one": teacher}, spec).eval()
+    objective = EmbeddingDistillation(student, {"one": teacher}, spec, targets="raw").eval()
     objective.clusters = {clip: number % 2 for number, clip in enumerate(clips.ids)}
     clusters = (torch.tensor([0, 1, 0, 1]),) if objective.needs_clusters else ()
     prediction, target = objective.imitations["one"].projector(student(clips).clip), teacher(clips).clip
@@ -342,3 +361,75 @@ def test_a_loss_is_of_the_prediction_and_then_of_the_target(name: str, options: 
     expected, exchanged = loss(prediction, target, *clusters), loss(target, prediction, *clusters)
     assert not torch.allclose(expected, exchanged, rtol=1e-3, atol=0)
     torch.testing.assert_close(objective(clips)["one"], expected, rtol=1e-5, atol=0)
+
+
+def observed(objective: EmbeddingDistillation, clips: AudioBatch, mode: bool = False) -> dict[str, float]:
+    objective.train(mode)(clips)
+    return objective.observed
+
+
+def test_each_batch_shows_how_much_of_each_teacher_is_explained() -> None:
+    one = EmbeddingDistillation(TinyConvolution(), {"one": Loudness()})
+    assert observed(one, batch(), mode=True).keys() == {"mean_cosine", "effective_rank"}  # no target is known yet
+    assert observed(one, batch()).keys() == {"explained", "mean_cosine", "effective_rank"}
+    two = EmbeddingDistillation(TinyConvolution(), {"one": Loudness(), "two": Loudness(bands=4)}, "contrastive")
+    found = observed(two, batch())
+    assert found.keys() == {"recall", "recall_one", "recall_two", "mean_cosine", "effective_rank"}
+    assert found["recall"] == pytest.approx((found["recall_one"] + found["recall_two"]) / 2)
+    assert observed(two, batch(1)).keys() == {"recall", "recall_one", "recall_two"}  # one clip has no pair
+
+
+def test_a_student_equal_to_its_teacher_explains_all_and_a_constant_one_nothing() -> None:
+    class Same(distill.Student):
+        sample_rate = 16_000
+
+        def __init__(self, share: float) -> None:
+            super().__init__()
+            self.teacher, self.share = Loudness(), torch.nn.Parameter(torch.tensor(share))
+
+        def encode(self, batch: AudioBatch) -> distill.Embeddings:
+            return distill.Embeddings.of_clip(self.teacher.encode(batch).clip * self.share)
+
+    quiet, loud = batch(16), batch(16)
+    data = quiet.with_waveform(torch.cat([quiet.waveform[:8], loud.waveform[8:] * torch.rand(8, 1)]))
+    for share, explained, cosine in ((1.0, 1.0, None), (0.0, 0.0, 0.0)):
+        objective = EmbeddingDistillation(Same(share), {"one": Loudness()}, "mse", targets="raw")
+        observed(objective, data, mode=True)
+        projector = objective.imitations["one"].projector
+        with torch.no_grad():
+            projector.weight.copy_(torch.eye(3))
+            projector.bias.copy_(Loudness()(data).clip.mean(0) * (1 - share))
+        found = observed(objective, data)
+        assert found["explained"] == pytest.approx(explained, abs=1e-5)
+        assert cosine is None or found["mean_cosine"] == cosine
+
+
+def test_the_constant_is_that_of_the_store_and_not_of_the_batch(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    distill.embed(str(sounds(12)), str(tmp_path / "store"), teacher="spectral", workers=0)
+    teacher = distill.Precomputed(tmp_path / "store")
+    vectors = torch.from_numpy(teacher.store.read_all()).float()
+    objective = EmbeddingDistillation(TinyConvolution(), {"one": teacher}, "mse", targets="raw")
+    clips = AudioBatch.of(torch.randn(3, 8000), 16_000)
+    clips = replace(clips, ids=tuple(teacher.store.ids[:3]))
+    for mode in (True, False):  # training does not change it
+        loss = objective.train(mode)(clips)["one"].item()
+        yardstick = float((vectors[:3] - vectors.mean(0)).square().mean())
+        assert objective.observed["explained"] == pytest.approx(1 - loss / yardstick, rel=1e-4)
+
+
+def test_measurements_are_columns_of_the_metrics(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    fit(sounds(12), tmp_path / "run")
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        columns = set(next(csv.reader(file)))
+    measured = {"explained", "mean_cosine", "effective_rank"}
+    assert measured | {f"validation_{name}" for name in measured} <= columns
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_of_the_paper_have_raw_targets_and_its_projector(recipe: Path) -> None:
+    options = yaml.safe_load(recipe.read_text())["objective"]["init_args"]
+    imitation = EmbeddingDistillation(TinyConvolution(), {"one": Loudness()}, **options).imitations["one"]
+    assert imitation.normalise is None
+    assert imitation.loss is build_loss("cosine")
+    assert imitation.projector[0].out_features == 1280
+    assert imitation.projector[2].p == 0.2

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
-from distill.objectives.utterance_frame import UtteranceFrame, VisibleTokens
+from distill.objectives.parts.health import MIN_DEVIATION, deviation
+from distill.objectives.utterance_frame import DISTANCES, UtteranceFrame, VisibleTokens, distances
+from distill.students.patch_transformer.blocks import positions
 from distill.students.patch_transformer.student import PatchTransformer
 from tests.conftest import GOLDEN
+from tests.own_parts import Loudness
 from tests.students.patch_transformer.golden import (
     assert_close,
     golden,
@@ -145,6 +148,7 @@ def test_the_slow_copy_follows_as_the_official_one(tmp_path: Path) -> None:
         ({"decoder_kernel": 4}, "must be odd"),
         ({"layer": 3}, "the student has 2 blocks"),
         ({"distance": "far"}, "--objective.distance 'far'"),
+        ({"decoder": "cubic"}, "--objective.decoder 'cubic'"),
     ],
 )
 def test_invalid_objectives_are_refused_when_built(options: dict[str, Any], message: str) -> None:
@@ -196,3 +200,58 @@ def test_a_mean_over_clones_does_not_depend_on_their_number() -> None:
         )
         torch.testing.assert_close(one["frame"], four["frame"])
         torch.testing.assert_close(one["utterance"] * (4 if summed else 1), four["utterance"])
+
+
+@pytest.mark.parametrize("sides", [(4,), (8,), (4, 8), (4, 8, 16, 32)])
+def test_patches_of_any_resolution_are_predicted(sides: tuple[int, ...]) -> None:
+    student = PatchTransformer(**TINY, resolutions=sides, channels=(8, 12, 16)[: len(sides) - 1])
+    objective = UtteranceFrame(student, {}, clones=2, mask={"block": 1}).train()
+    losses = objective(AudioBatch.of(torch.randn(1, 10_400), 16_000))  # 63 spectra, padded to 64
+    objective.total(losses).backward()
+    assert all(parameter.grad is not None for parameter in student.patches.parameters())
+    assert objective.target(torch.randn(1, 64, 128)).shape == (1, 64 // sides[-1] * 128 // sides[-1], 32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_linear_decoder_predicts_each_patch_from_its_token_or_position(dtype: torch.dtype) -> None:
+    objective = UtteranceFrame(PatchTransformer(**TINY), {}, decoder="linear", noise=0.0)
+    assert [name for name, _ in objective.decoder.named_parameters()] == ["proj.weight", "proj.bias"]
+    hidden, tokens = torch.ones(2, 24, dtype=torch.bool), torch.randn(2, 4, 32, dtype=dtype)
+    visible = torch.tensor([[0, 5, 9, 20], [1, 2, 3, 4]])
+    hidden.scatter_(1, visible, False)
+    filled = objective.fill_hidden(tokens, hidden, visible)
+    expected = positions(3, 8, 32).to(dtype).expand(2, -1, -1).clone()
+    expected[~hidden] = tokens.flatten(0, 1)
+    assert filled.equal(expected)
+    predicted = objective.decoder(filled.float(), 3, 8)
+    torch.testing.assert_close(predicted, objective.decoder.proj(filled.float()))
+    assert deviation(predicted[hidden]) > 10 * MIN_DEVIATION
+
+
+@pytest.mark.parametrize("summed", [False, True])
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_the_share_of_a_teacher_that_is_explained(distance: str, summed: bool) -> None:
+    """0 for the best constant of many clips, 1 for the teacher's own embedding."""
+    teacher, clips = Loudness(), AudioBatch.of(torch.randn(40, 1600) * torch.rand(40, 1), 16_000)
+    options: dict[str, Any] = {"clones": 2, "distance": distance, "sum_over_clones": summed}
+    objective = UtteranceFrame(PatchTransformer(**TINY), {"one": teacher}, **options)
+    embedding = objective.teacher_target("one", teacher(clips).clip)
+    zero = torch.tensor(0.0)
+    assert objective.train().measure("one", zero, embedding) == {}
+    assert objective.eval().measure("one", zero, embedding) == {"explained": 1.0}
+    constant = objective.constants["one"](embedding).float()
+    each = distances(distance, constant, embedding).repeat_interleave(2)
+    loss = each.sum() if summed else each.mean()
+    assert objective.measure("one", loss, embedding)["explained"] == pytest.approx(0, abs=1e-5)
+    for _ in range(50):
+        other = distances(distance, constant + torch.randn(3) * 0.1, embedding).mean()
+        assert other >= distances(distance, constant, embedding).mean() - 1e-6
+
+
+def test_a_projected_teacher_has_no_yardstick() -> None:
+    clips = AudioBatch.of(torch.randn(2, 16_000), 16_000)
+    for projected, expected in (("student", {"explained"}), ("teacher", set())):
+        objective = UtteranceFrame(PatchTransformer(**TINY), {"one": Loudness()}, clones=2, projected=projected)
+        objective(clips)
+        objective(clips)
+        assert {name for name in objective.observed if name.startswith("explained")} == expected

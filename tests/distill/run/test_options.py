@@ -16,7 +16,9 @@ from distill.run.options import FitArguments, FitOptions
 from distill.run.resuming import check_same_run
 from distill.training.engine import Engine
 
-STORED = FitOptions(teacher="spectral", student="mobilenet_v3", data="sounds", out="run", epochs=20, batch_size=8)
+STORED = FitOptions(
+    teacher="spectral", student="mobilenet_v3", data="sounds", out="run", epochs=20, batch_size=8, crop=Crop()
+)
 
 
 def given(**values: Any) -> FitOptions:
@@ -24,7 +26,7 @@ def given(**values: Any) -> FitOptions:
 
 
 def test_what_is_given_on_resume_counts_even_where_it_is_the_default() -> None:
-    assert FitOptions().epochs == 10
+    assert FitOptions().epochs is None
     assert given(out="run", resume=True).epochs == 20
     assert given(out="run", resume=True, epochs=10).epochs == 10
     assert given(out="run", resume=True, batch_size=32).batch_size == 32
@@ -34,7 +36,7 @@ def test_what_is_given_on_resume_counts_even_where_it_is_the_default() -> None:
 def test_fit_has_the_signature_of_its_arguments() -> None:
     parameters = inspect.signature(distill.fit).parameters
     assert list(parameters) == [field.name for field in dataclasses.fields(FitArguments)]
-    assert parameters["epochs"].default == 10
+    assert parameters["epochs"].default is None
     for name in parameters:
         assert f"        {name}: " in str(distill.fit.__doc__), name
 

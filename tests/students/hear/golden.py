@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from distill.data.batch import AudioBatch
 from tests.conftest import GOLDEN
 
 TINY = GOLDEN / "hear" / "tiny"
@@ -101,3 +103,25 @@ def assert_matches(name: str, tensor: Tensor, atol: float, size: str = "default"
     torch.testing.assert_close(flat[::step][:256], golden[f"{name}.sample"].flatten(), atol=atol, rtol=1e-4)
     stats = torch.tensor([flat.mean(), flat.std(), flat.abs().mean(), flat.abs().max()])
     torch.testing.assert_close(stats, golden[f"{name}.stats"].float().flatten(), atol=atol, rtol=1e-4)
+
+
+def short_batch() -> AudioBatch:
+    """Return the golden batch of short clips, at 16 kHz."""
+    return AudioBatch.of(waveform("wave_short"), 16_000, inputs()["len_short"])
+
+
+def assert_close(found: Tensor, name: str, atol: float = 1e-4) -> None:
+    """Compare a tensor with the golden output of this name."""
+    torch.testing.assert_close(found.detach(), outputs()[name].to(found.dtype), atol=atol, rtol=1e-4)
+
+
+def assert_gradients(found: Mapping[str, Tensor], stem: str, at_least: int) -> None:
+    """Compare gradients by their official keys with the golden outputs whose names begin with `stem`.
+
+    Of large tensors, the golden output is the norm. There must be more than `at_least` golden gradients.
+    """
+    golden = {key.removeprefix(stem): tensor for key, tensor in outputs().items() if key.startswith(stem)}
+    assert len(golden) > at_least
+    for key, expected in golden.items():
+        gradient = found[key] if expected.dim() else found[key].norm()
+        torch.testing.assert_close(gradient, expected.float(), atol=1e-5, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")

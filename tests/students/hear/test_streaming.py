@@ -10,7 +10,7 @@ from distill.data.batch import AudioBatch
 from distill.students.hear import students
 from distill.students.hear.streaming import measure_statistics
 from distill.students.hear.students import Hear, HearTokenizer
-from tests.students.hear.test_hear import SIZES
+from tests.students.hear.tiny import SIZES
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,14 +23,8 @@ from distill.students.saved import save_student
 from distill.students.student import Student
 from distill.training.optimizer import Optimizer, parameter_groups
 from tests.conftest import GOLDEN
-from tests.students.patch_transformer.golden import (
-    assert_close,
-    golden,
-    hidden_patches,
-    official_objective,
-    scalars,
-    source,
-)
+from tests.students.patch_transformer.golden import assert_close, golden, official_objective, scalars, source
+from tests.students.patch_transformer.test_official import fine_tuned
 
 TINY_OPTIONS: dict[str, dict[str, Any]] = {"patch_transformer": {"hidden": 16, "layers": 2, "heads": 2}}
 
@@ -49,7 +42,7 @@ def test_cats_encoder_equals_the_official_one_at_any_length(tmp_path: Path) -> N
         assert_close(student.patches(source("cat")[:1]), expected["mrb_unmasked"])
         short = student.contextual(student.embed_patches(source("cat")[:1, :256])).tokens
         assert_close(short, expected["features_short_T256"])
-        shown = (~hidden_patches("cat")).float().unflatten(1, (64, 8))
+        shown = (1 - golden("cat", "inputs")["mask"].float()).unflatten(1, (64, 8))
         masked = student.patches(source("cat").repeat_interleave(2, 0), shown)
         assert_close(masked[: len(expected["mrb_masked"])], expected["mrb_masked"])
 
@@ -75,25 +68,6 @@ def test_parameters_are_those_of_the_paper() -> None:
     assert cat + table == 93_493_376
 
 
-def test_hugging_face_and_fine_tuned_keys_load_too(tmp_path: Path) -> None:
-    student = official_objective("eat", tmp_path).student
-    state = {k: v for k, v in golden("eat", "state_dict").items() if "_ema" not in k and "decoder" not in k}
-    fine_tuned = {f"model.{key}": value for key, value in state.items()} | {"model.head.weight": torch.zeros(3, 32)}
-    hub = {
-        "model." + key.replace("modality_encoders.IMAGE.", "").replace("context_encoder.norm", "pre_norm"): value
-        for key, value in state.items()
-    }
-    for number, layout in enumerate((fine_tuned, hub)):
-        save_file(layout, tmp_path / f"{number}.safetensors")
-        again = PatchTransformer(heads=2, checkpoint=str(tmp_path / f"{number}.safetensors"))
-        assert again.sizes["hidden"] == 32
-        assert all(again.state_dict()[key].equal(value) for key, value in student.state_dict().items())
-    assert again.provenance is not None
-    save_file({"blocks.0.norm1.weight": torch.zeros(3)}, tmp_path / "no.safetensors")
-    with pytest.raises(UserError, match="not an EAT or CAT encoder"):
-        PatchTransformer(checkpoint=str(tmp_path / "no.safetensors"))
-
-
 TINY: dict[str, Any] = {"hidden": 32, "layers": 2, "heads": 2}
 
 
@@ -106,11 +80,46 @@ TINY: dict[str, Any] = {"hidden": 32, "layers": 2, "heads": 2}
         ({"norm": "both"}, "--student.norm 'both'"),
         ({"resolutions": (4, 6, 16)}, "must be growing multiples"),
         ({"resolutions": (4, 8, 16), "channels": (8,)}, "must have 2 numbers"),
+        ({"resolutions": (2, 4, 8, 16, 32)}, "must have 4 numbers"),
+        ({"resolutions": (0, 4)}, "must be growing multiples"),
+        ({"resolutions": (16, 48)}, "must divide --student.bands 128"),
+        ({"resolutions": (4, 8), "frames": 100}, "a multiple of the patch, 8"),
     ],
 )
 def test_invalid_options_are_refused_when_built(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         PatchTransformer(**{**TINY, **options})
+
+
+@pytest.mark.parametrize(
+    ("sides", "channels"),
+    [((4,), ()), ((8,), ()), ((4, 8), (384,)), ((4, 8, 16), (256, 384)), ((4, 8, 16, 32), (256, 384, 768))],
+)
+def test_every_published_resolution_has_tokens_of_its_last_patch(
+    sides: tuple[int, ...], channels: tuple[int, ...]
+) -> None:
+    student, side = PatchTransformer(**TINY, resolutions=sides).eval(), sides[-1]
+    assert tuple(len(blocks[0].norm1.weight) for blocks in student.patches.conv_blocks) == channels
+    embeddings = student.embed(torch.randn(2, 16_000), 16_000)
+    columns = -(-98 // side)  # Kaldi gives 98 spectra for a second
+    assert embeddings.frames.shape == (2, columns, 32)
+    assert student.embed_patches(torch.randn(1, 64, 128)).shape == (1, 64 // side * 128 // side, 32)
+    centres = [0.0125 + 0.01 * (side * column + (side - 1) / 2) for column in range(columns)]
+    assert embeddings.frame_times.tolist() == pytest.approx(centres)
+
+
+@pytest.mark.parametrize("sides", [(4,), (4, 8), (4, 8, 16, 32)])
+def test_hidden_patches_of_any_resolution_do_not_change_visible_tokens(sides: tuple[int, ...]) -> None:
+    student, side = PatchTransformer(**TINY, resolutions=sides, channels=(8, 12, 16)[: len(sides) - 1]), sides[-1]
+    shape = (1, 128 // side, 128 // side)
+    visible = (torch.rand(shape) < 0.5).float()
+    hidden = (1 - visible).repeat_interleave(side, 1).repeat_interleave(side, 2).bool()
+    spectrogram = torch.randn(1, 128, 128)
+    changed = torch.where(hidden, torch.randn(1, 128, 128), spectrogram)
+    shown = visible.flatten().bool()
+    with torch.no_grad():
+        tokens = [student.embed_patches(clip, visible)[0, shown] for clip in (spectrogram, changed)]
+    torch.testing.assert_close(*tokens, atol=1e-6, rtol=0)
 
 
 def test_drop_path_drops_blocks_in_training_only() -> None:
@@ -134,28 +143,6 @@ def test_matpacs_block_is_plain_pre_norm() -> None:
         x = x + block.attn.proj((weights @ v).transpose(1, 2).reshape(2, 8, 32))
         x = x + block.mlp(F.layer_norm(x, (32,), block.norm2.weight, block.norm2.bias, 1e-6))
     torch.testing.assert_close(student.contextual(tokens).tokens, student.last_norm(x))
-
-
-def fine_tuned(folder: Path, **options: Any) -> PatchTransformer:
-    inputs = golden("eat", "inputs")
-    head = {"head.weight": inputs["ft.head.weight"], "head.bias": inputs["ft.head.bias"]}
-    head |= {"fc_norm.weight": inputs["ft.fc_norm.weight"], "fc_norm.bias": inputs["ft.fc_norm.bias"]}
-    state = {k: v for k, v in golden("eat", "state_dict").items() if "_ema" not in k and "decoder" not in k}
-    save_file({f"model.{key}": value for key, value in (state | head).items()}, folder / "ft.safetensors")
-    return PatchTransformer(heads=2, checkpoint=str(folder / "ft.safetensors"), **options)
-
-
-def test_fine_tuned_logits_equal_the_official_ones(tmp_path: Path) -> None:
-    student = fine_tuned(tmp_path, classes=7).eval()
-    with torch.no_grad():
-        encoded = student.contextual(student.embed_patches(source("eat"))).tokens
-        assert student.head is not None
-        assert_close(student.head(encoded[:, 0]), golden("eat", "outputs")["ft_logits"])
-        assert_close(student.head(encoded[:, 1:].mean(1)), golden("eat", "outputs")["ft_logits_MEAN_POOLING"])
-    other = fine_tuned(tmp_path, classes=3)  # a head with another number of classes has random weights
-    assert other.head is not None
-    assert other.head[1].weight.shape == (3, 32)
-    assert "head.1.weight" in other.provenance.dropped
 
 
 def test_fine_tuning_losses_equal_the_official_ones(tmp_path: Path) -> None:

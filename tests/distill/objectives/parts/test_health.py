@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from distill.data.errors import UserError
-from distill.objectives.parts.health import Health, deviation, effective_rank
+from distill.objectives.parts.health import EmbeddingHealth, Health, deviation, effective_rank, mean_cosine
 
 
 def test_deviation_is_the_mean_of_that_of_each_column() -> None:
@@ -20,6 +22,7 @@ def test_effective_rank_is_the_rank_of_even_directions(rank: int) -> None:
     directions = torch.linalg.qr(torch.randn(16, rank)).Q
     rows = torch.cat([directions.T, -directions.T]) * 5 + 100
     assert effective_rank(rows) == pytest.approx(rank, rel=1e-2)
+    assert math.isnan(effective_rank(rows / 0))
 
 
 @pytest.mark.parametrize("dead", ["target", "prediction"])
@@ -33,3 +36,22 @@ def test_only_an_old_run_in_training_stops(dead: str) -> None:
         health(*vectors, alive)
     assert health.eval()(*vectors, alive)[f"{dead}_deviation"] < 0.01
     assert health.train()(alive, alive, alive)["effective_rank"] > 1
+
+
+def test_mean_cosine_is_that_of_all_pairs_of_different_rows() -> None:
+    rows = torch.randn(7, 5) + 0.5
+    pairs = [(i, j) for i in range(7) for j in range(7) if i != j]
+    expected = sum(torch.cosine_similarity(rows[i], rows[j], dim=0).item() for i, j in pairs) / len(pairs)
+    assert mean_cosine(rows) == pytest.approx(expected, abs=1e-6)
+    assert mean_cosine(torch.ones(4, 5)) == pytest.approx(1)
+    with pytest.raises(ValueError, match="1 rows"):
+        mean_cosine(rows[:1])
+
+
+def test_the_rank_is_computed_every_fifty_steps_and_always_in_evaluation() -> None:
+    health, full = EmbeddingHealth(), torch.randn(9, 8)
+    ranks = [health(full * (torch.arange(8) < step % 8 + 1))["effective_rank"] for step in range(1, 102)]
+    changes = [step for step in range(1, 101) if ranks[step] != ranks[step - 1]]
+    assert changes == [50, 100]
+    assert health.eval()(full)["effective_rank"] == pytest.approx(effective_rank(full))
+    assert health(full[:1]) == {}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.objectives.parts.masking import GridMask, block_mask, draw_mask, visible_patches
+from distill.objectives.parts.masking import GridMask, block_mask, draw_mask, official_mask, visible_patches
 from tests.conftest import GOLDEN
 from tests.students.patch_transformer.test_student import golden
 
@@ -58,3 +58,13 @@ def test_masks_hide_their_share_of_valid_tokens(kind: str) -> None:
     assert not mask[:, 1, 1000:].any()
     edges = (mask[:, 0, 1:] != mask[:, 0, :-1]).float().mean()
     assert (float(edges) > 0.4) == (kind == "random")  # runs have few edges
+
+
+def test_the_official_mask_hides_more_than_its_share_and_padding_too() -> None:
+    lengths = torch.tensor([4000, 1500])
+    noise = torch.randn(2, 4000)
+    wrong, right = official_mask(noise, lengths, 0.4), draw_mask("random", lengths, 4000, 0.4)
+    assert float(wrong[0].float().mean()) == pytest.approx(0.655, abs=0.03)
+    assert float(right[0].float().mean()) == pytest.approx(0.4, abs=0.03)
+    assert wrong[1, 1500:].any()
+    assert not right[1, 1500:].any()

@@ -1,0 +1,28 @@
+"""The commands, by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+COMMANDS = {
+    "fit": "train a student: distil a teacher into it",
+    "embed": "run a teacher or a trained student over audio, into an embedding store",
+    "cluster": "cluster a store by k-means, with a report",
+    "probe": "score an encoder on labelled clips: linear, mlp, knn or fine-tuned",
+    "export": "write a trained student as one ONNX file",
+    "report": "draw a run, or compare runs: scores, retention, costs",
+    "list": "list teachers, students, objectives, losses: with licence, sample rate and source of the weights",
+}
+
+
+def function_of(command: str) -> Callable[..., Any]:
+    """Return the function of a command."""
+    return getattr(import_module(f"distill.commands.{command}"), command)
+
+
+def parameters_of(command: str) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a command by name, which are its options."""
+    return inspect.signature(function_of(command)).parameters

@@ -1,0 +1,105 @@
+"""One teacher of a distillation: the path from the student's embeddings to the teacher's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from distill.data.batch import Embeddings
+from distill.losses import Loss
+from distill.objectives.parts.alignment import Alignment
+from distill.objectives.parts.statistics import PhiStandardise, Standardise, Whiten, sample_stored
+from distill.objectives.parts.yardstick import Yardstick
+from distill.teachers.teacher import Teacher
+
+
+class Imitated(NamedTuple):
+    """Loss of one teacher, and its measurements.
+
+    Args:
+        loss: Scalar.
+        observed: Measurement of the `Yardstick`, by name.
+    """
+
+    loss: Tensor
+    observed: Mapping[str, float]
+
+
+class Imitation(nn.Module):
+    """One teacher, and the path from the student's embeddings to its loss.
+
+    Args:
+        teacher: Encoder to imitate. Its sizes and stored embeddings are read; it is not kept.
+        projector: Module that maps the student's embedding to the teacher's size.
+        loss: Loss between a prediction and a target.
+        alignment: How frames are paired; None compares clip embeddings.
+        targets: "raw", "standardised", "whitened" or "phi_s"; the last two need a teacher with a store.
+    """
+
+    def __init__(
+        self, teacher: Teacher, projector: nn.Module, loss: Loss, alignment: Alignment | None, targets: str
+    ) -> None:
+        super().__init__()
+        self.projector, self.loss, self.alignment = projector, loss, alignment
+        self.needs_clusters = bool(getattr(loss, "needs_clusters", False))
+        dim = teacher.frame_dim if alignment else teacher.clip_dim
+        normalisations = {"standardised": Standardise, "whitened": Whiten, "phi_s": PhiStandardise}
+        self.normalise = None if targets == "raw" else normalisations[targets](dim)
+        self.yardstick = Yardstick(loss, dim)
+        if self.normalise is None and self.yardstick.constant is None:
+            return
+        stored = sample_stored(teacher, frames=alignment is not None)
+        if stored is not None:
+            self._fit(stored)
+
+    def _fit(self, vectors: Tensor) -> None:
+        """Fix the statistics and the constant prediction by the teacher's stored vectors (rows, dim)."""
+        if self.normalise is not None:
+            self.normalise.fit(vectors)
+            vectors = self.normalise(vectors)
+        self.yardstick.fit(vectors)
+
+    def forward(self, student: Embeddings, teacher: Embeddings, clusters: Tensor | None = None) -> Imitated:
+        """Return the loss of one batch with its measurements; a loss of 0 if no frames can be paired.
+
+        Args:
+            student: Embeddings of the student.
+            teacher: Embeddings of the teacher.
+            clusters: Cluster of each clip. Shape (batch,). Used by losses with `needs_clusters`.
+        """
+        prediction, target, clip_index = self._pair(student, teacher)
+        if len(target) == 0:  # clips shorter than one frame of the coarser encoder
+            return Imitated(prediction.sum() * 0, {})
+        if self.normalise is not None:
+            target = self.normalise(target)
+        prediction = self.projector(prediction)
+        of_rows = (clusters[clip_index],) if clusters is not None and self.needs_clusters else ()
+        loss = self.loss(prediction, target, *of_rows)
+        return Imitated(loss, self.yardstick(self.loss, loss, prediction, target))
+
+    def _pair(self, student: Embeddings, teacher: Embeddings) -> tuple[Tensor, Tensor, Tensor]:
+        """Return paired rows of both (rows, dim), all clips or all valid frames, and the clip of each row (rows,)."""
+        if self.alignment is None:
+            return student.clip, teacher.clip, torch.arange(len(student.clip), device=student.clip.device)
+        pairs = self.alignment(student, teacher)
+        return pairs.student[pairs.mask], pairs.teacher[pairs.mask], pairs.mask.nonzero()[:, 0]
+
+
+def build_projector(kind: str, inputs: int, outputs: int, hidden: int, dropout: float) -> nn.Module:
+    """Return a module that maps (rows, inputs) to (rows, outputs).
+
+    Args:
+        kind: "mlp": Linear, Hardswish, Dropout, Linear; or "linear".
+        inputs: Size of the student's embedding.
+        outputs: Size of the teacher's embedding.
+        hidden: Width of the "mlp".
+        dropout: Dropout rate in the "mlp".
+    """
+    if kind == "linear":
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
+    )  # fmt: skip

@@ -1,0 +1,173 @@
+"""The default recipe: what the options of `fit` leave open follows from the data, the teachers and the student.
+
+The numbers come from the benchmark on real sound (BENCHMARKS.md, "Real sound").
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from distill.data.clips.dataset import Crop
+from distill.data.errors import UserError
+from distill.run.options import FitOptions
+from distill.students.student import Student
+from distill.teachers.teacher import Teacher
+from distill.training.optimizer import Optimizer
+
+DEFAULT_TEACHER = "musicnn"
+"""Teacher of an objective that requires one. Its weights come with the package."""
+
+_LONGEST_CROP = 10.0  # seconds; more costs time and memory in every step
+_STEPS, _CLIPS = 2000, 3000  # at 3,000 clips 2,000 steps were enough; the number grows with the root of the clips
+_FEWEST_STEPS = 600  # with fewer no student was above mel statistics, on any number of clips
+_STEPS_UNIT = 20  # so that validations are evenly spaced, and the last one is after the last step
+_BATCH_SIZES = ((10_000, 32), (100_000, 64))  # up to so many clips; 128 beyond
+_HELD_OUT_SHARES, _HELD_OUT_CLIPS = (0.05, 0.2), (100, 2000)
+_LONGEST_BUDGET = 20  # times the steps of the recipe; more would repeat what is learned
+_UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The amounts of a run.
+
+    Args:
+        crop: Part of each clip that is used.
+        batch_size: Clips per batch.
+        validation: Share of the clips to hold out.
+        steps: Number of training steps. 0: as many as the epochs have.
+        reasons: Why each amount was chosen, one line for each that the options left open.
+    """
+
+    crop: Crop
+    batch_size: int
+    validation: float
+    steps: int
+    reasons: tuple[str, ...]
+
+    def applied(self, options: FitOptions, student: Student) -> FitOptions:
+        """Return the options with the amounts of the plan and the student's optimizer settings."""
+        return replace(
+            options,
+            crop=self.crop,
+            batch_size=self.batch_size,
+            validation=self.validation,
+            # The steps of a budget are measured later; a run that is killed before measures them again.
+            max_steps=options.max_steps if options.budget else self.steps or None,
+            optimizer=settled(options.optimizer, student),
+        )
+
+
+class _Choice(NamedTuple):
+    name: str
+    value: object
+    reason: str
+
+
+def plan(options: FitOptions, clips: int, teachers: Mapping[str, Teacher], student: Student) -> Plan:
+    """Return the amounts of a run, with those chosen that the options leave open.
+
+    Args:
+        options: Options of the run.
+        clips: Number of clips of the data.
+        teachers: Teachers by name, as loaded.
+        student: Student to train.
+    """
+    crop = options.crop or _crop(teachers.values(), options.live)
+    batch_size = options.batch_size or _batch_size(clips)
+    validation = _held_out_share(clips) if options.validation is None else options.validation
+    steps = options.max_steps or (0 if options.epochs else _steps(clips, batch_size))
+    optimizer = settled(options.optimizer, student)
+    source = " and ".join(teachers) or "no teacher"
+    chosen = [
+        _Choice("crop", f"{crop.seconds:g} s, {crop.position}", f"the input of {source}") if not options.crop else None,
+        _Choice("batch_size", batch_size, f"{clips:,} clips") if not options.batch_size else None,
+        _Choice("validation", f"{validation:.3g}", f"{clips:,} clips") if options.validation is None else None,
+        _Choice("max_steps", f"{steps:,}", f"{clips:,} clips") if steps and not options.max_steps else None,
+        _Choice("optimizer.learning_rate", optimizer.learning_rate, "the kind of student")
+        if options.optimizer.learning_rate is None
+        else None,
+        _Choice("optimizer.weight_decay", optimizer.weight_decay, "the kind of student")
+        if options.optimizer.weight_decay is None
+        else None,
+    ]
+    reasons = tuple(f"--{choice.name} {choice.value} (by {choice.reason})" for choice in chosen if choice)
+    return Plan(crop, batch_size, validation, steps, reasons)
+
+
+def print_reasons(amounts: Plan) -> None:
+    """Print the amounts that were chosen, in one line, each with its reason."""
+    if amounts.reasons:
+        print(f"chosen: {', '.join(amounts.reasons)}")
+
+
+def settled(optimizer: Optimizer, student: Student) -> Optimizer:
+    """Return the settings with the student's learning rate and weight decay where none are given."""
+    rate, decay = optimizer.learning_rate, optimizer.weight_decay
+    return replace(
+        optimizer,
+        learning_rate=student.learning_rate if rate is None else rate,
+        weight_decay=student.weight_decay if decay is None else decay,
+    )
+
+
+def budget_seconds(text: str) -> float:
+    """Return a time in seconds, from a text such as "20min", "2h" or "1h30min".
+
+    Raises:
+        UserError: the text is not a time.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", text)
+    if not parts or re.sub(r"\d+(?:\.\d+)?\s*(?:h|min|m|s)|\s", "", text):
+        raise UserError(f"--budget {text}: must be a time such as 20min, 2h or 1h30min")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def steps_of_budget(seconds: float, step_seconds: float, clips: int, batch_size: int) -> int:
+    """Return the number of steps that a time permits, at most 20 times that of the recipe.
+
+    Args:
+        seconds: Time for training.
+        step_seconds: Measured time of one step.
+        clips: Number of clips of the data.
+        batch_size: Clips per batch.
+    """
+    possible = int(seconds / max(step_seconds, 1e-6))
+    limited = min(possible, _LONGEST_BUDGET * _steps(clips, batch_size))
+    return max(1, limited // _STEPS_UNIT * _STEPS_UNIT or limited)
+
+
+def _crop(teachers: Collection[Teacher], live: bool) -> Crop:
+    """Return the crop: that of a store, otherwise the teacher's window, at most 10 s.
+
+    Random crops show more of each clip. Stored embeddings are those of one crop.
+    """
+    for teacher in teachers:
+        if teacher.store is not None and "crop_seconds" in teacher.store.fingerprint:
+            stored = teacher.store.fingerprint
+            return Crop(float(stored["crop_seconds"]), str(stored["crop_position"]))
+    windows = [teacher.windows.seconds for teacher in teachers if teacher.windows.seconds]
+    seconds = min(_LONGEST_CROP, max(windows, default=_LONGEST_CROP))
+    return Crop(seconds, "random" if live or not teachers else "centre")
+
+
+def _batch_size(clips: int) -> int:
+    """Return the number of clips in a batch."""
+    return next((size for most, size in _BATCH_SIZES if clips <= most), 128)
+
+
+def _held_out_share(clips: int) -> float:
+    """Return the share of clips to hold out: 5 %, or 100 clips if they are at most 20 %; at most 2,000 clips."""
+    low, high = _HELD_OUT_SHARES
+    few, many = _HELD_OUT_CLIPS
+    return min(max(low, min(high, few / clips)), max(many / clips, 1e-6))
+
+
+def _steps(clips: int, batch_size: int) -> int:
+    """Return the number of steps: at least 600, and at least one pass through the clips."""
+    steps = max(_FEWEST_STEPS, _STEPS * math.sqrt(clips / _CLIPS), clips / batch_size)
+    return math.ceil(steps / _STEPS_UNIT) * _STEPS_UNIT

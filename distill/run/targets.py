@@ -1,0 +1,47 @@
+"""Checks of the teachers' stored embeddings before training: whether a student can learn from them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.data.errors import UserError
+from distill.data.store.reader import EmbeddingStore
+
+_FEW_CLIPS = 50
+_SAMPLE = 5000
+_MIN_DEVIATION = 1e-4  # of the embeddings, relative to their size; float16 rounds at 5e-4 of each number
+
+
+def check_clips(clips: int) -> None:
+    """Raise UserError for a single clip, and print a line for few ones.
+
+    Args:
+        clips: Number of usable clips.
+    """
+    if clips < 2:
+        raise UserError(f"{clips} usable clip: a student needs at least 2 clips, and some hundreds to be useful")
+    if clips < _FEW_CLIPS:
+        print(f"{clips} clips are very few: the student will know little beyond them; some hundreds are better")
+
+
+def check_store(teacher: str, store: EmbeddingStore) -> None:
+    """Raise UserError if the embeddings of a store teach nothing: all are equal.
+
+    Args:
+        teacher: Name of the teacher, for the message.
+        store: Its embeddings.
+    """
+    ids = store.ids[:: max(1, len(store.ids) // _SAMPLE)]
+    if len(ids) >= 2 and is_constant(store[ids]):
+        raise UserError(
+            f"the teacher {teacher} gives the same embedding for all of {len(ids):,} clips, so there is nothing to "
+            "learn. Are the clips silent or equal? Does the teacher need another sample rate or level?"
+        )
+
+
+def is_constant(vectors: NDArray[np.floating]) -> bool:
+    """Return whether all rows of (rows, dim) are equal, except for rounding."""
+    rows = vectors.astype(np.float64)
+    size = np.sqrt(np.mean(rows**2))
+    return bool(np.sqrt(np.mean((rows - rows.mean(0)) ** 2)) <= _MIN_DEVIATION * size)

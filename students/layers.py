@@ -1,0 +1,74 @@
+"""Layers and counts of time steps that the convolutional students share, with EfficientAT's settings.
+
+Letters of shapes: B batch, C channels, M mel bands, T time.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from distill.data.audio.frames import frame_mask
+
+
+def convolution(
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    stride: int = 1,
+    activation: type[nn.Module] | None = None,
+    depthwise: bool = False,
+) -> nn.Sequential:
+    """Return a convolution, batch normalisation and an optional activation, with EfficientAT's settings.
+
+    Args:
+        inputs: Number of input channels.
+        outputs: Number of output channels.
+        kernel: Side of the square kernel; odd.
+        stride: Stride in frequency and in time.
+        activation: Class of the activation. None means no activation.
+        depthwise: Whether each input channel is convolved separately.
+    """
+    groups = inputs if depthwise else 1
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+        batch_norm(outputs),
+    ]
+    return nn.Sequential(*layers, *([activation()] if activation else []))
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Return batch normalisation with EfficientAT's settings."""
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+def initialise(module: nn.Module) -> None:
+    """Initialise a layer as the official code does: He for convolutions, N(0, 0.01) for linear layers."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, 0, 0.01)
+        nn.init.zeros_(module.bias)
+
+
+def round_to_8(channels: float) -> int:
+    """Return the nearest multiple of 8: at least 8, and at most a tenth below `channels` (the official rule)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def mask_padding(x: Tensor, valid: Tensor | None) -> Tensor:
+    """Set (B, C, M, T) to zero after the end of each clip, as the padding of a convolution does."""
+    return x if valid is None else x * frame_mask(valid, x.shape[3])[:, None, None, :]
+
+
+def halve_steps(valid: Tensor | None) -> Tensor | None:
+    """Return the number of valid time steps after a stride of 2. None stays None."""
+    return None if valid is None else (valid + 1) // 2
+
+
+def valid_steps(valid: Tensor | None, x: Tensor) -> Tensor:
+    """Return the number of valid time steps of each clip of `x` (B, C, M, T), int64. None means that all are valid."""
+    return torch.full((len(x),), x.shape[3], device=x.device) if valid is None else valid
