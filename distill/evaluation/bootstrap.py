@@ -7,7 +7,6 @@ shapes: R resamples, N clips, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from distill.evaluation.metrics import d_prime
 
 RESAMPLES = 1000
-_BLOCK = 4_000_000  # weights in one block: R x N of one class
+_BLOCK = 4_000_000  # comparisons of a clip with a positive clip in one block
 _PERCENTILES = (2.5, 97.5)
 Floats = NDArray[np.float64]
 
@@ -66,10 +65,12 @@ def difference_of(score: float, other: float, samples: Floats, others: Floats) -
     return Difference(score - other, *interval_of(samples - others))
 
 
-def draw_weights(clips: int, seed: int = 0) -> NDArray[np.int64]:
+def draw_weights(clips: int, seed: int = 0) -> NDArray[np.int16]:
     """Draw resamples of clips: the number of draws of each clip. Shape (RESAMPLES, clips)."""
-    generator = np.random.default_rng(seed)
-    return np.stack([np.bincount(generator.integers(0, clips, clips), minlength=clips) for _ in range(RESAMPLES)])
+    generator, weights = np.random.default_rng(seed), np.empty((RESAMPLES, clips), np.int16)
+    for row in weights:
+        row[:] = np.bincount(generator.integers(0, clips, clips), minlength=clips)
+    return weights
 
 
 def resampled_scores(
@@ -77,7 +78,7 @@ def resampled_scores(
     scores: NDArray[np.floating],
     truth: NDArray[np.floating],
     known: NDArray[np.bool_] | None,
-    weights: NDArray[np.int64],
+    weights: NDArray[np.integer],
     threshold: float = 0.0,
 ) -> Floats:
     """Compute a metric for each resample, as `metrics.overall` does for the repeated clips.
@@ -95,16 +96,19 @@ def resampled_scores(
     """
     annotated = np.ones(truth.shape, bool) if known is None else known
     present = (truth > 0.5) & annotated
+    drawn = weights.astype(np.float32)  # a fast product, and exact: the numbers are small
     if metric == "accuracy":
         hits = truth[np.arange(len(truth)), scores.argmax(1)] > 0.5
-        return _ratio(weights @ hits, weights.sum(1))
+        return _ratio(drawn @ hits.astype(np.float32), weights.sum(1))
     if metric == "F1":
         predicted = (scores > threshold) & annotated
-        hit, wrong, positives = (weights @ cells for cells in (predicted & present, predicted != present, present))
+        hit, wrong, positives = (
+            drawn @ cells.astype(np.float32) for cells in (predicted & present, predicted != present, present)
+        )
         return _mean(np.where(positives > 0, _ratio(2 * hit, 2 * hit + wrong), np.nan))
     ranked = _average_precision if metric == "mAP" else _auc
     columns = [
-        _in_blocks(ranked, scores[annotated[:, c], c], present[annotated[:, c], c], weights[:, annotated[:, c]])
+        ranked(scores[annotated[:, c], c], present[annotated[:, c], c], drawn[:, annotated[:, c]])
         for c in range(truth.shape[1])
     ]
     values = _mean(np.stack(columns, axis=1))
@@ -113,35 +117,44 @@ def resampled_scores(
     return values
 
 
-def _in_blocks(
-    function: Callable[[NDArray[np.bool_], NDArray[np.int64], Floats], Floats],
-    scores: NDArray[np.floating],
-    present: NDArray[np.bool_],
-    weights: NDArray[np.int64],
+def _average_precision(
+    scores: NDArray[np.floating], present: NDArray[np.bool_], weights: NDArray[np.float32]
 ) -> Floats:
-    """Compute a metric of one class for each resample, in blocks that fit into memory. Return (R,)."""
-    if not present.any():
-        return np.full(len(weights), np.nan)
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # equal scores share a threshold
-    rows = max(1, _BLOCK // len(scores))
-    blocks = (weights[first : first + rows, order] for first in range(0, len(weights), rows))
-    return np.concatenate([function(present[order], ends, block.astype(np.float64)) for block in blocks])
+    """Return the average precision of one class for each resample.
+
+    It is the mean over positive clips of the precision at the score of the clip. No sort is needed: a product with a
+    comparison of scores counts the clips at or above each positive clip in all resamples.
+
+    Args:
+        scores: Shape (N,).
+        present: Whether a clip has the label. Shape (N,).
+        weights: Shape (R, N).
+    """
+    total = np.zeros(len(weights))
+    for positives in _blocks(present):
+        above = scores[:, None] >= scores[positives]
+        hits = weights[:, present] @ above[present].astype(np.float32)
+        predicted = weights @ above.astype(np.float32)
+        total += (weights[:, positives] * _ratio(hits, predicted, 0)).sum(1)
+    return _ratio(total, weights[:, present].sum(1))
 
 
-def _average_precision(present: NDArray[np.bool_], ends: NDArray[np.int64], weights: Floats) -> Floats:
-    """Return the average precision of clips in descending order of their scores, for each row of weights (R, N)."""
-    hits = np.cumsum(weights * present, axis=1)[:, ends]
-    predicted = np.cumsum(weights, axis=1)[:, ends]
-    return _ratio((np.diff(hits, prepend=0, axis=1) * _ratio(hits, predicted, 0)).sum(1), hits[:, -1])
+def _auc(scores: NDArray[np.floating], present: NDArray[np.bool_], weights: NDArray[np.float32]) -> Floats:
+    """Return the area under the ROC curve of one class for each resample, with arguments as `_average_precision`.
+
+    It is the share of pairs of a positive and a negative clip in the right order. Equal scores count half.
+    """
+    area, others = np.zeros(len(weights)), scores[~present, None]
+    for positives in _blocks(present):
+        below = (others < scores[positives]) + np.float32(0.5) * (others == scores[positives])
+        area += (weights[:, positives] * (weights[:, ~present] @ below)).sum(1, dtype=np.float64)
+    return _ratio(area, weights[:, present].sum(1) * weights[:, ~present].sum(1, dtype=np.float64))
 
 
-def _auc(present: NDArray[np.bool_], ends: NDArray[np.int64], weights: Floats) -> Floats:
-    """Return the area under the ROC curve of clips in descending order, for each row of weights (R, N)."""
-    hits = np.cumsum(weights * present, axis=1)[:, ends]
-    misses = np.cumsum(weights * ~present, axis=1)[:, ends]
-    area = (np.diff(misses, prepend=0, axis=1) * (hits - np.diff(hits, prepend=0, axis=1) / 2)).sum(1)
-    return _ratio(area, hits[:, -1] * misses[:, -1])
+def _blocks(present: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """Return the rows of the positive clips, in blocks whose comparisons with all clips fit into memory."""
+    rows, length = np.flatnonzero(present), max(1, _BLOCK // max(1, len(present)))
+    return np.split(rows, range(length, len(rows), length))
 
 
 def _ratio(numerator: NDArray[np.number], denominator: NDArray[np.number], otherwise: float = np.nan) -> Floats:
