@@ -17,7 +17,7 @@ from experiments.real.changes import cells, ranks, spearman
 from experiments.real.pitch import Notes
 from experiments.real.process import Ended, Failed
 from experiments.real.process import distill as run_distill
-from experiments.real.rows import Goal, mean_error, table_of
+from experiments.real.rows import Goal, mean_error, small_students, table_of
 from experiments.real.study import Recipe, Study, common_neighbours, mean_cosine
 
 
@@ -146,6 +146,13 @@ def test_a_table_compares_with_mel_statistics_and_the_teacher(tmp_path: Path) ->
     assert lines[4].endswith("| +0.230 | 0.79 | 1.0 ± 0.0 |")
     assert mean_error(record(0.5)) == pytest.approx(0.05 / 3**0.5)
     assert json.loads((tmp_path / "out" / "results.jsonl").read_text().splitlines()[0])["mean"] == 0.4
+
+
+def test_small_students_are_made_smaller_by_their_width() -> None:
+    chosen = small_students()
+    assert ("--student", "cnn") in chosen
+    assert ("--student", "dymn", "--student.width", "0.3") in chosen  # 8.6 M parameters with its default width
+    assert not {"patch_transformer", "hear", "hear_classifier"} & {words[1] for words in chosen}
 
 
 def test_a_goal_is_reached_by_the_mean_of_the_seeds(tmp_path: Path) -> None:
