@@ -23,8 +23,8 @@ _BLOCK = 10  # mel frames in an embedding frame of 0.1 s
 class Spectral(Teacher):
     """Spectral shape, its spread and flux, modulation of the envelope, and harmonicity, from a log-mel spectrogram.
 
-    The default if no checkpoint is available. It works offline on any sound, but does not replace a trained teacher. It
-    does not change with the level of a recording. Each of the five groups of features has unit length within the clip
+    For tests, since it is fast and needs no weights. It does not replace a trained teacher such as `musicnn`. It does
+    not change with the level of a recording. Each of the five groups of features has unit length within the clip
     embedding, so that no group dominates. A frame embedding is the spectral shape of 0.1 s without the clip's level.
 
     Args:

@@ -114,6 +114,12 @@ def duration(path: str | os.PathLike[str]) -> float:
         return sound.frames / sound.samplerate
 
 
+def sample_rate_of(path: str | os.PathLike[str]) -> int:
+    """Return the sample rate of a file in Hz, as its header states. Raises AudioError."""
+    with _open_regular_file(path) as file, _open_sound(file) as sound:
+        return int(sound.samplerate)
+
+
 def _open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a file for reading. Raises AudioError unless it is a regular file with content."""
     # libsndfile reports a missing file like a damaged one, and blocks on a pipe; so the file is opened here.

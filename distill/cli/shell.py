@@ -24,7 +24,7 @@ Distil any audio teacher into any small student.
 
 {commands}
 
-  distill fit --teacher spectral --student mobilenet_v3 --data my_sounds/ --out runs/first
+  distill fit --teacher musicnn --student mobilenet_v3 --data my_sounds/ --out runs/first
 
 `distill COMMAND --help` shows a command's options, `distill COMMAND --teacher.help NAME` those of a teacher.
 --config FILE takes options from YAML, --print_config prints them, --debug shows the traceback of an error.

@@ -63,7 +63,7 @@ def agreement_figure(measures: Mapping[str, Agreement], title: str) -> Figure:
         measures: Agreement by the name of the encoder; the first one is emphasised.
         title: Title of the picture.
     """
-    names = ("common neighbours", "recall@1", "recall@10", "R2 of a ridge regression")
+    names = ("common neighbours", "recall@1", "recall@10", "R2")
     figure = Figure(figsize=(7.2, 3.4))
     axes = figure.subplots()
     width = 0.8 / len(measures)

@@ -33,27 +33,36 @@ class QueueKullbackLeibler(nn.Module):
         if size < 0:
             raise ValueError(f"size {size}: must be at least 0")
         self.temperature, self.size = temperature, size
-        self.register_buffer("queue", torch.zeros(0, 0))  # (targets, dim); the first target sets the size
+        # The first target sets the dim. Then the shape is fixed, as several processes must have equal buffers.
+        self.register_buffer("queue", torch.zeros(size, 0))
+        self.register_buffer("filled", torch.tensor(0))  # rows of the queue with a target; the latest target is first
         self.queue: Tensor
+        self.filled: Tensor
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean divergence over rows, a scalar, given predictions and targets (rows, dim)."""
         prediction, target = (F.normalize(rows.float(), dim=1) for rows in (prediction, target.detach()))
         student, teacher = (self._log_shares(rows, target) for rows in (prediction, target))
         if self.training:
-            kept = self.queue[: max(0, self.size - len(target))]
-            self.queue = torch.cat([target[: self.size], kept]) if kept.numel() else target[: self.size].clone()
+            self._add(target)
         return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
     def _log_shares(self, rows: Tensor, target: Tensor) -> Tensor:
         """Return the log-softmax of cosines to the batch's and to past targets. Shape (rows, targets)."""
         cosines = rows @ target.T
-        if self.queue.numel():
-            cosines = torch.cat([cosines, rows @ self.queue.T], 1)
+        if filled := int(self.filled):
+            cosines = torch.cat([cosines, rows @ self.queue[:filled].T], 1)
         return (cosines / self.temperature).log_softmax(1)
 
+    def _add(self, target: Tensor) -> None:
+        """Put targets (rows, dim) first and drop the oldest ones. The gradient needs the old tensor unchanged."""
+        queue = self.queue if self.queue.shape[1] else target.new_zeros(self.size, target.shape[1])
+        added = min(len(target), self.size)
+        self.queue = torch.cat([target[:added], queue[: self.size - added]])
+        self.filled.add_(added).clamp_(max=self.size)
+
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Read a queue of any length."""
+        """Read a queue of any dim."""
         stored = state.get(f"{prefix}queue", self.queue)
         self.queue = torch.empty_like(stored, device=self.queue.device)
         super()._load_from_state_dict(state, prefix, *args)

@@ -17,6 +17,7 @@ from distill.objectives.parts.alignment import Alignment
 from distill.objectives.parts.augmentation import Augmentation
 from distill.objectives.parts.health import EmbeddingHealth
 from distill.objectives.parts.imitation import Imitation, build_projector
+from distill.objectives.parts.yardstick import observed_of
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
@@ -137,22 +138,3 @@ class EmbeddingDistillation(Objective):
             losses[name], measured[name] = imitation(embeddings, target, clusters)
         self.observed = observed_of(measured) | self.health(embeddings.clip)
         return losses
-
-
-def observed_of(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the measurements of all teachers as one mapping.
-
-    Args:
-        measured: Measurements by name, for each teacher by name.
-
-    Returns:
-        With one teacher, its measurements. With several, the mean of each over the teachers that have it, and that of
-        each teacher as "MEASUREMENT_TEACHER".
-    """
-    if len(measured) == 1:
-        return dict(next(iter(measured.values())))
-    observed: dict[str, float] = {}
-    for kind in dict.fromkeys(kind for values in measured.values() for kind in values):
-        of_teachers = {f"{kind}_{name}": values[kind] for name, values in measured.items() if kind in values}
-        observed |= {kind: sum(of_teachers.values()) / len(of_teachers), **of_teachers}
-    return observed

@@ -15,6 +15,8 @@ from distill.losses import build_loss
 from distill.objectives.objective import Objective
 from distill.objectives.parts.alignment import Alignment
 from distill.objectives.parts.quantizer import CodeUse, GumbelQuantizer
+from distill.objectives.parts.statistics import sample_stored
+from distill.objectives.parts.yardstick import Yardstick, observed_of
 from distill.students.hear.frontend import BANDS
 from distill.students.hear.students import TOKEN_HOP, HearTokenizer
 from distill.students.hear.transformer import RelativeBlock
@@ -48,7 +50,8 @@ class TokenizerDistillation(Objective):
         weights: Weight of each loss, by name. Weights that are not given are the published ones.
 
     Raises:
-        UserError: the student is not a `hear_tokenizer`, a teacher has no frames, or the loss needs clusters of clips.
+        UserError: the student is not a `hear_tokenizer`, a teacher has no frames, the loss needs clusters of
+            clips, or it has one queue for several teachers.
     """
 
     takes_teachers = True
@@ -78,6 +81,8 @@ class TokenizerDistillation(Objective):
         self.loss = build_loss(loss)
         if getattr(self.loss, "needs_clusters", False):
             raise UserError(f"--objective.loss {loss}: frames have no clusters; use the objective `embedding`")
+        if hasattr(self.loss, "queue") and len(teachers) > 1:
+            raise UserError(f"--objective.loss {loss}: its queue has the frames of one teacher; give one --teacher")
         self.quantizer = GumbelQuantizer(student.codes, code_dim, hidden)
         self.use = CodeUse(student.codes)
         window = student.acoustic.window
@@ -85,6 +90,12 @@ class TokenizerDistillation(Objective):
         self.shared = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.LayerNorm(hidden))
         self.to_mel = nn.Linear(hidden, 2 * BANDS)
         self.to_teacher = nn.ModuleDict({name: nn.Linear(hidden, t.frame_dim) for name, t in teachers.items()})
+        yardsticks = {name: Yardstick(self.loss, teacher.frame_dim) for name, teacher in teachers.items()}
+        for name, yardstick in yardsticks.items():
+            stored = sample_stored(teachers[name], frames=True)
+            if stored is not None:
+                yardstick.fit(stored)
+        self.yardsticks = nn.ModuleDict(yardsticks)
 
     def forward(self, batch: AudioBatch, noise: Tensor | None = None) -> dict[str, Tensor]:
         """Return the losses of one batch, by name.
@@ -110,10 +121,14 @@ class TokenizerDistillation(Objective):
         decoded = self._decode(quantized.vectors, valid)
         losses = {"reconstruction": self._reconstruction(decoded, tokens.mel, valid)}
         embeddings = self.student.embeddings(decoded, tokens.lengths)
+        measured: dict[str, dict[str, float]] = {}
         for name, teacher in self.teachers.items():
             pairs = self.alignments[name](embeddings, teacher(batch))
-            prediction = self.to_teacher[name](pairs.student[pairs.mask])
-            losses[name] = self.loss(prediction, pairs.teacher[pairs.mask]) if len(prediction) else decoded.sum() * 0
+            prediction, target = self.to_teacher[name](pairs.student[pairs.mask]), pairs.teacher[pairs.mask]
+            losses[name] = self.loss(prediction, target) if len(prediction) else decoded.sum() * 0
+            if len(prediction):
+                measured[name] = self.yardsticks[name](self.loss, losses[name], prediction, target)
+        self.observed |= observed_of(measured)
         return losses | {"diversity": quantized.diversity}
 
     def after_step(self, step: int) -> None:

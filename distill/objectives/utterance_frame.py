@@ -16,11 +16,13 @@ from torch.nn import functional as F
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError, require_one_of
 from distill.data.files import as_settings
+from distill.losses.regression import mean, mean_direction, median
 from distill.objectives.objective import Objective
 from distill.objectives.parts.health import Health
 from distill.objectives.parts.masking import GridMask, visible_patches
 from distill.objectives.parts.moving_average import MovingAverage
 from distill.objectives.parts.statistics import Standardise
+from distill.objectives.parts.yardstick import BestConstant, explained, observed_of
 from distill.students.patch_transformer.blocks import positions
 from distill.students.patch_transformer.student import Encoded, PatchTransformer
 from distill.students.student import Student
@@ -122,6 +124,11 @@ class UtteranceFrame(Objective):
         )
         standardised = teachers if targets == "standardised" else {}
         self.normalisers = nn.ModuleDict({name: Standardise(t.clip_dim) for name, t in standardised.items()})
+        # A target that is projected is trained, so it has no fixed best constant.
+        measured = teachers if projected == "student" else {}
+        self.constants = nn.ModuleDict(
+            {name: BestConstant(t.clip_dim, BEST_CONSTANTS[distance]) for name, t in measured.items()}
+        )
         self.health = Health()
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
@@ -134,8 +141,12 @@ class UtteranceFrame(Objective):
         filled = self.fill_hidden(encoded.tokens[:, 1:], hidden, visible)
         predicted = self.decoder(filled, columns, self.student.rows)
         losses = self.self_distillation(predicted, encoded.tokens[:, 0], target, hidden)
+        measured: dict[str, dict[str, float]] = {}
         for name, teacher in self.teachers.items():
-            losses[name] = self.regularisation(name, encoded, teacher(batch).clip)
+            embedding = self.teacher_target(name, teacher(batch).clip)
+            losses[name] = self.regularisation(name, encoded, embedding)
+            measured[name] = self.measure(name, losses[name], embedding)
+        self.observed |= observed_of(measured)
         self.observed |= self.health(target, predicted[hidden], encoded.tokens[:, 0])
         self.observed["hidden_share"] = float(hidden.float().mean())
         return losses
@@ -194,17 +205,37 @@ class UtteranceFrame(Objective):
         utterance = (first.float() - clip_targets).square().sum(1) * scale
         return {"frame": frame.mean(), "utterance": self._over_clones(utterance)}
 
+    def teacher_target(self, name: str, embedding: Tensor) -> Tensor:
+        """Return a teacher's clip embedding as the first token imitates it. Both have shape (B, E)."""
+        return self.normalisers[name](embedding) if name in self.normalisers else embedding
+
     def regularisation(self, name: str, encoded: Encoded, embedding: Tensor) -> Tensor:
-        """Return the distance of the first token from a teacher's clip embedding (B, E), a scalar."""
+        """Return the distance of the first token from a teacher's target (B, E), a scalar."""
         first = encoded.tokens[:, 0] if self.layer == 0 else encoded.branches[self.layer - 1][:, 0]
-        if name in self.normalisers:
-            embedding = self.normalisers[name](embedding)
         embedding = embedding.repeat_interleave(len(first) // len(embedding), 0)
         if self.projected == "student":
             first = self.projectors[name](first)
         else:
             embedding = self.projectors[name](embedding)
         return self._over_clones(distances(self.distance, first.float(), embedding.float()))
+
+    @torch.no_grad()
+    def measure(self, name: str, loss: Tensor, embedding: Tensor) -> dict[str, float]:
+        """Return {"explained"}, the share of the best constant prediction's loss, or nothing if none is known.
+
+        Args:
+            name: Name of the teacher.
+            loss: Loss of the teacher, a scalar.
+            embedding: The teacher's target. Shape (B, E).
+        """
+        constant = self.constants[name](embedding) if name in self.constants else None
+        if constant is None:
+            return {}
+        yardsticks = (
+            distances(self.distance, prediction.float(), embedding.float()).repeat_interleave(self.clones)
+            for prediction in (constant, torch.zeros_like(constant))
+        )
+        return {"explained": explained(loss, *map(self._over_clones, yardsticks))}
 
     def after_step(self, step: int) -> None:
         """Update the moving average."""
@@ -251,6 +282,14 @@ class Decoder(nn.Module):
             normalised = F.layer_norm(block(grid).movedim(1, 3), (grid.shape[1],)).movedim(3, 1)
             grid = grid + F.gelu(normalised)
         return self.proj(grid.flatten(2).transpose(1, 2))
+
+
+def mean_log_softmax(targets: Tensor) -> Tensor:
+    """Return the mean (dim,) of log-softmaxes (rows, dim), the constant with the lowest KL(constant || target)."""
+    return targets.float().log_softmax(1).mean(0)
+
+
+BEST_CONSTANTS = {"mse": mean, "l1": median, "cosine": mean_direction, "kl": mean_log_softmax}
 
 
 def distances(kind: str, prediction: Tensor, embedding: Tensor) -> Tensor:

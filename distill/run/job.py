@@ -14,7 +14,7 @@ import torch
 from distill.data.clips.dataset import ClipDataset
 from distill.data.clips.manifest import Manifest
 from distill.data.errors import UserError
-from distill.data.files import lock
+from distill.data.files import lock, write_text
 from distill.data.sampling.batches import batches_per_epoch
 from distill.data.store.format import SetAside
 from distill.data.store.reader import EmbeddingStore
@@ -29,8 +29,9 @@ from distill.run.order import Knowledge, draw_order
 from distill.run.parts import Parts, check, prepare, resolve
 from distill.run.recipe import budget_seconds, plan, print_reasons, steps_of_budget
 from distill.run.resuming import Stopped, newest_checkpoint
+from distill.run.start_checks import check_band, check_encoders
 from distill.run.targets import check_clips, check_store
-from distill.students.saved import load_student, save_student
+from distill.students.saved import load_student, save_student, untrained_copy
 from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
@@ -38,6 +39,7 @@ from distill.teachers.teacher import Teacher
 if TYPE_CHECKING:  # lightning is slow to import, and commands that only inspect a run do not need it
     from distill.data.clips.lightning import L
     from distill.data.clips.module import AudioData
+    from distill.run.quality_table import QualityReport
 
 _STATISTICS_DRAWS = 50_000  # more draws hardly change the statistics of stored embeddings
 _VALIDATIONS = 20  # in a run without epochs
@@ -90,6 +92,8 @@ class Job:
         self.run.write_config(config)
         print(self.parts.introduction())
         print_reasons(self.plan)
+        check_encoders(self.parts.student, self.parts.teachers)
+        check_band(self.parts.student, self.parts.teachers.values(), self.parts.manifest)
         teachers = self.teachers()
         self.parts.student.teachers = {name: identity(teacher) for name, teacher in teachers.items()}
         stores = [teacher.store for teacher in teachers.values() if teacher.store is not None]
@@ -238,13 +242,10 @@ class Job:
         if keep_alive.stopped_by:
             raise Stopped(
                 f"stopped at batch {data.batches_done} of {steps}; continue with: "
-                f"distill fit --resume true --out {self.run.path}",
+                f"distill fit --resume true --out {self.run.path}{self._import_permission()}",
                 keep_alive.stopped_by,
             )
-        student = self._finish(fitting, objective, len(unusable))
-        for line in alarms.lines.values():
-            print(f"alarm: {line}")
-        return student
+        return self._finish(fitting, objective, data, len(unusable), list(alarms.lines.values()))
 
     def _spend(self, objective: Objective, data: AudioData) -> None:
         """Set the number of steps to that of the budget, and write it to config.yaml.
@@ -271,21 +272,50 @@ class Job:
         student, teachers = self.parts.student, self.parts.teachers
         save_student(student, folder, model_card(student, teachers, self.resolved, {}, len(self.parts.manifest)))
 
-    def _finish(self, fitting: L.Trainer, objective: Objective, set_aside: int) -> Student:
-        """Save the student with its card, draw the run, and print the results."""
+    def _import_permission(self) -> str:
+        """Return the option that permits the import of the user's own classes; empty without any."""
+        specs = self.resolved.specs()
+        names = [spec.name for spec in (*specs.teachers, specs.student, specs.objective) if "." in spec.name]
+        return f" --allow_import {names[0].partition('.')[0]}" if names else ""
+
+    def _finish(
+        self, fitting: L.Trainer, objective: Objective, data: AudioData, set_aside: int, alarms: list[str]
+    ) -> Student:
+        """Save the student with its card, draw the run, and print the results; the quality comes last."""
         from distill.run.pictures import draw_run
 
         student, teachers = self.parts.student.cpu().eval(), self.parts.teachers
         measured = {name: value for name, value in fitting.callback_metrics.items() if name.startswith("validation_")}
         results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
         student.licence = inherited_licence(student, teachers.values())
-        card = model_card(student, teachers, self.resolved, results, len(self.parts.manifest) - set_aside)
+        quality = self._quality(student, objective, data)
+        card = model_card(student, teachers, self.resolved, results, len(self.parts.manifest) - set_aside, quality)
         save_student(student, self.run.student, card)
         draw_run(self.run, self.resolved, list(objective.weights))
         self.draw_objective(objective.cpu().eval())
         scores = ", ".join(f"{name} {value}" for name, value in results.items())
         print(f"student of {student.parameter_count():,} parameters in {self.run.student} {scores}".rstrip())
+        print("\n".join([*(f"alarm: {line}" for line in alarms), *quality.lines()]))
         return student
+
+    def _quality(self, student: Student, objective: Objective, data: AudioData) -> QualityReport:
+        """Measure the quality of the student, and write it to the report as JSON and as a picture."""
+        from distill.run.quality import quality_report
+
+        runnable = {name: teacher for name, teacher in self.parts.teachers.items() if teacher.store is None}
+        report = quality_report(
+            student,
+            untrained_copy(student, self.options.seed),
+            objective.teachers,
+            data.validation_clips,
+            data.train_clips,
+            self.plan.batch_size,
+            encoders=runnable,
+        )
+        self.run.report.mkdir(parents=True, exist_ok=True)
+        write_text(self.run.report / "quality.json", report.as_json())
+        report.draw(self.run.report / "quality.png")
+        return report
 
     def draw_objective(self, objective: Objective) -> None:
         """Draw the pictures that the objective provides, of the first clips, into the report."""

@@ -36,6 +36,7 @@ _MAX_CHANGED_CLIPS = 64  # that are embedded again after each change
 _MAX_HALVED_CLIPS = 200  # whose halves are embedded, by a teacher too
 _MIN_CROP_SECONDS = 0.2
 _COST_SECONDS = 10.0  # of the clip whose cost is measured, if whole clips are used
+_LOW_HZ = 50.0  # of mel statistics, as in most front-ends; less at a rate that has no such band
 _CHANGES: Mapping[str, Callable[[AudioBatch], AudioBatch]] = {"gain": change_gain, "noise": add_noise, "shift": delay}
 Vectors = NDArray[np.float32]
 
@@ -91,6 +92,7 @@ def mel_statistics(encoder: Encoder) -> Teacher:
     spec = STUDENTS.spec_of(encoder) if isinstance(encoder, Student) else None
     options = spec.options if spec is not None else {}
     band = {name: options[name] for name in ("low_hz", "high_hz") if options.get(name) is not None}
+    band.setdefault("low_hz", min(_LOW_HZ, encoder.sample_rate / 8))
     return TEACHERS.create("mel", sample_rate=encoder.sample_rate, **band)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.data.clips.module import AudioData
-from distill.data.sampling.orders import Draws
+from distill.data.sampling.batches import Draws
 from distill.run.job import Job
 from distill.run.options import FitOptions
 

@@ -14,7 +14,7 @@ from distill.data.batch import AudioBatch
 from distill.data.clips.dataset import ClipDataset, Crop
 from distill.data.clips.sources import read_manifest
 from distill.data.encoders.encoder import Encoder
-from distill.data.sampling.orders import Draws
+from distill.data.sampling.batches import Draws
 from distill.evaluation.protocols import PROTOCOLS, Clips
 from experiments.real.labels import instrument
 from experiments.real.rows import spread

@@ -26,12 +26,15 @@ from distill.data.files import lock
 from distill.evaluation.scoring import score_store
 from distill.run.embeddings import fill_store
 from experiments.real import process
+from experiments.real.process import Failed
 from experiments.real.weights import weights_of
 
 TASKS = ("drums", "instruments", "kinds")  # whose mean counts
 _TABLES = (*TASKS, "voices", "pool", "notes", "small")
 _OWN = {"birdnet": "BirdNET", "resemblyzer": "VoiceEncoder", "crepe": "Crepe"}  # classes in teachers.py
 _BATCH = 64
+_MAX_STORES = 9  # of one teacher and one table
+_OTHER_STORE = "holds other embeddings than requested"  # in the message of `distill fit`
 _ONE_STEP = ("--max_steps", "1")
 
 Record = dict[str, Any]
@@ -56,7 +59,7 @@ class Recipe(NamedTuple):
 
     @property
     def store(self) -> str:
-        """Name of the store, which all recipes with the same teacher and clips share."""
+        """Name of the store, which recipes with the same teacher, clips and crop share."""
         return f"{self.teacher}_{self.data}{'_frames' if self.frames else ''}"
 
 
@@ -181,36 +184,46 @@ class Study:
         """Return the folder of a run. It is trained unless it is complete."""
         folder = self.run_folder(recipe, seed)
         ended = folder / "ended.json"
-        if not ended.exists():
-            self.fill(recipe)
-            words = [*self.fit_words(recipe, folder), "--seed", str(seed), *self.more_words]
-            result = process.distill(words, folder.with_suffix(".log"))
-            for name in ("checkpoints", "embeddings"):
-                shutil.rmtree(folder / name, ignore_errors=True)
-            command = " ".join(["distill", *words])
-            ended.write_text(json.dumps({"command": command, **result._asdict()}))
+        for number in range(1, _MAX_STORES + 1):
+            if ended.exists():
+                break
+            store = recipe.store if number == 1 else f"{recipe.store}_{number}"
+            try:
+                self._train(recipe, seed, folder, store)
+            except Failed as error:  # recipes with other crops need other stores
+                if _OTHER_STORE not in str(error) or number == _MAX_STORES:
+                    raise
         return folder
 
-    def fill(self, recipe: Recipe) -> None:
-        """Fill the store of a recipe by a run of one step, so that runs to be measured find it complete."""
+    def _train(self, recipe: Recipe, seed: int, folder: Path, store: str) -> None:
+        """Fill the store of a run, train it, and write the command, its CPU seconds and its last lines."""
+        self.fill(recipe, store)
+        words = [*self.fit_words(recipe, folder, store), "--seed", str(seed), *self.more_words]
+        result = process.distill(words, folder.with_suffix(".log"))
+        for name in ("checkpoints", "embeddings"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        command = " ".join(["distill", *words])
+        (folder / "ended.json").write_text(json.dumps({"command": command, **result._asdict()}))
+
+    def fill(self, recipe: Recipe, store: str) -> None:
+        """Fill a store by a run of one step, so that runs to be measured find it complete."""
         if not recipe.teacher:
             return
-        folder = self.out / "stores" / f"{recipe.store}_filling"
-        words = [*self.fit_words(recipe, folder), *self.more_words, *_ONE_STEP]
+        folder = self.out / "stores" / f"{store}_filling"
+        words = [*self.fit_words(recipe, folder, store), *self.more_words, *_ONE_STEP]
 
         def fill() -> Record:
             ended = process.distill(words, folder.with_suffix(".log"))
             shutil.rmtree(folder, ignore_errors=True)
             return ended._asdict()
 
-        self.once({"row": "store", "store": recipe.store}, fill)
+        self.once({"row": "store", "store": store}, fill)
 
-    def fit_words(self, recipe: Recipe, folder: Path) -> list[str]:
+    def fit_words(self, recipe: Recipe, folder: Path, store: str) -> list[str]:
         """Return the words of `distill fit` for a recipe, without the seed."""
         words = ["fit", "--data", str(self.table(recipe.data)), "--out", str(folder), "--overwrite", "true"]
         if recipe.teacher:
-            store = self.out / "stores" / recipe.store
-            words += [*self.teacher_words(recipe.teacher), "--store", str(store)]
+            words += [*self.teacher_words(recipe.teacher), "--store", str(self.out / "stores" / store)]
         return [*words, *recipe.words]
 
     def baseline(self, name: str) -> Record:

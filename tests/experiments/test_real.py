@@ -1,10 +1,7 @@
-"""Sounds, labels, pitches and tables of the benchmark on real sound, without a download and without training."""
+"""Sounds, labels, weights and teachers of the benchmark on real sound, without a download."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import struct
 import subprocess
 import sys
@@ -18,14 +15,9 @@ import torch
 
 import distill
 from distill.data.batch import AudioBatch
-from experiments.real import benchmark, labels, sounds, weights
-from experiments.real.changes import cells, ranks, spearman
+from experiments.real import labels, sounds, weights
 from experiments.real.extract import Found, gus_samples, lay_out, sound_font_samples, usable_sounds
-from experiments.real.pitch import Notes, _nearest_frames
-from experiments.real.process import Failed
-from experiments.real.process import distill as run_distill
-from experiments.real.rows import mean_error, table_of
-from experiments.real.study import Recipe, Study, common_neighbours, mean_cosine
+from experiments.real.pitch import _nearest_frames
 from experiments.real.teachers import Crepe, VoiceEncoder
 
 
@@ -253,145 +245,8 @@ def test_frames_are_those_nearest_to_evenly_spread_times() -> None:
     assert frames[1].max() == pytest.approx(0.4)  # the last valid frame
 
 
-def study(tmp_path: Path, **options: object) -> Study:
-    for name in ("drums", "instruments", "kinds", "voices", "pool", "notes", "small"):
-        (tmp_path / f"{name}.csv").write_text("path,start,end,label,split\n" + "a.wav,0,1,x,train\nb.wav,0,1,x,train\n")
-    return Study(tmp_path, tmp_path, tmp_path / "out", **options)  # type: ignore[arg-type]
-
-
-def test_a_measurement_that_has_a_line_is_not_repeated(tmp_path: Path) -> None:
-    calls: list[int] = []
-
-    def measure() -> dict[str, float]:
-        calls.append(1)
-        return {"mean": 0.5}
-
-    first = study(tmp_path).once({"row": "default", "seed": 0}, measure)
-    assert study(tmp_path).once({"row": "default", "seed": 0}, measure) == first
-    study(tmp_path).once({"row": "default", "seed": 1}, measure)
-    assert len(calls) == 2
-    study(tmp_path, more_words=("--max_steps", "2")).once({"row": "default", "seed": 0}, measure)
-    (tmp_path / "pool.csv").write_text("path,start,end,label,split\n")
-    Study(tmp_path, tmp_path, tmp_path / "out").once({"row": "default", "seed": 0}, measure)
-    assert len(calls) == 4  # other options and other clips are measured
-
-
-def test_a_limit_keeps_some_clips_of_each_label_and_split(tmp_path: Path) -> None:
-    limited = study(tmp_path, limit=1).table("drums")
-    assert list(csv.reader(io.StringIO(limited.read_text())))[1:] == [["a.wav", "0", "1", "x", "train"]]
-
-
-def test_recipes_with_other_words_have_other_folders_and_share_a_store(tmp_path: Path) -> None:
-    place = study(tmp_path)
-    first, second = Recipe("default"), Recipe("default", words=("--max_steps", "3"))
-    assert place.run_folder(first, 0) != place.run_folder(second, 0)
-    words = place.fit_words(second, tmp_path / "run")
-    assert words[words.index("--store") + 1].endswith("stores/musicnn_pool")
-    assert words[-2:] == ["--max_steps", "3"]
-    assert Recipe("x", "crepe", frames=True).store == "crepe_pool_frames"
-
-
-def test_a_command_that_fails_is_reported_with_its_last_lines(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match=r"(?s)ended with \d.*no_such_command"):
-        run_distill(["no_such_command"], tmp_path / "log")
-    ended = run_distill(["--help"], tmp_path / "log")
-    assert 0.01 < ended.cpu_seconds < 60
-    assert ended.last_lines
-
-
-def test_mean_cosine_is_that_of_all_pairs() -> None:
-    vectors = np.random.default_rng(0).standard_normal((7, 5)) + 1
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    pairs = [unit[i] @ unit[j] for i in range(7) for j in range(7) if i != j]
-    assert mean_cosine(vectors) == pytest.approx(np.mean(pairs))
-
-
-def test_spearman_shares_the_ranks_of_equal_values() -> None:
-    assert ranks([3.0, 1.0, 3.0, 2.0]).tolist() == [2.5, 0.0, 2.5, 1.0]
-    assert spearman([1, 2, 3], [10, 100, 1_000]) == pytest.approx(1)
-    # Two pairs of 10 are in the other order: 1 - 6 * sum(d^2) / (n (n^2 - 1)) = 1 - 6 * 4 / 990
-    assert spearman(range(10), [1, 0, 3, 2, *range(4, 10)]) == pytest.approx(1 - 6 * 4 / 990)
-
-
-STANDARD = {
-    "steps": 1_000,
-    "config": {
-        "objective": {"class_path": "embedding", "init_args": {"targets": "standardised", "projector": "linear",
-                                                               "loss": "cosine", "augmentation": {"mixup": 0.0}}},
-        "optimizer": {"learning_rate": 0.003},
-        "student": {"class_path": "cnn", "init_args": {"width": 1.0}},
-    },
-}  # fmt: skip
-
-
-def test_cells_change_one_thing_and_leave_out_the_default() -> None:
-    made = list(cells(STANDARD))
-    assert len({words for _, _, words in made}) == len(made)
-    values = {name: {value for other, value, _ in made if other == name} for name, _, _ in made}
-    assert "standardised" not in values["targets"]
-    assert "raw" in values["targets"]
-    assert values["projector"] == {"mlp"}
-    assert "cosine" not in values["loss"]
-    assert "mse" in values["loss"]
-    assert values["steps"] == {"500", "2000"}
-    assert values["rate"] == {"0.0009", "0.009"}
-    assert "cnn width 1.0" not in values["student"]
-    assert "cnn width 0.6" in values["student"]
-
-
-def record(mean: float, **more: object) -> dict[str, object]:
-    scores = dict.fromkeys(("drums", "instruments", "kinds"), mean)
-    return {"scores": scores, "mean": mean, "tests": dict.fromkeys(scores, 100), "parameters": 7, **more}
-
-
-def test_a_table_compares_with_mel_statistics_and_the_teacher(tmp_path: Path) -> None:
-    place = study(tmp_path)
-    place.once({"row": "baseline", "encoder": "mel"}, lambda: record(0.4))
-    place.once({"row": "baseline", "encoder": "musicnn"}, lambda: record(0.8))
-    student = {"class_path": "cnn", "init_args": {}}
-    for seed in (0, 1):
-        place.once({"row": "baseline", "encoder": "untrained", "student": student, "seed": seed}, lambda: record(0.2))
-    runs = [record(mean, cpu_seconds=60.0, steps=5, seed=seed, config={"student": student})
-            for seed, mean in enumerate((0.6, 0.66))]  # fmt: skip
-    lines = table_of(place, "musicnn", [("default", runs)])
-    assert lines[4].startswith("| **default** | 7 | 5 | 0.630 ± 0.042 |")
-    assert lines[4].endswith("| +0.230 | 0.79 | 1.0 ± 0.0 |")
-    assert mean_error(record(0.5)) == pytest.approx(0.05 / 3**0.5)
-    assert json.loads((tmp_path / "out" / "results.jsonl").read_text().splitlines()[0])["mean"] == 0.4
-
-
-def test_the_share_of_common_neighbours_is_read_from_the_quality_report() -> None:
-    assert common_neighbours({"quality": {"encoders": {"student": {"common_neighbours": 0.46}}}}) == 0.46
-    assert common_neighbours({"quality": {"student": {"agreements": [{"neighbours": 0.46, "r2": 0.6}]}}}) == 0.46
-    assert common_neighbours({"quality": None}) is None
-
-
-def test_a_row_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(place: Study) -> list[str]:
-        raise Failed("distill fit ended with 1")
-
-    monkeypatch.setitem(benchmark.ROWS, "default", ("The first row", fails))
-    monkeypatch.setitem(benchmark.ROWS, "small", ("The second row", lambda place: ["| a table |"]))
-    lines = benchmark.section(study(tmp_path), ["default", "small"])
-    assert lines[0] == "## Real sound"
-    assert lines[-7:] == ["### The first row", "", "Not measured.", "", "### The second row", "", "| a table |"]
-
-
 def test_programs_start_by_their_paths() -> None:
     home = Path(sounds.__file__).parent
     for name in ("sounds.py", "weights.py"):
         ended = subprocess.run([sys.executable, str(home / name), "--help"], capture_output=True, text=True, check=True)
         assert "--out" in ended.stdout
-
-
-def test_pitch_of_clear_tones_is_probed_from_single_frames(tmp_path: Path) -> None:
-    place = study(tmp_path)
-    rows = ["path,start,end,label,split"]
-    for instrument, split in (("One", "train"), ("Two", "train"), ("Three", "train"), ("Four", "test")):
-        for label, hertz in (("A", 440.0), ("C", 523.3)):
-            name = f"{instrument}_{label}4.wav"
-            tone = np.sin(2 * np.pi * hertz * np.arange(8_000) / 16_000)
-            soundfile.write(tmp_path / name, 0.1 * tone, 16_000)
-            rows.append(f"{name},0.0,0.5,{label},{split}")
-    (tmp_path / "notes.csv").write_text("\n".join(rows) + "\n")
-    assert Notes(place).score(place.encoder("mel")) == 1.0

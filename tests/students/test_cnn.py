@@ -29,6 +29,15 @@ def test_a_frame_every_64_ms_has_four_rows_of_frequency() -> None:
     assert float(embeddings.frame_times[0]) == pytest.approx(0.016)
 
 
+def test_a_clip_of_any_length_has_a_frame_for_every_four_spectra() -> None:
+    student = CNN(0.1).eval()
+    with torch.no_grad():
+        for spectra in (1, 2, 4, 5, 31, 32, 33):
+            frames, valid = student.encode_mel(torch.randn(2, 128, spectra), torch.tensor([spectra, 1]))
+            assert frames.shape == (2, -(-spectra // 4), 64)
+            assert valid.tolist() == [-(-spectra // 4), 1]
+
+
 def test_a_row_depends_on_its_part_of_the_frequencies() -> None:
     """A change of the highest bands, beyond the reach of the kernels, changes the last row only."""
     student = CNN(0.1).eval()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,9 @@ from torch import Tensor, nn
 from distill.data.batch import Embeddings
 from distill.losses import Loss
 from distill.objectives.parts.alignment import Alignment
-from distill.objectives.parts.statistics import PhiStandardise, Standardise, Whiten
-from distill.objectives.parts.yardstick import BestConstant, explained, recall
+from distill.objectives.parts.statistics import PhiStandardise, Standardise, Whiten, sample_stored
+from distill.objectives.parts.yardstick import Yardstick
 from distill.teachers.teacher import Teacher
-
-_STATISTICS_CLIPS = 50_000  # clips from which the statistics of a store are computed
-_STATISTICS_FRAMES_PER_CLIP = 20  # frames of one clip are similar, so fewer clips keep the cost the same
 
 
 class Imitated(NamedTuple):
@@ -24,8 +21,7 @@ class Imitated(NamedTuple):
 
     Args:
         loss: Scalar.
-        observed: "explained": share of the loss of the best constant prediction that is explained; or, for a loss with
-            `retrieves`, "recall": share of rows whose own target is the nearest of the batch. Empty if neither exists.
+        observed: Measurement of the `Yardstick`, by name.
     """
 
     loss: Tensor
@@ -49,25 +45,22 @@ class Imitation(nn.Module):
         super().__init__()
         self.projector, self.loss, self.alignment = projector, loss, alignment
         self.needs_clusters = bool(getattr(loss, "needs_clusters", False))
-        self.retrieves = bool(getattr(loss, "retrieves", False))
         dim = teacher.frame_dim if alignment else teacher.clip_dim
         normalisations = {"standardised": Standardise, "whitened": Whiten, "phi_s": PhiStandardise}
         self.normalise = None if targets == "raw" else normalisations[targets](dim)
-        self.constant = BestConstant(dim, loss.constant) if hasattr(loss, "constant") else None
-        if self.normalise is None and self.constant is None:
+        self.yardstick = Yardstick(loss, dim)
+        if self.normalise is None and self.yardstick.constant is None:
             return
-        clips = _STATISTICS_CLIPS // (_STATISTICS_FRAMES_PER_CLIP if alignment else 1)
-        stored = teacher.sample(clips, frames=alignment is not None)
+        stored = sample_stored(teacher, frames=alignment is not None)
         if stored is not None:
-            self._fit(torch.from_numpy(stored))
+            self._fit(stored)
 
     def _fit(self, vectors: Tensor) -> None:
         """Fix the statistics and the constant prediction by the teacher's stored vectors (rows, dim)."""
         if self.normalise is not None:
             self.normalise.fit(vectors)
             vectors = self.normalise(vectors)
-        if self.constant is not None:
-            self.constant.fit(vectors)
+        self.yardstick.fit(vectors)
 
     def forward(self, student: Embeddings, teacher: Embeddings, clusters: Tensor | None = None) -> Imitated:
         """Return the loss of one batch with its measurements; a loss of 0 if no frames can be paired.
@@ -85,15 +78,7 @@ class Imitation(nn.Module):
         prediction = self.projector(prediction)
         of_rows = (clusters[clip_index],) if clusters is not None and self.needs_clusters else ()
         loss = self.loss(prediction, target, *of_rows)
-        return Imitated(loss, self._measure(loss, prediction, target))
-
-    @torch.no_grad()
-    def _measure(self, loss: Tensor, prediction: Tensor, target: Tensor) -> dict[str, float]:
-        """Return the measurements of a batch, by name. Prediction and target have shape (rows, dim)."""
-        if self.retrieves:
-            return {"recall": recall(prediction, target)}
-        constant = None if self.constant is None else self.constant(target)
-        return {} if constant is None else {"explained": explained(loss, self.loss(constant, target))}
+        return Imitated(loss, self.yardstick(self.loss, loss, prediction, target))
 
     def _pair(self, student: Embeddings, teacher: Embeddings) -> tuple[Tensor, Tensor, Tensor]:
         """Return paired rows of both (rows, dim), all clips or all valid frames, and the clip of each row (rows,)."""
@@ -101,13 +86,6 @@ class Imitation(nn.Module):
             return student.clip, teacher.clip, torch.arange(len(student.clip), device=student.clip.device)
         pairs = self.alignment(student, teacher)
         return pairs.student[pairs.mask], pairs.teacher[pairs.mask], pairs.mask.nonzero()[:, 0]
-
-    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Read the state of an earlier version too, which has no constant prediction."""
-        if self.constant is not None:
-            for name, value in self.constant.state_dict().items():
-                state.setdefault(f"{prefix}constant.{name}", value)
-        super()._load_from_state_dict(state, prefix, *args)
 
 
 def build_projector(kind: str, inputs: int, outputs: int, hidden: int, dropout: float) -> nn.Module:

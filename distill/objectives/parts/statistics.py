@@ -9,8 +9,23 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from distill.teachers.teacher import Teacher
+
 _ROWS_AT_ONCE = 4096  # their double-precision copy fits into the cache of a processor
 _MIN_VARIANCE = 1e-12
+_STATISTICS_CLIPS = 50_000  # clips from which the statistics of a store are computed
+_STATISTICS_FRAMES_PER_CLIP = 20  # frames of one clip are similar, so fewer clips keep the cost the same
+
+
+def sample_stored(teacher: Teacher, frames: bool) -> Tensor | None:
+    """Return stored embeddings (rows, dim) of at most 50,000 clips. None means that embeddings are computed.
+
+    Args:
+        teacher: Live or stored encoder.
+        frames: Whether frame embeddings are returned, of at most 2,500 clips, instead of clip embeddings.
+    """
+    stored = teacher.sample(_STATISTICS_CLIPS // (_STATISTICS_FRAMES_PER_CLIP if frames else 1), frames)
+    return None if stored is None else torch.from_numpy(stored)
 
 
 class LinearNormalisation(nn.Module, ABC):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.losses import Loss
 from distill.objectives.parts.statistics import RunningStatistics
 
 _MAX_RANKED = 512  # the similarities of all pairs grow with the square of the rows
@@ -47,10 +49,64 @@ class BestConstant(RunningStatistics):
             shift = self._constant(vectors).to(self.mean.dtype) - self.mean
             self.mean += shift * len(vectors) / self.count
 
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Read the state of an earlier version too, which has no constant prediction."""
+        for name, value in self.named_buffers():
+            state.setdefault(f"{prefix}{name}", value)
+        super()._load_from_state_dict(state, prefix, *args)
 
-def explained(loss: Tensor, yardstick: Tensor) -> float:
-    """Return the share of a yardstick that a loss explains: 1 - loss / yardstick; 0 if the targets do not vary."""
-    return 1 - float(loss) / float(yardstick) if float(yardstick) > _MIN_YARDSTICK else 0.0
+
+class Yardstick(nn.Module):
+    """The measurement beside which the loss of one teacher has a meaning.
+
+    It is "explained", the share of the loss of the best constant prediction that is explained. The zero vector is a
+    constant too: standardised targets have no mean direction, and that of a few clips can be worse. For a loss with
+    `retrieves`, it is "recall", the share of rows whose own target is the nearest of the batch. A loss with neither
+    attribute has no measurement.
+
+    Args:
+        loss: Loss between predictions and targets; see `distill.losses`.
+        dim: Size of a target.
+    """
+
+    def __init__(self, loss: Loss, dim: int) -> None:
+        super().__init__()
+        self.retrieves = bool(getattr(loss, "retrieves", False))
+        self.constant = BestConstant(dim, loss.constant) if hasattr(loss, "constant") else None
+
+    def fit(self, targets: Tensor) -> None:
+        """Fix the constant prediction by targets (rows, dim)."""
+        if self.constant is not None:
+            self.constant.fit(targets)
+
+    @torch.no_grad()
+    def forward(self, loss: Loss, value: Tensor, prediction: Tensor, target: Tensor) -> dict[str, float]:
+        """Return the measurement of a batch, by name; empty if there is none.
+
+        Args:
+            loss: The loss, which also has to measure the constant prediction.
+            value: Loss of the prediction, a scalar.
+            prediction: Shape (rows, dim).
+            target: Shape (rows, dim).
+        """
+        if self.retrieves:
+            return {"recall": recall(prediction, target)}
+        constant = None if self.constant is None else self.constant(target)
+        if constant is None:
+            return {}
+        zero = torch.zeros_like(constant)
+        return {"explained": explained(value, loss(constant, target), loss(zero, target))}
+
+
+def explained(loss: Tensor, *yardsticks: Tensor) -> float:
+    """Return the share of the lowest yardstick that a loss explains: 1 - loss / yardstick; 0 if the targets are equal.
+
+    Args:
+        loss: Loss of a prediction, a scalar.
+        yardsticks: Losses of constant predictions, scalars.
+    """
+    lowest = min(map(float, yardsticks))
+    return 1 - float(loss) / lowest if lowest > _MIN_YARDSTICK else 0.0
 
 
 @torch.no_grad()
@@ -67,3 +123,22 @@ def recall(prediction: Tensor, target: Tensor) -> float:
     predicted, own = (F.normalize(vectors[rows].float(), dim=1) for vectors in (prediction, target))
     nearest = (predicted @ own.T).argmax(1)
     return float((nearest == torch.arange(len(rows), device=rows.device)).float().mean())
+
+
+def observed_of(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the measurements of all teachers as one mapping.
+
+    Args:
+        measured: Measurements by name, for each teacher by name.
+
+    Returns:
+        With one teacher, its measurements. With several, the mean of each over the teachers that have it, and that of
+        each teacher as "MEASUREMENT_TEACHER".
+    """
+    if len(measured) == 1:
+        return dict(next(iter(measured.values())))
+    observed: dict[str, float] = {}
+    for kind in dict.fromkeys(kind for values in measured.values() for kind in values):
+        of_teachers = {f"{kind}_{name}": values[kind] for name, values in measured.items() if kind in values}
+        observed |= {kind: sum(of_teachers.values()) / len(of_teachers), **of_teachers}
+    return observed

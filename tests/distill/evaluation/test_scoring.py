@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from distill.data.clips.manifest import Row
 from distill.data.errors import UserError
-from distill.evaluation.scoring import Labels, labels_of, score_embeddings
+from distill.evaluation.bootstrap import draw_weights, interval_of
+from distill.evaluation.metrics import accuracy
+from distill.evaluation.scoring import Labels, collect, labels_of, score_embeddings, usable_splits
 
 RANDOM = np.random.default_rng(0)
 
@@ -130,3 +132,23 @@ def test_a_part_without_any_label_is_refused() -> None:
     labels = Labels(("a", "b"), truth, None, ("training",) * 8 + ("test",) * 4)
     with pytest.raises(UserError, match="no clip of the part 'test' has a label"):
         score_embeddings(RANDOM.standard_normal((12, 3)).astype(np.float32), labels)
+
+
+def test_resamples_draw_from_the_test_clips_of_all_folds_and_are_equal_for_every_encoder() -> None:
+    truth = np.eye(2, dtype=np.float32)[np.arange(12) % 2]
+    parts = ("a", "b", "a", "a", "b", "b") * 2
+    labels = Labels(("x", "y"), truth, None, parts)
+    splits = usable_splits(labels, 0)
+    random = np.random.default_rng(3)
+    runs = [[(split, random.standard_normal((len(split.test), 2)).astype(np.float32)) for split in splits]]
+    scored = collect(runs, labels, "linear", "auto", "accuracy")
+    weights, expected = draw_weights(12), []
+    for row in weights:
+        folds = []
+        for split, scores in runs[0]:
+            clips = [place for place, clip in enumerate(split.test) for _ in range(row[clip])]
+            folds.append(accuracy(scores[clips], truth[split.test[clips]]) if clips else np.nan)
+        expected.append(np.nanmean(folds))
+    np.testing.assert_allclose(scored.samples, expected)
+    assert scored.result.interval == interval_of(scored.samples)
+    assert scored.result.test_clips == 12

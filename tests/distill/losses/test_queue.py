@@ -29,10 +29,14 @@ def test_it_equals_the_slow_version_and_the_queue_has_the_latest_targets() -> No
         prediction, target = torch.randn(3, 4), torch.randn(3, 4) * 9
         assert loss(prediction, target).item() == pytest.approx(slow(prediction, target, past, 0.3), rel=1e-4), step
         past = [*target, *past][:5]
+    assert loss.filled == 5
     torch.testing.assert_close(loss.queue, torch.nn.functional.normalize(torch.stack(past), dim=1))
     large = torch.randn(9, 4)
     loss(large, large)
-    assert loss.queue.shape == (5, 4)
+    torch.testing.assert_close(loss.queue, torch.nn.functional.normalize(large[:5], dim=1))
+    none = QueueKullbackLeibler(temperature=0.3, size=0)
+    for _ in range(2):
+        assert none(prediction, target).item() == pytest.approx(slow(prediction, target, [], 0.3), rel=1e-4)
 
 
 def test_evaluation_reads_the_queue_and_does_not_change_it() -> None:
@@ -43,6 +47,7 @@ def test_evaluation_reads_the_queue_and_does_not_change_it() -> None:
     expected = slow(prediction, other, list(target), 0.1)
     assert loss.eval()(prediction, other).item() == pytest.approx(expected, rel=1e-4)
     assert loss.queue.equal(queue)
+    assert loss.filled == 6
 
 
 def test_a_perfect_prediction_has_loss_zero_and_the_target_no_gradient() -> None:
@@ -55,13 +60,15 @@ def test_a_perfect_prediction_has_loss_zero_and_the_target_no_gradient() -> None
     assert loss(target * 3, target).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_a_queue_of_any_length_is_saved() -> None:
+def test_the_queue_is_saved() -> None:
     loss, again = QueueKullbackLeibler(), QueueKullbackLeibler()
     loss(torch.randn(6, 4), torch.randn(6, 4))
     again.load_state_dict(loss.state_dict())
+    assert again.queue.shape == (2048, 4)
     batch = torch.randn(2, 4), torch.randn(2, 4)
     assert again(*batch).equal(loss(*batch))
-    assert again.queue.shape == (8, 4)
+    assert again.filled == 8
+    assert again.queue.equal(loss.queue)
 
 
 @pytest.mark.parametrize(("options", "message"), [({"temperature": 0.0}, "temperature 0"), ({"size": -1}, "size -1")])

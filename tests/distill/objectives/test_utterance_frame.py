@@ -13,10 +13,11 @@ from torch import Tensor
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
 from distill.objectives.parts.health import MIN_DEVIATION, deviation
-from distill.objectives.utterance_frame import UtteranceFrame, VisibleTokens
+from distill.objectives.utterance_frame import DISTANCES, UtteranceFrame, VisibleTokens, distances
 from distill.students.patch_transformer.blocks import positions
 from distill.students.patch_transformer.student import PatchTransformer
 from tests.conftest import GOLDEN
+from tests.own_parts import Loudness
 from tests.students.patch_transformer.golden import (
     assert_close,
     golden,
@@ -225,3 +226,32 @@ def test_a_linear_decoder_predicts_each_patch_from_its_token_or_position(dtype: 
     predicted = objective.decoder(filled.float(), 3, 8)
     torch.testing.assert_close(predicted, objective.decoder.proj(filled.float()))
     assert deviation(predicted[hidden]) > 10 * MIN_DEVIATION
+
+
+@pytest.mark.parametrize("summed", [False, True])
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_the_share_of_a_teacher_that_is_explained(distance: str, summed: bool) -> None:
+    """0 for the best constant of many clips, 1 for the teacher's own embedding."""
+    teacher, clips = Loudness(), AudioBatch.of(torch.randn(40, 1600) * torch.rand(40, 1), 16_000)
+    options: dict[str, Any] = {"clones": 2, "distance": distance, "sum_over_clones": summed}
+    objective = UtteranceFrame(PatchTransformer(**TINY), {"one": teacher}, **options)
+    embedding = objective.teacher_target("one", teacher(clips).clip)
+    zero = torch.tensor(0.0)
+    assert objective.train().measure("one", zero, embedding) == {}
+    assert objective.eval().measure("one", zero, embedding) == {"explained": 1.0}
+    constant = objective.constants["one"](embedding).float()
+    each = distances(distance, constant, embedding).repeat_interleave(2)
+    loss = each.sum() if summed else each.mean()
+    assert objective.measure("one", loss, embedding)["explained"] == pytest.approx(0, abs=1e-5)
+    for _ in range(50):
+        other = distances(distance, constant + torch.randn(3) * 0.1, embedding).mean()
+        assert other >= distances(distance, constant, embedding).mean() - 1e-6
+
+
+def test_a_projected_teacher_has_no_yardstick() -> None:
+    clips = AudioBatch.of(torch.randn(2, 16_000), 16_000)
+    for projected, expected in (("student", {"explained"}), ("teacher", set())):
+        objective = UtteranceFrame(PatchTransformer(**TINY), {"one": Loudness()}, clones=2, projected=projected)
+        objective(clips)
+        objective(clips)
+        assert {name for name in objective.observed if name.startswith("explained")} == expected

@@ -16,11 +16,13 @@ import distill
 from distill.data.clips.dataset import ClipDataset, Crop
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
+from distill.data.encoders.registry import Spec
 from distill.evaluation.quality import common_neighbours, crop_matches, ridge_r2, sensitivity
 from distill.run.card import model_card
 from distill.run.options import FitOptions
 from distill.run.quality import mel_statistics, quality_report
 from distill.run.quality_table import Agreement, CropMatches, QualityReport
+from distill.teachers import TEACHERS
 from tests.conftest import tone
 from tests.own_parts import TinyConvolution
 
@@ -251,6 +253,12 @@ def test_an_objective_without_teachers_has_measures_of_the_student_alone(tmp_pat
 def test_mel_statistics_have_the_rate_and_the_band_of_the_student() -> None:
     student = distill.create_student(TinyConvolution)
     assert mel_statistics(student).sample_rate == student.sample_rate
+    student.sample_rate = 80  # of infrasound
+    assert mel_statistics(student).embed(torch.randn(160), 80).clip.isfinite().all()
+    assert student.spec is not None
+    student.spec = Spec(student.spec.name, {"low_hz": 5.0, "high_hz": 30.0})
+    options = TEACHERS.spec_of(mel_statistics(student)).options
+    assert (options["low_hz"], options["high_hz"], options["sample_rate"]) == (5.0, 30.0, 80)
 
 
 def test_the_model_card_has_the_table(tmp_path: Path) -> None:

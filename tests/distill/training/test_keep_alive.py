@@ -34,4 +34,4 @@ def test_checkpoints_load_as_data_only_and_hold_no_teacher(sounds: Callable[...,
     assert len(checkpoints) == 2
     state = torch.load(checkpoints[-1], weights_only=True)["state_dict"]
     assert {key.split(".")[1] for key in state if "imitations" not in key} == {"student"}
-    assert {key.split(".")[3] for key in state if "imitations" in key} == {"projector", "normalise", "constant"}
+    assert {key.split(".")[3] for key in state if "imitations" in key} == {"projector", "normalise", "yardstick"}

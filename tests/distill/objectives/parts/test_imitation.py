@@ -18,15 +18,15 @@ def test_the_state_of_an_earlier_version_loads() -> None:
     older, newer = imitation(), imitation()
     clip = [distill.Embeddings.of_clip(torch.randn(6, size)) for size in (4, 3)]
     older(*clip)
-    state = {name: value for name, value in older.state_dict().items() if not name.startswith("constant")}
+    state = {name: value for name, value in older.state_dict().items() if not name.startswith("yardstick")}
     newer.load_state_dict(state)
-    assert newer.constant is not None
-    assert newer.constant.count == 0
+    assert newer.yardstick.constant is not None
+    assert newer.yardstick.constant.count == 0
     assert newer.normalise is not None
     assert older.normalise is not None
     assert newer.normalise.mean.equal(older.normalise.mean)
     newer.load_state_dict(older.state_dict())
-    assert newer.constant.count == 6
+    assert newer.yardstick.constant.count == 6
 
 
 def test_a_loss_without_a_yardstick_has_no_measurement() -> None:

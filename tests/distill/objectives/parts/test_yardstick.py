@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+import distill
+from distill.data.errors import UserError
 from distill.losses.regression import cosine, l1, mean, mean_direction, median, mse
-from distill.objectives.parts.yardstick import BestConstant, explained, recall
+from distill.objectives.parts.yardstick import BestConstant, Yardstick, explained, recall
+from distill.objectives.tokenizer import TokenizerDistillation
 
 
 @pytest.mark.parametrize("constant", [mean, mean_direction])
@@ -47,6 +52,17 @@ def test_the_share_explained_is_that_of_the_variance() -> None:
     assert explained(cosine(torch.randn(4, 3), equal), cosine(equal, equal)) == 0
 
 
+def test_zero_is_a_yardstick_where_the_constant_of_few_targets_is_worse() -> None:
+    yardstick = Yardstick(cosine, 2)
+    yardstick.fit(torch.tensor([[1.0, 0.0]]))
+    target = torch.tensor([[-1.0, 0.1], [0.3, 2.0]])  # away from the constant
+    prediction = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
+    loss = cosine(prediction, target)
+    assert cosine(torch.tensor([[1.0, 0.0]]).expand(2, 2), target) > 1
+    found = yardstick.eval()(cosine, loss, prediction, target)
+    assert found == {"explained": pytest.approx(1 - float(loss))}
+
+
 def test_recall_counts_rows_that_find_their_own_target() -> None:
     target = torch.randn(50, 8)
     prediction = target.clone()
@@ -57,3 +73,32 @@ def test_recall_counts_rows_that_find_their_own_target() -> None:
     assert recall(many, many) == 1
     prediction = torch.stack([target[0], target[0] + 0.4 * target[1]])
     assert recall(prediction, target[:2]) == 0.5  # the second is nearer to the first target
+
+
+TOKENIZER = {"hidden": 16, "intermediate": 32, "heads": 2, "layers": 1}
+
+
+def tokenizer(teachers: dict[str, distill.Teacher], **options: Any) -> TokenizerDistillation:
+    student = distill.create_student("hear_tokenizer", **TOKENIZER, codes=8)
+    return TokenizerDistillation(student, teachers, code_dim=4, **TOKENIZER, **options)
+
+
+def test_the_tokenizer_shows_the_share_of_each_teachers_frames() -> None:
+    objective = tokenizer({"one": distill.create_teacher("spectral")})
+    clips = distill.AudioBatch.of(torch.randn(3, 16_000), 16_000)
+    objective.train()(clips)
+    assert "explained" not in objective.observed
+    loss = objective.eval()(clips)["one"]
+    constant = objective.yardsticks["one"].constant.mean.float()
+    frames = distill.create_teacher("spectral")(clips)
+    pairs = objective.alignments["one"](frames, frames)
+    assert constant.shape == (pairs.teacher.shape[2],)
+    yardstick = cosine(constant.expand_as(pairs.teacher[pairs.mask]), pairs.teacher[pairs.mask])
+    assert objective.observed["explained"] == pytest.approx(1 - loss.item() / yardstick.item(), rel=0.05)
+    assert "perplexity" in objective.observed
+
+
+def test_one_queue_cannot_have_the_frames_of_two_teachers() -> None:
+    teachers = {name: distill.create_teacher("spectral") for name in ("one", "two")}
+    with pytest.raises(UserError, match="the frames of one teacher"):
+        tokenizer(teachers, loss="queue_kl")
