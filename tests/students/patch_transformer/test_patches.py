@@ -37,9 +37,9 @@ def test_one_resolution_is_a_convolution_and_a_norm() -> None:
     torch.testing.assert_close(embed(spectrogram), last(stage.norm(tokens)), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("sides", [(), (4, 8), (4, 6, 16), (16, 16), (8, 4, 16)])
-def test_sides_must_grow_as_multiples_up_to_16(sides: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match=r"--student\.resolutions .*: must be growing multiples, the last one 16"):
+@pytest.mark.parametrize("sides", [(), (4, 6, 16), (16, 16), (8, 4, 16)])
+def test_sides_must_grow_as_multiples(sides: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"--student\.resolutions .*: must be growing multiples"):
         MultiResolution(8, sides, (4,) * max(0, len(sides) - 1))
 
 
