@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from distill.data.errors import AudioError, first_line
 
-SAMPLE_RATES = range(2_000, 400_001)  # Hz
+SAMPLE_RATES = range(100, 400_001)  # Hz; hydrophones have 1 kHz, bat detectors 384 kHz
 MAX_CHANNELS = 64
 MAX_PEAK = 1e3  # a float file with a larger sample is not audio
 MIN_SECONDS = 0.01
