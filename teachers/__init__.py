@@ -19,6 +19,7 @@ TEACHERS: Registry[Teacher] = Registry(
         "mel": "distill.teachers.mel:Mel",
         "musicnn": "distill.teachers.musicnn:MusiCNN",
         "passt": "distill.teachers.passt:PaSST",
+        "randomised": "distill.teachers.randomised:Randomised",
         "ssast": "distill.teachers.ssast:SSAST",
         "transformers": "distill.teachers.hub:HubModel",
         "spectral": "distill.teachers.spectral:Spectral",
