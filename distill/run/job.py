@@ -295,7 +295,7 @@ class Job:
         self.draw_objective(objective.cpu().eval())
         scores = ", ".join(f"{name} {value}" for name, value in results.items())
         print(f"student of {student.parameter_count():,} parameters in {self.run.student} {scores}".rstrip())
-        print("\n".join([*(f"alarm: {line}" for line in alarms), *quality.lines()]))
+        print("\n".join([*(f"ALARM: {line}" for line in alarms), *quality.lines()]))
         return student
 
     def _quality(self, student: Student, objective: Objective, data: AudioData) -> QualityReport:
