@@ -110,6 +110,8 @@ def test_a_store_refuses_a_teacher_without_torch_weights_whose_file_changed(
     (tmp_path / "moved.txt").write_text("1 2 3")
     (tmp_path / "other.txt").write_text("1 2 4")
     assert np.array_equal(embed("first.txt"), embed("moved.txt"))
+    teacher = distill.create_teacher(Runtime, checkpoint=str(tmp_path / "moved.txt"))
+    assert identity(distill.Precomputed(out)) == identity(teacher)
     with pytest.raises(StoreError, match=r"requested: files is \{'checkpoint': '\w+'\}, not \{'checkpoint': '\w+'\}"):
         embed("other.txt")
 
