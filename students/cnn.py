@@ -5,6 +5,7 @@ Letters of shapes: B batch, C channels, M mel bands, R rows of frequency, T time
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -79,7 +80,8 @@ class CNN(LogMelStudent):
 
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode (B, M, T). Return frames (B, ceil(T / 4), C R), and the number of valid frames of each clip (B,)."""
-        x = mel.unsqueeze(1)
+        # Silence becomes 0, as the padding of the convolutions: otherwise the ends of a quiet clip look loud.
+        x = (mel - math.log(self.mel.offset)).unsqueeze(1)
         for convolve, layer in zip(self.layers, LAYERS, strict=True):
             x = convolve(mask_padding(x, valid))
             valid = halve_steps(valid) if layer.stride[1] == 2 else valid

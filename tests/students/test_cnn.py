@@ -38,6 +38,16 @@ def test_a_clip_of_any_length_has_a_frame_for_every_four_spectra() -> None:
             assert valid.tolist() == [-(-spectra // 4), 1]
 
 
+def test_silence_is_the_padding_of_the_convolutions() -> None:
+    student = CNN(0.1)
+    inputs: list[torch.Tensor] = []
+    student.layers[0].register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0]))
+    student.embed(torch.zeros(32_000), 32_000)
+    torch.testing.assert_close(inputs[0], torch.zeros(1, 1, 128, 61), atol=1e-5, rtol=0)
+    student.embed(torch.randn(32_000) * 0.1, 32_000)
+    assert float(inputs[1].mean()) > 1
+
+
 def test_a_row_depends_on_its_part_of_the_frequencies() -> None:
     """A change of the highest bands, beyond the reach of the kernels, changes the last row only."""
     student = CNN(0.1).eval()
