@@ -29,7 +29,6 @@ from distill.teachers.teacher import Teacher
 
 SOUNDS = Path(__file__).with_name("demo_sounds")
 MEL, UNTRAINED, DISTILLED, TEACHER = "mel statistics", "student, untrained", "student, distilled", "teacher (musicnn)"
-BATCH = 32
 
 
 def main() -> None:
@@ -64,21 +63,16 @@ def scored(options: argparse.Namespace) -> tuple[dict[str, list[Scored]], Studen
         with lock(folder, "demo"):
             return score_store(fill_store(encoder, manifest, folder, Crop(), 64, "float32"), manifest)
 
-    epochs = max(1, round(options.steps * BATCH / len(pool.read_text().splitlines())))
     untrained, distilled = [], []
     for seed in range(options.seeds):
         torch.manual_seed(seed)
         untrained.append(score(f"untrained_{seed}", distill.create_student("cnn", width=options.width).eval()))
         student = distill.fit(
-            teacher="musicnn",
             student={"class_path": "cnn", "init_args": {"width": options.width}},
             data=str(pool),
             out=str(options.out / f"run_{seed}"),
             store=str(options.out / "embeddings" / "musicnn_pool"),
-            objective={"class_path": "embedding", "init_args": {"targets": "standardised", "projector": "linear"}},
-            optimizer=distill.Optimizer(learning_rate=3e-3),
-            epochs=epochs,
-            batch_size=BATCH,
+            max_steps=options.steps,
             seed=seed,
             overwrite=True,
         )

@@ -18,6 +18,7 @@ class Student(Encoder):
         teachers: Digest of the class, options and weights of each teacher that it was trained with, by name.
         initial_weights: Options that name files of initial weights; a saved student does not need them.
         takes_classes: Whether the constructor has the option `classes`, the number of classes of a head.
+        longest_crop: Longest crop of the default recipe, in seconds.
         learning_rate: Maximum learning rate of the default recipe.
         weight_decay: Weight decay of the default recipe.
     """
@@ -28,6 +29,7 @@ class Student(Encoder):
     source = "trained with `distill fit`"
 
     takes_classes = False
+    longest_crop: float = 10.0
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
 

@@ -21,7 +21,6 @@ from distill.training.optimizer import Optimizer
 DEFAULT_TEACHER = "musicnn"
 """Teacher of an objective that requires one. Its weights come with the package."""
 
-_LONGEST_CROP = 10.0  # seconds; more costs time and memory in every step
 _STEPS, _CLIPS = 2000, 3000  # at 3,000 clips 2,000 steps were enough; the number grows with the root of the clips
 _FEWEST_STEPS = 600  # with fewer no student was above mel statistics, on any number of clips
 _STEPS_UNIT = 20  # so that validations are evenly spaced, and the last one is after the last step
@@ -77,7 +76,7 @@ def plan(options: FitOptions, clips: int, teachers: Mapping[str, Teacher], stude
         teachers: Teachers by name, as loaded.
         student: Student to train.
     """
-    crop = options.crop or _crop(teachers.values(), options.live)
+    crop = options.crop or _crop(teachers.values(), student.longest_crop, options.live)
     batch_size = options.batch_size or _batch_size(clips)
     validation = _held_out_share(clips) if options.validation is None else options.validation
     steps = options.max_steps or (0 if options.epochs else _steps(clips, batch_size))
@@ -141,8 +140,8 @@ def steps_of_budget(seconds: float, step_seconds: float, clips: int, batch_size:
     return max(1, limited // _STEPS_UNIT * _STEPS_UNIT or limited)
 
 
-def _crop(teachers: Collection[Teacher], live: bool) -> Crop:
-    """Return the crop: that of a store, otherwise the teacher's window, at most 10 s.
+def _crop(teachers: Collection[Teacher], longest: float, live: bool) -> Crop:
+    """Return the crop: that of a store, otherwise the teacher's window, at most `longest` seconds.
 
     Random crops show more of each clip. Stored embeddings are those of one crop.
     """
@@ -151,7 +150,7 @@ def _crop(teachers: Collection[Teacher], live: bool) -> Crop:
             stored = teacher.store.fingerprint
             return Crop(float(stored["crop_seconds"]), str(stored["crop_position"]))
     windows = [teacher.windows.seconds for teacher in teachers if teacher.windows.seconds]
-    seconds = min(_LONGEST_CROP, max(windows, default=_LONGEST_CROP))
+    seconds = min(longest, max(windows, default=longest))
     return Crop(seconds, "random" if live or not teachers else "centre")
 
 

@@ -47,6 +47,7 @@ class _AcousticStudent(Student):
     """A student with one `AcousticModel`."""
 
     sample_rate = MEL_RATE
+    longest_crop = 6.0  # a window of attention; stage 1 refuses longer clips
     front_end: HearFrontEnd
     acoustic: AcousticModel
 

@@ -12,7 +12,7 @@ from distill.data.sampling.clusters import Clustering
 from distill.run import pictures
 from distill.run.folder import Run
 from distill.run.options import FitOptions
-from distill.run.pictures import draw_clusters, draw_run, draw_scores, policies_figure, save_figure
+from distill.run.pictures import draw_clusters, draw_run, policies_figure, save_figure
 
 METRICS = """batch,epoch,loss,cosine,diversity,accuracy,learning_rate,validation_loss,validation_accuracy
 2,1.0,0.9,0.5,0.4,0.25,0.001,,
@@ -69,13 +69,6 @@ def test_clusters_are_drawn_by_size(drawn: Drawn) -> None:
     labels = np.array([0, 1, 1, 1, 2, 2], np.int32)
     draw_clusters(Clustering(tuple("abcdef"), labels, np.zeros((3, 2), np.float32), 0.0), Path("clusters.png"))
     assert [bar.get_height() for bar in drawn["clusters.png"].axes[0].patches] == [3, 2, 1]
-
-
-def test_a_bar_is_the_mean_of_the_scores(drawn: Drawn) -> None:
-    draw_scores({"mel": [0.25, 0.75], "distilled": [0.9]}, "title", "accuracy", Path("scores.png"))
-    axes = drawn["scores.png"].axes[0]
-    assert [bar.get_width() for bar in axes.patches] == [0.9, 0.5]  # from below
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["distilled", "mel"]
 
 
 def test_policies_are_drawn_by_the_share_of_the_head_and_the_inequality_of_the_draws() -> None:

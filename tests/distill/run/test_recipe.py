@@ -52,6 +52,11 @@ def test_the_crop_is_the_window_of_the_teacher(window: float, seconds: float) ->
     assert plan(FitOptions(live=True), 100, {"loudness": teacher}, TinyConvolution()).crop == Crop(seconds, "random")
 
 
+def test_a_student_may_limit_the_crop() -> None:
+    student = distill.create_student("hear_tokenizer", layers=1, hidden=8, intermediate=8, heads=1)
+    assert plan(FitOptions(), 100, {}, student).crop == Crop(6.0, "random")
+
+
 def test_learning_rate_and_weight_decay_are_those_of_the_kind_of_student() -> None:
     student = TinyConvolution()
     student.learning_rate, student.weight_decay = 7e-3, 0.2
