@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.audio.filters import mel_filters
-from distill.data.audio.frames import frame_mask
+from distill.data.audio.frames import frame_mask, masked_mean
 from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import provenance, read_state_dict
@@ -216,6 +216,23 @@ def checked_rows(rows: int) -> int:
 def mean_of_rows(x: Tensor, rows: int) -> Tensor:
     """Return frames (B, T, C rows): the means of equal parts of the frequencies of (B, C, F, T)."""
     return x.unflatten(2, (rows, -1)).mean(3).flatten(1, 2).transpose(1, 2)
+
+
+def mean_and_deviation(frames: Tensor, frame_mask: Tensor) -> Tensor:
+    """Return the mean and the unbiased standard deviation of the valid frames.
+
+    Args:
+        frames: Frames. Shape (B, T, C).
+        frame_mask: True where a frame is valid. Shape (B, T), bool.
+
+    Returns:
+        Shape (B, 2 C).
+    """
+    weights = frame_mask.unsqueeze(2).to(frames.dtype)
+    count = weights.sum(1)
+    mean = masked_mean(frames, frame_mask)
+    squares = ((frames - mean.unsqueeze(1)) * weights).square().sum(1)
+    return torch.cat([mean, (squares / (count - 1).clamp(min=1) + 1e-8).sqrt()], dim=1)
 
 
 def mask_padding(x: Tensor, valid: Tensor | None) -> Tensor:
