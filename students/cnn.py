@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
-from distill.students.layers import halve_steps, initialise, mask_padding, valid_steps
+from distill.students.layers import halve_steps, initialise, mask_padding, mean_and_deviation, valid_steps
 from distill.students.log_mel import LogMelStudent
 
 CHANNELS = 40  # of the first layer at width 1
@@ -45,8 +46,8 @@ class CNN(LogMelStudent):
     """Plain CNN that keeps rows of frequency: 0.38 M parameters at width 1, and a frame every 64 ms.
 
     Four layers of convolution, batch normalisation and ReLU make four rows of frequency from 128 mel bands. A frame
-    has the channels of all rows, so it keeps the place of a sound in the spectrum. A clip is the mean of its frames.
-    The network is our own.
+    has the channels of all rows, so it keeps the place of a sound in the spectrum. A clip is the mean and the standard
+    deviation of its frames. The network is our own.
 
     Args:
         width: Multiplier of all channels. 0.3 gives 34 k parameters, 0.6 gives 136 k, 1.6 gives 0.96 M.
@@ -77,6 +78,12 @@ class CNN(LogMelStudent):
         self.apply(initialise)
         # A training step takes a fifth less time with this order of the weights.
         self.layers.to(memory_format=torch.channels_last)
+
+    def encode(self, batch: AudioBatch) -> Embeddings:
+        """Encode a batch of audio at `sample_rate`."""
+        embeddings = super().encode(batch)
+        clip = mean_and_deviation(embeddings.frames, embeddings.frame_mask)
+        return embeddings._replace(clip=clip)
 
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode (B, M, T). Return frames (B, ceil(T / 4), C R), and the number of valid frames of each clip (B,)."""

@@ -11,10 +11,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from distill.data.audio.frames import masked_mean
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
-from distill.students.layers import halve_steps, mask_padding, valid_steps
+from distill.students.layers import halve_steps, mask_padding, mean_and_deviation, valid_steps
 from distill.students.log_mel import LogMelStudent
 
 BLOCKS = (3, 4, 6, 3, 3)
@@ -91,23 +90,6 @@ class ERes2Net(LogMelStudent):
         """Encode a batch of audio at `sample_rate`."""
         embeddings = super().encode(batch)
         return embeddings._replace(clip=mean_and_deviation(embeddings.frames, embeddings.frame_mask))
-
-
-def mean_and_deviation(frames: Tensor, frame_mask: Tensor) -> Tensor:
-    """Return the mean and the unbiased standard deviation of the valid frames.
-
-    Args:
-        frames: Frames. Shape (B, T, C).
-        frame_mask: True where a frame is valid. Shape (B, T), bool.
-
-    Returns:
-        Shape (B, 2 C).
-    """
-    weights = frame_mask.unsqueeze(2).to(frames.dtype)
-    count = weights.sum(1)
-    mean = masked_mean(frames, frame_mask)
-    squares = ((frames - mean.unsqueeze(1)) * weights).square().sum(1)
-    return torch.cat([mean, (squares / (count - 1).clamp(min=1) + 1e-8).sqrt()], dim=1)
 
 
 def _fusion_name(stage: int) -> str:

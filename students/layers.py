@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distill.data.audio.frames import frame_mask
+from distill.data.audio.frames import frame_mask, masked_mean
 
 
 def convolution(
@@ -72,3 +72,20 @@ def halve_steps(valid: Tensor | None) -> Tensor | None:
 def valid_steps(valid: Tensor | None, x: Tensor) -> Tensor:
     """Return the number of valid time steps of each clip of `x` (B, C, M, T), int64. None means that all are valid."""
     return torch.full((len(x),), x.shape[3], device=x.device) if valid is None else valid
+
+
+def mean_and_deviation(frames: Tensor, frame_mask: Tensor) -> Tensor:
+    """Return the mean and the unbiased standard deviation of the valid frames.
+
+    Args:
+        frames: Frames. Shape (B, T, C).
+        frame_mask: True where a frame is valid. Shape (B, T), bool.
+
+    Returns:
+        Shape (B, 2 C).
+    """
+    weights = frame_mask.unsqueeze(2).to(frames.dtype)
+    count = weights.sum(1)
+    mean = masked_mean(frames, frame_mask)
+    squares = ((frames - mean.unsqueeze(1)) * weights).square().sum(1)
+    return torch.cat([mean, (squares / (count - 1).clamp(min=1) + 1e-8).sqrt()], dim=1)

@@ -19,7 +19,7 @@ def test_the_width_sets_the_number_of_parameters(width: float, parameters: int) 
     assert distill.create_student("cnn", width=width).parameter_count() == parameters
 
 
-def test_a_frame_every_64_ms_has_four_rows_of_frequency() -> None:
+def test_a_frame_has_four_rows_and_a_clip_their_mean_and_deviation() -> None:
     student = CNN()
     assert student.frame_hop == pytest.approx(0.064)
     assert student.frame_dim == 160 * 4
@@ -27,6 +27,8 @@ def test_a_frame_every_64_ms_has_four_rows_of_frequency() -> None:
     embeddings = student.embed(torch.randn(64_000) * 0.1, 32_000)
     assert embeddings.frames.shape == (1, 31, 640)
     assert float(embeddings.frame_times[0]) == pytest.approx(0.016)
+    clip = torch.cat([embeddings.frames.mean(1), embeddings.frames.std(1)], dim=1)
+    torch.testing.assert_close(embeddings.clip, clip, rtol=1e-4, atol=2e-4)
 
 
 def test_a_clip_of_any_length_has_a_frame_for_every_four_spectra() -> None:

@@ -16,7 +16,8 @@ import distill
 from distill.data.audio.mel import LogMel
 from distill.data.errors import UserError
 from distill.students.dymn import DyMN
-from distill.students.eres2net import ERes2Net, mean_and_deviation
+from distill.students.eres2net import ERes2Net
+from distill.students.layers import mean_and_deviation
 from distill.students.log_mel import LogMelStudent
 from distill.students.mobilenet_v3 import MobileNetV3
 from tests.conftest import GOLDEN
