@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from distill.data.errors import UserError
-from distill.students.eres2net import ERes2Net, _AttentionalFusion, mean_and_deviation
+from distill.students.eres2net import ERes2Net, _AttentionalFusion
+from distill.students.layers import mean_and_deviation
 
 
 def test_a_clip_is_the_mean_and_the_unbiased_deviation_of_its_valid_frames() -> None:
