@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from distill.data.clips.dataset import Crop
 from distill.data.errors import UserError
@@ -61,12 +60,6 @@ class Plan:
         )
 
 
-class _Choice(NamedTuple):
-    name: str
-    value: object
-    reason: str
-
-
 def plan(options: FitOptions, clips: int, teachers: Mapping[str, Teacher], student: Student) -> Plan:
     """Return the amounts of a run, with those chosen that the options leave open.
 
@@ -81,27 +74,24 @@ def plan(options: FitOptions, clips: int, teachers: Mapping[str, Teacher], stude
     validation = _held_out_share(clips) if options.validation is None else options.validation
     steps = options.max_steps or (0 if options.epochs else _steps(clips, batch_size))
     optimizer = settled(options.optimizer, student)
-    source = " and ".join(teachers) or "no teacher"
+    given, number = options.optimizer, f"{clips:,} clips"
+    crop_text = f"--crop.seconds {crop.seconds:g} --crop.position {crop.position}"
     chosen = [
-        _Choice("crop", f"{crop.seconds:g} s, {crop.position}", f"the input of {source}") if not options.crop else None,
-        _Choice("batch_size", batch_size, f"{clips:,} clips") if not options.batch_size else None,
-        _Choice("validation", f"{validation:.3g}", f"{clips:,} clips") if options.validation is None else None,
-        _Choice("max_steps", f"{steps:,}", f"{clips:,} clips") if steps and not options.max_steps else None,
-        _Choice("optimizer.learning_rate", optimizer.learning_rate, "the kind of student")
-        if options.optimizer.learning_rate is None
-        else None,
-        _Choice("optimizer.weight_decay", optimizer.weight_decay, "the kind of student")
-        if options.optimizer.weight_decay is None
-        else None,
+        (options.crop is None, crop_text, f"the input of {' and '.join(teachers) or 'the student'}"),
+        (options.batch_size is None, f"--batch_size {batch_size}", number),
+        (options.validation is None, f"--validation {validation:.3g}", number),
+        (steps != (options.max_steps or 0), f"--max_steps {steps}", number),
+        (given.learning_rate is None, f"--optimizer.learning_rate {optimizer.learning_rate:g}", "the kind of student"),
+        (given.weight_decay is None, f"--optimizer.weight_decay {optimizer.weight_decay:g}", "the kind of student"),
     ]
-    reasons = tuple(f"--{choice.name} {choice.value} (by {choice.reason})" for choice in chosen if choice)
+    reasons = tuple(f"{words} ({reason})" for is_open, words, reason in chosen if is_open)
     return Plan(crop, batch_size, validation, steps, reasons)
 
 
 def print_reasons(amounts: Plan) -> None:
-    """Print the amounts that were chosen, in one line, each with its reason."""
+    """Print the amounts that were chosen, each with its reason."""
     if amounts.reasons:
-        print(f"chosen: {', '.join(amounts.reasons)}")
+        print("\n  ".join(["chosen:", *amounts.reasons]))
 
 
 def settled(optimizer: Optimizer, student: Student) -> Optimizer:

@@ -11,6 +11,7 @@ from distill.training.metrics_file import VALIDATION
 
 _FIRST_SHARE = 0.5  # no run ends before this share of its steps
 _PATIENCE_SHARE = 0.25  # share of the steps without a lower loss, after which a run ends
+_PATIENCE = 5  # validations without a lower loss that are needed too, as a single one is noisy
 
 
 def has_ended(losses: Sequence[tuple[int, float]], steps: int) -> bool:
@@ -22,8 +23,9 @@ def has_ended(losses: Sequence[tuple[int, float]], steps: int) -> bool:
     """
     if not losses or losses[-1][0] < _FIRST_SHARE * steps:
         return False
-    best_step = min(losses, key=lambda pair: pair[1])[0]
-    return losses[-1][0] - best_step >= _PATIENCE_SHARE * steps
+    best = min(range(len(losses)), key=lambda index: losses[index][1])
+    waited = losses[-1][0] - losses[best][0]
+    return waited >= _PATIENCE_SHARE * steps and len(losses) - 1 - best >= _PATIENCE
 
 
 class EarlyStopping(L.Callback):

@@ -1,14 +1,15 @@
-"""The clips that a run trains on, holds out, and leaves alone."""
+"""The clips that a run trains on, holds out and leaves alone, and the number of its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import distill
 from distill.data.store.reader import EmbeddingStore
@@ -130,3 +131,37 @@ def test_clusters_are_learned_from_the_clips_that_are_trained_on(changes: dict[s
     for cluster in range(2):
         own = embeddings[trained & (labels == cluster)]
         np.testing.assert_allclose(centroids[cluster], own.mean(0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_budget_becomes_a_number_of_steps_that_is_saved(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"epochs": None}
+    fit(sounds(8), tmp_path / "run", budget="2s", **options)
+    steps = Run(tmp_path / "run").config["max_steps"]
+    assert f"--budget 2s: {steps:,} steps of" in capsys.readouterr().out
+    assert 1 <= steps <= 20 * 600
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert int(rows[-1].split(",")[0]) <= steps
+    fit(sounds(8), tmp_path / "both", budget="1h", max_steps=3, **options)
+    assert Run(tmp_path / "both").config["max_steps"] == 3
+
+
+def test_the_student_is_kept_at_given_steps(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    student = fit(sounds(8), tmp_path / "run", epochs=None, max_steps=4, keep_steps=(2, 4))
+    kept = Run(tmp_path / "run").kept_students()
+    assert [path.name for path in kept] == ["step_000000002", "step_000000004"]
+    early, late = (distill.load(str(path)).state_dict() for path in kept)
+    assert all(torch.equal(late[name], tensor) for name, tensor in student.state_dict().items())
+    assert any(not torch.equal(early[name], tensor) for name, tensor in student.state_dict().items())
+
+
+def test_a_run_by_steps_goes_on_to_the_weights_of_the_whole_one(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    """More steps move the validations, but not the batches; a constant rate does not depend on the number of steps."""
+    optimizer = distill.Optimizer(schedule="constant", warmup=0.0)
+    options: dict[str, Any] = {"epochs": None, "optimizer": optimizer}
+    data = sounds(8)
+    whole = fit(data, tmp_path / "whole", max_steps=12, **options)
+    fit(data, tmp_path / "parts", max_steps=5, **options)
+    parts = distill.fit(out=str(tmp_path / "parts"), resume=True, max_steps=12)
+    torch.testing.assert_close(parts.state_dict(), whole.state_dict(), rtol=0, atol=0)

@@ -7,18 +7,24 @@ import pytest
 from distill.training.early_stopping import has_ended
 
 
+def losses(*values: float, every: int = 50) -> list[tuple[int, float]]:
+    """Return held-out losses at regular steps."""
+    return [(every * (index + 1), value) for index, value in enumerate(values)]
+
+
 @pytest.mark.parametrize(
-    ("losses", "ended"),
+    ("measured", "ended"),
     [
         ([], False),
-        ([(100, 1.0), (400, 2.0)], False),  # the first half
-        ([(100, 1.0), (400, 0.5), (500, 0.6), (640, 0.7)], False),  # 240 steps after the best
-        ([(100, 1.0), (400, 0.5), (500, 0.6), (650, 0.7)], True),
-        ([(100, 1.0), (400, 0.5), (650, 0.4)], False),
-        ([(100, 0.1), (500, 0.6)], True),
+        (losses(*[1.0] + [2.0] * 8), False),  # the first half of 1,000 steps
+        (losses(*[1.0] + [2.0] * 9), True),
+        (losses(*[1.0] * 8, 0.5, *[0.6] * 4), False),  # 200 steps after the best
+        (losses(*[1.0] * 8, 0.5, *[0.6] * 5), True),
+        (losses(*[1.0] * 8, 0.5, *[0.6] * 5, 0.4), False),
+        (losses(1.0, 2.0, 2.0, every=300), False),  # few validations
     ],
 )
 def test_a_run_ends_after_a_quarter_of_its_steps_without_a_lower_loss(
-    losses: list[tuple[int, float]], ended: bool
+    measured: list[tuple[int, float]], ended: bool
 ) -> None:
-    assert has_ended(losses, 1000) is ended
+    assert has_ended(measured, 1000) is ended
