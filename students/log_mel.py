@@ -40,7 +40,7 @@ class LogMelStudent(Student):
         bands: Number of mel bands.
 
     Attributes:
-        band: Lower edge of the first mel band and upper edge of the last, in Hz.
+        frequency_band: Lower edge of the first mel band and upper edge of the last, in Hz.
         time_stride: Number of spectra from one frame to the next.
         width_option: Name of the option that sets the width of the network.
 
@@ -68,7 +68,7 @@ class LogMelStudent(Student):
         self._scale = round(WINDOW * 32_000) / window
 
     @property
-    def band(self) -> tuple[float, float]:
+    def frequency_band(self) -> tuple[float, float]:
         """Lower edge of the first mel band and upper edge of the last, in Hz."""
         return self._band
 

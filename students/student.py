@@ -34,7 +34,7 @@ class Student(Encoder):
     weight_decay: float = 0.05
 
     @property
-    def band(self) -> tuple[float, float]:
+    def frequency_band(self) -> tuple[float, float]:
         """Lowest and highest frequency of the input, in Hz."""
         return 0.0, self.sample_rate / 2
 

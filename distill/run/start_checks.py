@@ -37,7 +37,7 @@ def check_band(student: Student, teachers: Iterable[Teacher], manifest: Manifest
     if not clips:
         return
     limits = [clips, *(teacher.sample_rate / 2 for teacher in teachers)]
-    low, high = student.band
+    low, high = student.frequency_band
     if high < _LOST_SHARE * min(limits):
         warnings.warn(
             f"the student covers {low:g} to {high:g} Hz, but clips and teacher reach {min(limits):g} Hz; "

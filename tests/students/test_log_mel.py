@@ -233,7 +233,7 @@ def test_the_default_front_end_is_the_published_one() -> None:
     published = LogMel(32_000, window=1024, hop=512, bands=128, low=50.0, high=16_000.0, offset=1e-3)
     assert student.mel(waveform).equal(published(waveform))
     assert student.sample_rate == 32_000
-    assert student.band == (50.0, 16_000.0)
+    assert student.frequency_band == (50.0, 16_000.0)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_the_default_front_end_is_the_published_one() -> None:
 )
 def test_a_tone_is_in_the_mel_band_of_its_frequency(options: dict[str, Any], frequencies: tuple[float, ...]) -> None:
     student = front_end(**options)
-    low, high = student.band
+    low, high = student.frequency_band
 
     def mel(hertz: float) -> float:
         return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * np.log(hertz / 1000) / np.log(6.4)
@@ -268,7 +268,7 @@ def test_no_mel_band_is_empty(options: dict[str, Any]) -> None:
 def test_every_convolutional_student_encodes_any_band(name: str, options: dict[str, Any]) -> None:
     student = distill.create_student(name, **CONVOLUTIONAL[name], **options).eval()
     rate, default = student.sample_rate, distill.create_student(name, **CONVOLUTIONAL[name])
-    assert student.band == (options["low_hz"], options["high_hz"])
+    assert student.frequency_band == (options["low_hz"], options["high_hz"])
     assert student.frame_hop == pytest.approx(default.frame_hop)
     waveform, lengths = torch.randn(3, 2 * rate) * 0.1, torch.tensor([2 * rate, rate + 7, rate // 20])
     together = student.embed(waveform, rate, lengths)
