@@ -260,8 +260,13 @@ class Job:
         left = budget_seconds(self.options.budget) - (time.monotonic() - self._began)
         step_seconds = measured_step(trial, data, self.options.optimizer, self.options.engine)
         steps = steps_of_budget(_TRAINING_SHARE * left, step_seconds, len(self.parts.manifest), self.plan.batch_size)
-        steps = min(steps, self.options.max_steps or steps)
-        print(f"--budget {self.options.budget}: {steps:,} steps of {1000 * step_seconds:.0f} ms")
+        is_limited = self.options.max_steps or self.options.epochs
+        steps = min(steps, data.batches) if is_limited else steps
+        default = plan(replace(self.options, max_steps=None, epochs=None), len(self.parts.manifest), {}, copied.student)
+        print(
+            f"--budget {self.options.budget}: {steps:,} steps of {1000 * step_seconds:.0f} ms; "
+            f"without a budget {default.steps:,}"
+        )
         self.plan = replace(self.plan, steps=steps)
         data.batches, data.validation_interval = steps, max(1, steps // _VALIDATIONS)
         self.resolved = replace(self.resolved, max_steps=steps)
@@ -288,9 +293,12 @@ class Job:
         measured = {name: value for name, value in fitting.callback_metrics.items() if name.startswith("validation_")}
         results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
         student.licence = inherited_licence(student, teachers.values())
+        clips = len(self.parts.manifest) - set_aside
+        # Saved before the quality is measured, which takes a while.
+        save_student(student, self.run.student, model_card(student, teachers, self.resolved, results, clips))
         quality = self._quality(student, objective, data)
-        card = model_card(student, teachers, self.resolved, results, len(self.parts.manifest) - set_aside, quality)
-        save_student(student, self.run.student, card)
+        card = model_card(student, teachers, self.resolved, results, clips, quality)
+        write_text(self.run.student / "README.md", card)
         draw_run(self.run, self.resolved, list(objective.weights))
         self.draw_objective(objective.cpu().eval())
         scores = ", ".join(f"{name} {value}" for name, value in results.items())
