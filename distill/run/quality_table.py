@@ -163,8 +163,8 @@ class QualityReport:
     def warnings(self) -> list[str]:
         """Return a line for each teacher with little to distil, and an alarm if the student is not usable."""
         lines = [
-            f"perhaps little to distil from {teacher.name}: two crops of a clip are as near in mel statistics "
-            f"({_percent(teacher.crops.mel)}) as in its space ({_percent(teacher.crops.teacher)}); a probe decides"
+            f"perhaps little to distil from {teacher.name}: crops of a clip match in mel statistics "
+            f"({_percent(teacher.crops.mel)}) as in its space ({_percent(teacher.crops.teacher)})"
             for teacher in self.teachers
             if teacher.crops is not None and teacher.crops.little_to_distil
         ]

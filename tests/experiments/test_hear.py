@@ -43,6 +43,8 @@ def test_the_three_stages_from_the_command_line(
         "observed.png",
         "codes.png",
         "reconstruction.png",
+        "quality.png",
+        "quality.json",
     }
     (pictures / "codes.png").unlink()
     main(["report", "--run", str(tmp_path / "tok")])

@@ -197,8 +197,9 @@ def test_a_store_of_another_crop_is_refused(sounds: Callable[..., Path], tmp_pat
     distill.embed(str(data), store, teacher="spectral", crop=distill.Crop(0.2), workers=0)
     teacher = {"class_path": "precomputed", "init_args": {"store": store}}
     with pytest.raises(UserError, match=r"crop_seconds 0\.2, and this run has 10\.0: --crop\.seconds 0\.2"):
-        fit(data, tmp_path / "run", teacher=teacher)
-    fit(data, tmp_path / "run", teacher=teacher, crop=distill.Crop(0.2))
+        fit(data, tmp_path / "run", teacher=teacher, crop=distill.Crop())
+    fit(data, tmp_path / "run", teacher=teacher)  # the default is the crop of the store
+    assert Run(tmp_path / "run").config["crop"]["seconds"] == 0.2
 
 
 def test_stored_frames_are_live_frames(sounds: Callable[..., Path], tmp_path: Path) -> None:

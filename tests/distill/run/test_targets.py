@@ -61,6 +61,7 @@ def test_a_teacher_with_one_embedding_for_all_clips_is_refused(sounds: Callable[
     assert not (tmp_path / "run" / "student").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Constant breaks the contract")
 def test_clips_whose_embedding_is_not_finite_are_set_aside(
     sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
