@@ -20,6 +20,7 @@ from distill.data.errors import UserError
 from distill.losses import LOSSES, build_loss
 from distill.objectives.embedding import EmbeddingDistillation
 from distill.objectives.parts.augmentation import Augmentation, draw_mixup
+from distill.run.folder import Run
 from tests.conftest import GOLDEN
 from tests.distill.commands.test_fit import fit
 from tests.own_parts import Loudness, TinyConvolution
