@@ -43,7 +43,8 @@ if TYPE_CHECKING:  # lightning is slow to import, and commands that only inspect
 
 _STATISTICS_DRAWS = 50_000  # more draws hardly change the statistics of stored embeddings
 _VALIDATIONS = 20  # in a run without epochs
-_TRAINING_SHARE = 0.9  # of a budget; the rest is for validations and the report
+_TRAINING_SHARE = 0.9  # of a budget; the rest is for validations
+_REPORT_SECONDS = 30.0  # of a budget, for the quality report
 _MAX_EMBEDDING_BATCH = 16  # clips; a teacher needs more memory than its student
 
 
@@ -257,7 +258,7 @@ class Job:
         copied = replace(self.parts, student=copy.deepcopy(self.parts.student))
         trial = copied.build_objective(objective.teachers, self.options.seed)
         trial.clusters = objective.clusters
-        left = budget_seconds(self.options.budget) - (time.monotonic() - self._began)
+        left = budget_seconds(self.options.budget) - _REPORT_SECONDS - (time.monotonic() - self._began)
         step_seconds = measured_step(trial, data, self.options.optimizer, self.options.engine)
         steps = steps_of_budget(_TRAINING_SHARE * left, step_seconds, len(self.parts.manifest), self.plan.batch_size)
         is_limited = self.options.max_steps or self.options.epochs

@@ -80,7 +80,7 @@ def plan(options: FitOptions, clips: int, teachers: Mapping[str, Teacher], stude
         (options.crop is None, crop_text, f"the input of {' and '.join(teachers) or 'the student'}"),
         (options.batch_size is None, f"--batch_size {batch_size}", number),
         (options.validation is None, f"--validation {validation:.3g}", number),
-        (steps != (options.max_steps or 0), f"--max_steps {steps}", number),
+        (steps != (options.max_steps or 0) and not options.budget, f"--max_steps {steps}", number),
         (given.learning_rate is None, f"--optimizer.learning_rate {optimizer.learning_rate:g}", "the kind of student"),
         (given.weight_decay is None, f"--optimizer.weight_decay {optimizer.weight_decay:g}", "the kind of student"),
     ]
