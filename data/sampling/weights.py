@@ -31,7 +31,8 @@ class Sampling:
         max_repeats: Largest number of draws of a clip in an epoch. A fraction is rounded up. 0 sets no limit.
         duplicates: Clips with at least this cosine are duplicates, which share the draws of one clip. 0 disables this.
         draws: Draws in an epoch. 0 means the number of clips.
-        by_length: Whether a batch has clips of similar length, which saves padding. The draws do not change.
+        by_length: Whether a batch has clips of similar length, which saves padding. The draws do not change. None: only
+            for a student without batch normalisation, whose statistics need clips of all lengths in a batch.
     """
 
     policy: str = "uniform"
@@ -41,7 +42,7 @@ class Sampling:
     max_repeats: float = 0.0
     duplicates: float = 0.0
     draws: int = 0
-    by_length: bool = True
+    by_length: bool | None = None
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:

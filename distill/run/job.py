@@ -185,7 +185,7 @@ class Job:
             amounts.batch_size,
             batches=min(counts),
             workers=options.engine.workers,
-            by_length=options.sampling.by_length,
+            by_length=amounts.by_length,
             validation_interval=0 if options.epochs else max(1, min(counts) // _VALIDATIONS),
         )
 

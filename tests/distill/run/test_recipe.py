@@ -8,6 +8,7 @@ import distill
 from distill.data.clips.dataset import Crop
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
+from distill.data.sampling.weights import Sampling
 from distill.run.options import FitOptions
 from distill.run.recipe import Plan, budget_seconds, plan, steps_of_budget
 from distill.training.optimizer import Optimizer
@@ -37,7 +38,7 @@ def test_given_amounts_are_kept_and_have_no_reason() -> None:
     amounts = chosen(
         5000, crop={"seconds": 2}, batch_size=7, validation=0.3, max_steps=11, optimizer=Optimizer(1e-4, 0.1)
     )
-    assert amounts == Plan(Crop(2), 7, 0.3, 11, ())
+    assert amounts == Plan(Crop(2), 7, 0.3, 11, True, ())
 
 
 def test_epochs_leave_the_number_of_steps_open() -> None:
@@ -50,6 +51,14 @@ def test_the_crop_is_the_window_of_the_teacher(window: float, seconds: float) ->
     teacher.windows = Windows(seconds=window)
     assert plan(FitOptions(), 100, {"loudness": teacher}, TinyConvolution()).crop == Crop(seconds, "centre")
     assert plan(FitOptions(live=True), 100, {"loudness": teacher}, TinyConvolution()).crop == Crop(seconds, "random")
+
+
+def test_batches_are_sorted_by_length_only_without_batch_normalisation() -> None:
+    normalised = distill.create_student("cnn", width=0.1)
+    assert chosen(100).by_length
+    assert not chosen(100, normalised).by_length
+    assert chosen(100, normalised, sampling=Sampling(by_length=True)).by_length
+    assert not chosen(100, sampling=Sampling(by_length=False)).by_length
 
 
 def test_a_student_may_limit_the_crop() -> None:
