@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the sounds, the runs and the picture")
     parser.add_argument("--clips", type=int, default=0, help="number of clips of each table; 0 means all")
-    parser.add_argument("--steps", type=int, default=600, help="steps of training")
+    parser.add_argument("--steps", type=int, default=400, help="steps of training")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--width", type=float, default=0.6, help="width of the student, cnn")
     options = parser.parse_args()
