@@ -81,7 +81,7 @@ class ClipDataset(Dataset[Loaded]):
     def seconds(self) -> NDArray[np.float32]:
         """Length of each clip after its crop, in seconds. Shape (clips,). 0 for a file that cannot be read."""
         longest = self.crop.seconds or np.inf
-        return np.array([min(_seconds(row), longest) for row in self.manifest.rows], dtype=np.float32)
+        return np.array([min(row_seconds(row), longest) for row in self.manifest.rows], dtype=np.float32)
 
     def __getitems__(self, batch: Draws) -> Loaded:
         """Load the clips of one batch. Clips that cannot be used are set aside. The loader calls this."""
@@ -119,7 +119,7 @@ class ClipDataset(Dataset[Loaded]):
         return 0.5 if self.crop.position == "centre" else 0.0
 
 
-def _seconds(row: Row) -> float:
+def row_seconds(row: Row) -> float:
     """Return the length of a clip in seconds; 0 if its file cannot be read, since decoding reports the reason."""
     try:
         return row.duration or max(0.0, duration(row.path) - row.start)

@@ -7,6 +7,7 @@ regression. A measure is NaN if there are too few clips, or if the teacher's emb
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -39,11 +40,26 @@ class Agreement(NamedTuple):
 
 
 def agreement(student: Vectors, teacher: Vectors, queries: Rows | None = None) -> Agreement:
-    """Compute all measures of agreement of (N, D) with (N, T)."""
-    recall_1, recall_10 = _recalls(student, teacher, queries, (1, 10))
-    return Agreement(
-        common_neighbours(student, teacher, queries), recall_1, recall_10, ridge_r2(student, teacher, queries)
-    )
+    """Compute all measures of agreement.
+
+    Ridge regression maps the student's embedding to the teacher's standardised space (see `ridge_predictions`), for
+    `r2` and for the recalls. All N teacher vectors are ranked by their cosine with a prediction. Equal cosines count
+    against a clip. `r2` is 1 minus the share of the variance, about the mean of all clips, that is not predicted.
+
+    Args:
+        student: Shape (N, D).
+        teacher: Shape (N, T).
+        queries: Rows that are measured. Shape (Q,). None means all rows.
+    """
+    queries = _rows(student, queries)
+    neighbours = common_neighbours(student, teacher, queries)
+    if not _usable(student, teacher, queries, _MIN_REGRESSION_CLIPS):
+        return Agreement(neighbours, math.nan, math.nan, math.nan)
+    targets = standardise(teacher)
+    predictions, own = ridge_predictions(standardise(student), targets)[queries], targets[queries]
+    ranks = _ranks_of_own(predictions, targets, queries)
+    r2 = 1 - np.square(own - predictions).sum() / np.square(own).sum()
+    return Agreement(neighbours, float((ranks < 1).mean()), float((ranks < 10).mean()), float(r2))
 
 
 def standardise(vectors: Vectors) -> NDArray[np.float64]:
@@ -79,40 +95,6 @@ def common_neighbours(student: Vectors, teacher: Vectors, queries: Rows | None =
     has_neighbours, counted = ours[queries].any(1), theirs[queries].any(1)
     shared = (near[:, :, None] == expected[:, None, :]).sum((1, 2)) * has_neighbours
     return float(shared[counted].mean() / k) if counted.any() else float("nan")
-
-
-def recall(student: Vectors, teacher: Vectors, queries: Rows | None = None, k: int = 1) -> float:
-    """Compute the share of the clips whose own teacher vector is found by the student's embedding.
-
-    Ridge regression maps the student's embedding to the teacher's standardised space (see `ridge_predictions`). All N
-    teacher vectors are ranked by their cosine with the prediction. Equal cosines count against a clip.
-
-    Args:
-        student: Shape (N, D).
-        teacher: Shape (N, T).
-        queries: Rows that are measured. Shape (Q,). None means all rows.
-        k: Number of first ranks that count as found.
-    """
-    return _recalls(student, teacher, queries, (k,))[0]
-
-
-def ridge_r2(student: Vectors, teacher: Vectors, queries: Rows | None = None) -> float:
-    """Compute the R^2 of the prediction of the teacher's standardised vectors (see `ridge_predictions`).
-
-    Args:
-        student: Shape (N, D).
-        teacher: Shape (N, T).
-        queries: Rows whose error is measured. Shape (Q,). None means all rows.
-
-    Returns:
-        1 minus the share of the variance, about the mean of all clips, that is not predicted.
-    """
-    queries = _rows(student, queries)
-    if not _usable(student, teacher, queries, _MIN_REGRESSION_CLIPS):
-        return float("nan")
-    targets = standardise(teacher)
-    error = (targets - ridge_predictions(standardise(student), targets))[queries]
-    return float(1 - np.square(error).sum() / np.square(targets[queries]).sum())
 
 
 def ridge_predictions(inputs: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -155,15 +137,6 @@ def ridge_weights(inputs: NDArray[np.float64], targets: NDArray[np.float64]) -> 
     strength = min(_STRENGTHS.tolist(), key=error)
     shrunk = values / (power + strength * len(inputs))
     return right.T @ (shrunk[:, None] * projected)
-
-
-def mean_cosine(vectors: Vectors) -> float:
-    """Compute the mean cosine of two different clips, from vectors (N, D). NaN with fewer than two clips."""
-    clips = len(vectors)
-    if clips < 2 or not np.isfinite(vectors).all():
-        return float("nan")
-    total = _unit(vectors.astype(np.float64)).sum(0)
-    return float((total @ total - clips) / (clips * (clips - 1)))
 
 
 def sensitivity(clean: Vectors, changed: Vectors) -> float:
@@ -209,17 +182,11 @@ def crop_matches(first: Vectors, second: Vectors) -> NDArray[np.bool_]:
     return (cosines >= np.diag(cosines)[:, None]).sum(1) == 1
 
 
-def _recalls(student: Vectors, teacher: Vectors, queries: Rows | None, ranks: tuple[int, ...]) -> list[float]:
-    """Return the recall at each number of first ranks."""
-    queries = _rows(student, queries)
-    if not _usable(student, teacher, queries, _MIN_REGRESSION_CLIPS):
-        return [float("nan")] * len(ranks)
-    targets = standardise(teacher)
-    predictions = ridge_predictions(standardise(student), targets)[queries]
+def _ranks_of_own(predictions: NDArray[np.float64], targets: NDArray[np.float64], queries: Rows) -> Rows:
+    """Return the rank, from 0, of each query's own target (N, T) by its cosine with the prediction (Q, T)."""
     cosines = _unit(predictions) @ _unit(targets).T
     own = cosines[np.arange(len(queries)), queries]
-    better = (cosines >= own[:, None]).sum(1) - 1
-    return [float((better < rank).mean()) for rank in ranks]
+    return (cosines >= own[:, None]).sum(1) - 1
 
 
 def _usable(student: Vectors, teacher: Vectors, queries: Rows, clips: int) -> bool:

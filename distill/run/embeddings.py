@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from distill.data.audio.read import as_text, duration
+from distill.data.audio.read import as_text
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.clips.dataset import ClipDataset, Crop, input_fingerprint
+from distill.data.clips.dataset import ClipDataset, Crop, input_fingerprint, row_seconds
 from distill.data.clips.loading import loader
-from distill.data.clips.manifest import Manifest, Row
+from distill.data.clips.manifest import Manifest
 from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Written
-from distill.data.errors import AudioError, UserError
+from distill.data.errors import UserError
 from distill.data.files import file_digest, plain, write_text
 from distill.data.fingerprint import digest, weights_digest
 from distill.data.sampling.batches import Draws
@@ -271,20 +271,12 @@ def _batches(clips: ClipDataset, rows: range, batch_size: int) -> Iterator[range
     """
     begin, longest = 0, 0.0
     for place, row in enumerate(rows):
-        seconds = 0.0 if clips.crop.seconds else _seconds(clips.manifest.rows[row])
+        seconds = 0.0 if clips.crop.seconds else row_seconds(clips.manifest.rows[row])
         longest = max(longest, seconds)
         if place > begin and (place - begin == batch_size or (place - begin + 1) * longest > _BATCH_SECONDS):
             yield rows[begin:place]
             begin, longest = place, seconds
     yield rows[begin:]
-
-
-def _seconds(row: Row) -> float:
-    """Return the duration of a clip in seconds; 0 if it cannot be read, since decoding reports the reason."""
-    try:
-        return row.duration or duration(row.path) - row.start
-    except AudioError:
-        return 0.0
 
 
 @torch.inference_mode()

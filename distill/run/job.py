@@ -27,7 +27,7 @@ from distill.run.held_out import part_clips
 from distill.run.options import FitOptions
 from distill.run.order import Knowledge, draw_order
 from distill.run.parts import Parts, check, prepare, resolve
-from distill.run.recipe import budget_seconds, plan, print_reasons, steps_of_budget
+from distill.run.recipe import budget_seconds, default_steps, plan, print_reasons, steps_of_budget
 from distill.run.resuming import Stopped, newest_checkpoint
 from distill.run.start_checks import check_band, check_encoders
 from distill.run.targets import check_clips, check_store
@@ -263,10 +263,10 @@ class Job:
         steps = steps_of_budget(_TRAINING_SHARE * left, step_seconds, len(self.parts.manifest), self.plan.batch_size)
         is_limited = self.options.max_steps or self.options.epochs
         steps = min(steps, data.batches) if is_limited else steps
-        default = plan(replace(self.options, max_steps=None, epochs=None), len(self.parts.manifest), {}, copied.student)
+        default = default_steps(len(self.parts.manifest), self.plan.batch_size)
         print(
             f"--budget {self.options.budget}: {steps:,} steps of {1000 * step_seconds:.0f} ms; "
-            f"without a budget {default.steps:,}"
+            f"without a budget {default:,}"
         )
         self.plan = replace(self.plan, steps=steps)
         data.batches, data.validation_interval = steps, max(1, steps // _VALIDATIONS)

@@ -19,8 +19,6 @@ from distill.teachers.teacher import Teacher
 from distill.training.engine import Engine
 from distill.training.optimizer import Optimizer
 
-# Values of options that the config.yaml of an earlier version may lack.
-_EARLIER: dict[str, Any] = {"epochs": 10, "batch_size": 32, "crop": {}, "validation": 0.05}
 _SETTINGS: dict[str, type[Any]] = {"crop": Crop, "sampling": Sampling, "optimizer": Optimizer, "engine": Engine}
 
 
@@ -115,7 +113,8 @@ class FitOptions:
         known = {field.name for field in fields(FitOptions)}
         if unknown := sorted(config.keys() - known):
             raise UserError(f"config.yaml: the option {unknown[0]!r} is unknown")
-        return cls(**{**_EARLIER, **config, "sampling": {"by_length": False, **config.get("sampling", {})}})
+        # Earlier versions did not sort the clips of a batch by length, and a resumed run must not change.
+        return cls(**{**config, "sampling": {"by_length": False, **config.get("sampling", {})}})
 
     def as_config(self) -> dict[str, Any]:
         """Return the options as plain values, for config.yaml.

@@ -15,18 +15,16 @@ from distill.data.encoders.encoder import Encoder
 from distill.data.sampling.batches import Draws
 from distill.evaluation.changes import add_noise, change_gain, delay, halves, longer_than, take
 from distill.evaluation.cost import Cost, cost_of
-from distill.evaluation.quality import agreement, crop_matches, mean_cosine, sensitivity, standardise
-from distill.objectives.parts.health import effective_rank
+from distill.evaluation.quality import agreement, crop_matches, sensitivity, standardise
+from distill.evaluation.results import MEL, UNTRAINED
+from distill.objectives.parts.health import effective_rank, mean_cosine
 from distill.run.quality_table import (
-    MEL,
-    UNTRAINED,
     CropMatches,
     EncoderQuality,
     QualityReport,
     Sensitivity,
     TeacherQuality,
 )
-from distill.students import STUDENTS
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
@@ -89,11 +87,10 @@ def quality_report(
 
 def mel_statistics(encoder: Encoder) -> Teacher:
     """Return the mel statistics of the sample rate and the frequency band of an encoder."""
-    spec = STUDENTS.spec_of(encoder) if isinstance(encoder, Student) else None
-    options = spec.options if spec is not None else {}
-    band = {name: options[name] for name in ("low_hz", "high_hz") if options.get(name) is not None}
-    band.setdefault("low_hz", min(_LOW_HZ, encoder.sample_rate / 8))
-    return TEACHERS.create("mel", sample_rate=encoder.sample_rate, **band)
+    rate = encoder.sample_rate
+    low, high = encoder.frequency_band if isinstance(encoder, Student) else (0.0, rate / 2)
+    low = low or min(_LOW_HZ, rate / 8)
+    return TEACHERS.create("mel", sample_rate=rate, low_hz=low, high_hz=high)
 
 
 class _Reader:
@@ -134,13 +131,13 @@ class _Reader:
         clean = vectors[: self._changed_clips]
         changes = (sensitivity(clean, self._all(f"{name} {change}")) for change in _CHANGES)
         measures = Sensitivity(*changes)
-        return EncoderQuality(tuple(agreements), _rank(vectors), mean_cosine(vectors), measures, cost)
+        return EncoderQuality(tuple(agreements), *_health(vectors), measures, cost)
 
     def teacher_quality(self, name: str, cost: Cost | None) -> TeacherQuality:
         """Return the measures of a teacher."""
         vectors = self._all(f"teacher {name}")
         usable = bool(np.isfinite(vectors).all() and standardise(vectors).any()) if len(vectors) else False
-        return TeacherQuality(name, _rank(vectors), mean_cosine(vectors), usable, self._crops(name), cost)
+        return TeacherQuality(name, *_health(vectors), usable, self._crops(name), cost)
 
     def _crops(self, name: str) -> CropMatches | None:
         """Compare a teacher with mel statistics on two halves of each clip."""
@@ -192,7 +189,9 @@ def _batches(held_out: ClipDataset, train: ClipDataset, batch_size: int) -> Iter
                 yield batch, is_held_out
 
 
-def _rank(vectors: Vectors) -> float:
-    """Return the effective rank of (clips, dim); NaN if it cannot be computed."""
-    usable = len(vectors) > 1 and np.isfinite(vectors).all()
-    return effective_rank(torch.from_numpy(vectors)) if usable else math.nan
+def _health(vectors: Vectors) -> tuple[float, float]:
+    """Return effective rank and mean cosine of two clips of (clips, dim); NaN if they cannot be computed."""
+    if len(vectors) < 2 or not np.isfinite(vectors).all():
+        return math.nan, math.nan
+    rows = torch.from_numpy(vectors)
+    return effective_rank(rows), mean_cosine(rows)

@@ -13,8 +13,8 @@ import numpy as np
 
 from distill.evaluation.cost import Cost
 from distill.evaluation.quality import Agreement
+from distill.evaluation.results import MEL, UNTRAINED
 
-MEL, UNTRAINED = "mel statistics", "untrained"
 _MIN_CLIPS = 3
 _MAX_COSINE = 0.95  # a higher mean cosine of two clips is that of a nearly constant embedding
 _MIN_RANK = 3.0

@@ -1,7 +1,4 @@
-"""The default recipe: what the options of `fit` leave open follows from the data, the teachers and the student.
-
-The numbers come from the benchmark on real sound (BENCHMARKS.md, "Real sound").
-"""
+"""The default recipe: what the options of `fit` leave open follows from the data, the teachers and the student."""
 
 from __future__ import annotations
 
@@ -17,13 +14,12 @@ from distill.data.errors import UserError
 from distill.run.options import FitOptions
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
-from distill.training.optimizer import Optimizer
 
 DEFAULT_TEACHER = "musicnn"
 """Teacher of an objective that requires one. Its weights come with the package."""
 
-_STEPS, _CLIPS = 2000, 3000  # at 3,000 clips 2,000 steps were enough; the number grows with the root of the clips
-_FEWEST_STEPS = 600  # with fewer no student was above mel statistics, on any number of clips
+_STEPS, _CLIPS = 2000, 3000  # measured on 3,400 real clips; the number grows with the root of the clips
+_FEWEST_STEPS = 600  # an epoch of few clips is short, and a student learns by steps
 _STEPS_UNIT = 20  # so that validations are evenly spaced, and the last one is after the last step
 _BATCH_SIZES = ((10_000, 32), (100_000, 64))  # up to so many clips; 128 beyond
 _HELD_OUT_SHARES, _HELD_OUT_CLIPS = (0.05, 0.2), (100, 2000)
@@ -53,6 +49,7 @@ class Plan:
 
     def applied(self, options: FitOptions, student: Student) -> FitOptions:
         """Return the options with the amounts of the plan and the student's optimizer settings."""
+        rate, decay = options.optimizer.rates(student)
         return replace(
             options,
             crop=self.crop,
@@ -61,7 +58,7 @@ class Plan:
             sampling=replace(options.sampling, by_length=self.by_length),
             # The steps of a budget are measured later; a run that is killed before measures them again.
             max_steps=options.max_steps if options.budget else self.steps or None,
-            optimizer=settled(options.optimizer, student),
+            optimizer=replace(options.optimizer, learning_rate=rate, weight_decay=decay),
         )
 
 
@@ -77,8 +74,8 @@ def plan(options: FitOptions, clips: int, teachers: Mapping[str, Teacher], stude
     crop = options.crop or _crop(teachers.values(), student.longest_crop, options.live)
     batch_size = options.batch_size or _batch_size(clips)
     validation = _held_out_share(clips) if options.validation is None else options.validation
-    steps = options.max_steps or (0 if options.epochs else _steps(clips, batch_size))
-    optimizer = settled(options.optimizer, student)
+    steps = options.max_steps or (0 if options.epochs else default_steps(clips, batch_size))
+    rate, decay = options.optimizer.rates(student)
     given, number = options.optimizer, f"{clips:,} clips"
     crop_text = f"--crop.seconds {crop.seconds:g} --crop.position {crop.position}"
     chosen = [
@@ -86,8 +83,8 @@ def plan(options: FitOptions, clips: int, teachers: Mapping[str, Teacher], stude
         (options.batch_size is None, f"--batch_size {batch_size}", number),
         (options.validation is None, f"--validation {validation:.3g}", number),
         (steps != (options.max_steps or 0) and not options.budget, f"--max_steps {steps}", number),
-        (given.learning_rate is None, f"--optimizer.learning_rate {optimizer.learning_rate:g}", "the kind of student"),
-        (given.weight_decay is None, f"--optimizer.weight_decay {optimizer.weight_decay:g}", "the kind of student"),
+        (given.learning_rate is None, f"--optimizer.learning_rate {rate:g}", "the kind of student"),
+        (given.weight_decay is None, f"--optimizer.weight_decay {decay:g}", "the kind of student"),
     ]
     reasons = tuple(f"{words} ({reason})" for is_open, words, reason in chosen if is_open)
     sorts = options.sampling.by_length
@@ -99,16 +96,6 @@ def print_reasons(amounts: Plan) -> None:
     """Print the amounts that were chosen, each with its reason."""
     if amounts.reasons:
         print("\n  ".join(["chosen:", *amounts.reasons]))
-
-
-def settled(optimizer: Optimizer, student: Student) -> Optimizer:
-    """Return the settings with the student's learning rate and weight decay where none are given."""
-    rate, decay = optimizer.learning_rate, optimizer.weight_decay
-    return replace(
-        optimizer,
-        learning_rate=student.learning_rate if rate is None else rate,
-        weight_decay=student.weight_decay if decay is None else decay,
-    )
 
 
 def has_batch_norm(student: Student) -> bool:
@@ -142,7 +129,7 @@ def steps_of_budget(seconds: float, step_seconds: float, clips: int, batch_size:
         batch_size: Clips per batch.
     """
     possible = int(seconds / max(step_seconds, 1e-6))
-    limited = min(possible, _LONGEST_BUDGET * _steps(clips, batch_size))
+    limited = min(possible, _LONGEST_BUDGET * default_steps(clips, batch_size))
     return max(1, limited // _STEPS_UNIT * _STEPS_UNIT or limited)
 
 
@@ -172,7 +159,7 @@ def _held_out_share(clips: int) -> float:
     return min(max(low, min(high, few / clips)), max(many / clips, 1e-6))
 
 
-def _steps(clips: int, batch_size: int) -> int:
+def default_steps(clips: int, batch_size: int) -> int:
     """Return the number of steps: at least 600, and at least one pass through the clips."""
     steps = max(_FEWEST_STEPS, _STEPS * math.sqrt(clips / _CLIPS), clips / batch_size)
     return math.ceil(steps / _STEPS_UNIT) * _STEPS_UNIT

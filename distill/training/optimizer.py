@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from distill.objectives.objective import Objective
+from distill.students.student import Student
 
 SCHEDULES = ("cosine", "linear", "constant", "efficientat")
 _EFFICIENTAT_DECAY = (0.4, 0.875)  # start and end of the linear decay: epochs 80 and 175 of 200
@@ -50,6 +51,11 @@ class Optimizer:
         if (self.learning_rate is not None and not self.learning_rate > 0) or not 0 <= self.warmup < 1:
             raise ValueError("optimizer: learning_rate must be above 0, warmup at least 0 and below 1")
 
+    def rates(self, student: Student) -> tuple[float, float]:
+        """Return learning rate and weight decay for a student: those given, otherwise those of its class."""
+        rate, decay = self.learning_rate, self.weight_decay
+        return student.learning_rate if rate is None else rate, student.weight_decay if decay is None else decay
+
     def factor(self, step: int, steps: int) -> float:
         """Return the learning rate at a step, from 0, as a share of the maximum."""
         warmup = math.ceil(self.warmup * steps)
@@ -68,8 +74,7 @@ class Optimizer:
 def parameter_groups(objective: Objective, optimizer: Optimizer) -> list[dict[str, Any]]:
     """Return AdamW's groups of trainable parameters, by weight decay and by the learning rate of their layer."""
     student = objective.student
-    rate = student.learning_rate if optimizer.learning_rate is None else optimizer.learning_rate
-    decay = student.weight_decay if optimizer.weight_decay is None else optimizer.weight_decay
+    rate, decay = optimizer.rates(student)
     groups: dict[tuple[bool, float], list[torch.nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:

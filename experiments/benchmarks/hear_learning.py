@@ -94,7 +94,7 @@ class Benchmark:
         if not (out / "student" / "config.json").exists():
             distill.fit(
                 data=str(self.tables["pool"]), out=str(out), seed=seed, epochs=epochs, batch_size=32, engine=ENGINE,
-                validation=0.0, optimizer={"learning_rate": 1e-3}, overwrite=True, **settings,
+                validation=0.0, optimizer={"learning_rate": 1e-3, "weight_decay": 0.01}, overwrite=True, **settings,
             )  # fmt: skip
         return out
 

@@ -24,6 +24,7 @@ from distill.data.clips.dataset import Crop
 from distill.data.encoders.encoder import Encoder
 from distill.data.files import lock
 from distill.evaluation.scoring import score_store
+from distill.objectives.parts.health import mean_cosine
 from distill.run.embeddings import fill_store
 from experiments.real import process
 from experiments.real.process import Failed
@@ -258,7 +259,7 @@ class Study:
             with lock(folder, "benchmark"):
                 store = fill_store(encoder, manifest, folder, Crop(), _BATCH, "float32")
                 scores[task] = score_store(store, manifest).result.score
-                cosines.append(mean_cosine(store.read_all()))
+                cosines.append(mean_cosine(torch.from_numpy(store.read_all())))
             tests[task] = sum(row.split == "test" for row in manifest.rows)
             shutil.rmtree(folder, ignore_errors=True)
         mean = float(np.mean(list(scores.values())))
@@ -269,13 +270,6 @@ def new_student(student: Mapping[str, Any], seed: int) -> Encoder:
     """Return a student with random weights, by its name and options in config.yaml."""
     torch.manual_seed(seed)
     return distill.create_student(student["class_path"], **student.get("init_args", {})).eval()
-
-
-def mean_cosine(vectors: np.ndarray) -> float:
-    """Return the mean cosine of two different rows of (clips, dim)."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    total = np.square((vectors / lengths.clip(min=1e-12)).sum(0, dtype=np.float64)).sum()
-    return float((total - len(vectors)) / (len(vectors) * (len(vectors) - 1)))
 
 
 def facts_of(folder: Path) -> Record:
@@ -293,8 +287,7 @@ def common_neighbours(record: Record) -> float | None:
     """Return the first number of the quality report of a run; None without a report."""
     if not (report := record.get("quality")):
         return None
-    student = report.get("encoders", report)["student"]
-    return student["common_neighbours"] if "common_neighbours" in student else student["agreements"][0]["neighbours"]
+    return float(report["student"]["agreements"][0]["neighbours"])
 
 
 def machine() -> str:

@@ -18,7 +18,7 @@ from experiments.real.pitch import Notes
 from experiments.real.process import Ended, Failed
 from experiments.real.process import distill as run_distill
 from experiments.real.rows import Goal, mean_error, small_students, table_of
-from experiments.real.study import Recipe, Study, common_neighbours, mean_cosine
+from experiments.real.study import Recipe, Study, common_neighbours
 
 
 def study(tmp_path: Path, **options: object) -> Study:
@@ -85,13 +85,6 @@ def test_a_command_that_fails_is_reported_with_its_last_lines(tmp_path: Path) ->
     ended = run_distill(["--help"], tmp_path / "log")
     assert 0.01 < ended.cpu_seconds < 60
     assert ended.last_lines
-
-
-def test_mean_cosine_is_that_of_all_pairs() -> None:
-    vectors = np.random.default_rng(0).standard_normal((7, 5)) + 1
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    pairs = [unit[i] @ unit[j] for i in range(7) for j in range(7) if i != j]
-    assert mean_cosine(vectors) == pytest.approx(np.mean(pairs))
 
 
 def test_spearman_shares_the_ranks_of_equal_values() -> None:
@@ -172,7 +165,6 @@ def test_a_goal_is_reached_by_the_mean_of_the_seeds(tmp_path: Path) -> None:
 
 
 def test_the_share_of_common_neighbours_is_read_from_the_quality_report() -> None:
-    assert common_neighbours({"quality": {"encoders": {"student": {"common_neighbours": 0.46}}}}) == 0.46
     assert common_neighbours({"quality": {"student": {"agreements": [{"neighbours": 0.46, "r2": 0.6}]}}}) == 0.46
     assert common_neighbours({"quality": None}) is None
 

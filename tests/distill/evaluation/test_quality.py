@@ -10,10 +10,7 @@ from distill.evaluation.quality import (
     agreement,
     common_neighbours,
     crop_matches,
-    mean_cosine,
-    recall,
     ridge_predictions,
-    ridge_r2,
     ridge_weights,
     sensitivity,
     standardise,
@@ -64,8 +61,7 @@ def test_few_clips_have_few_neighbours_and_then_none() -> None:
     assert common_neighbours(random(5, 3, seed=1), teacher) == 1.0  # all four others
     assert np.isnan(common_neighbours(teacher[:2], teacher[:2]))
     assert np.isnan(common_neighbours(teacher, teacher, np.array([], dtype=np.int64)))
-    assert np.isnan(ridge_r2(teacher, teacher))
-    assert np.isnan(recall(teacher, teacher))
+    assert np.isnan(agreement(teacher, teacher)[1:]).all()
 
 
 def test_constant_and_not_finite_embeddings_have_no_agreement_by_chance() -> None:
@@ -125,23 +121,13 @@ def test_r2_and_recall_of_a_linear_map_with_noise() -> None:
     teacher = random(800, 20)
     student = np.concatenate([teacher[:, :10], random(800, 10, seed=1)], 1)  # half of the columns
     queries = np.arange(0, 800, 4)
-    assert ridge_r2(student, teacher, queries) == pytest.approx(0.5, abs=0.04)
-    assert recall(teacher @ random(20, 20, seed=3), teacher, queries) == 1.0
+    assert agreement(student, teacher, queries).r2 == pytest.approx(0.5, abs=0.04)
+    assert agreement(teacher @ random(20, 20, seed=3), teacher, queries).recall_1 == 1.0
     noise = random(800, 20, seed=1)
-    assert recall(noise, teacher, queries) < 0.05
-    assert ridge_r2(noise, teacher, queries) == pytest.approx(0, abs=0.05)
-    ten = recall(teacher[:, :3], teacher, queries, 10)
-    assert recall(teacher[:, :3], teacher, queries, 1) < ten < 1
-    assert agreement(teacher[:, :3], teacher, queries).recall_10 == ten
-
-
-def test_the_mean_cosine_is_that_of_all_pairs() -> None:
-    vectors = random(30, 4) + 1
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    pairs = [float(unit[i] @ unit[j]) for i in range(30) for j in range(i)]
-    assert mean_cosine(vectors) == pytest.approx(np.mean(pairs))
-    assert mean_cosine(np.ones((5, 3))) == pytest.approx(1)
-    assert np.isnan(mean_cosine(np.ones((1, 3))))
+    assert agreement(noise, teacher, queries).recall_1 < 0.05
+    assert agreement(noise, teacher, queries).r2 == pytest.approx(0, abs=0.05)
+    few = agreement(teacher[:, :3], teacher, queries)
+    assert few.recall_1 < few.recall_10 < 1
 
 
 def test_sensitivity_is_a_share_of_the_distance_of_two_clips() -> None:

@@ -16,8 +16,7 @@ import distill
 from distill.data.clips.dataset import ClipDataset, Crop
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
-from distill.data.encoders.registry import Spec
-from distill.evaluation.quality import common_neighbours, crop_matches, ridge_r2, sensitivity
+from distill.evaluation.quality import agreement, crop_matches, sensitivity
 from distill.run.card import model_card
 from distill.run.options import FitOptions
 from distill.run.quality import mel_statistics, quality_report
@@ -105,9 +104,9 @@ def test_the_measures_are_those_of_clips_that_are_embedded_one_by_one(tmp_path: 
     theirs, queries = embedded(teacher, held_out, train), np.arange(20)
     mel = mel_statistics(student)
     for quality, encoder in ((found.student, student), (found.mel, mel)):
-        vectors = embedded(encoder, held_out, train)
-        assert quality.agreements[0].neighbours == pytest.approx(common_neighbours(vectors, theirs, queries), abs=0.02)
-        assert quality.agreements[0].r2 == pytest.approx(ridge_r2(vectors, theirs, queries), abs=0.15)
+        expected = agreement(embedded(encoder, held_out, train), theirs, queries)
+        assert quality.agreements[0].neighbours == pytest.approx(expected.neighbours, abs=0.02)
+        assert quality.agreements[0].r2 == pytest.approx(expected.r2, abs=0.15)
     assert found.student.cost is not None
     assert found.student.cost.seconds == 0.6
     assert found.student.cost.parameters == student.parameter_count()
@@ -255,10 +254,9 @@ def test_mel_statistics_have_the_rate_and_the_band_of_the_student() -> None:
     assert mel_statistics(student).sample_rate == student.sample_rate
     student.sample_rate = 80  # of infrasound
     assert mel_statistics(student).embed(torch.randn(160), 80).clip.isfinite().all()
-    assert student.spec is not None
-    student.spec = Spec(student.spec.name, {"low_hz": 5.0, "high_hz": 30.0})
+    student = distill.create_student("cnn", width=0.1, sample_rate=1_000, low_hz=5.0, high_hz=300.0)
     options = TEACHERS.spec_of(mel_statistics(student)).options
-    assert (options["low_hz"], options["high_hz"], options["sample_rate"]) == (5.0, 30.0, 80)
+    assert (options["low_hz"], options["high_hz"], options["sample_rate"]) == (5.0, 300.0, 1_000)
 
 
 def test_the_model_card_has_the_table(tmp_path: Path) -> None:
