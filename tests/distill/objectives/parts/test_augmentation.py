@@ -61,3 +61,25 @@ def test_only_mixup_changes_labels_and_nothing_changes_by_default() -> None:
 def test_shares_follow_the_larger_side_of_a_beta_distribution(strength: float, mean: float) -> None:
     shares = draw_mixup(20_000, strength, torch.device("cpu")).shares
     assert float(shares.mean()) == pytest.approx(mean, abs=0.006)
+
+
+def test_augmentation_changes_clips_within_their_length_and_by_no_more_than_it_says() -> None:
+    torch.manual_seed(0)
+    data = AudioBatch.of(torch.randn(8, 4000), 16_000, torch.arange(8) * 400 + 1200)
+    inside = torch.arange(4000) < data.lengths.unsqueeze(1)
+    data = data.with_waveform(data.waveform * inside)
+    rolled, mix = Augmentation(roll=True)(data)
+    assert mix is None
+    assert not rolled.waveform.equal(data.waveform)
+    torch.testing.assert_close(rolled.waveform.sort(1).values, data.waveform.sort(1).values)
+    assert not (rolled.waveform * ~inside).any()
+    louder, _ = Augmentation(gain=6.0)(data)
+    decibels = 20 * (louder.waveform.square().sum(1) / data.waveform.square().sum(1)).sqrt().log10()
+    assert 1.0 < float(decibels.abs().max()) <= 6.0 + 1e-4
+    noisy, _ = Augmentation(noise=0.1)(data)
+    added = (noisy.waveform - data.waveform) * inside
+    level = (added.square().sum(1) / data.waveform.square().sum(1)).sqrt()
+    assert 0.01 < float(level.max()) <= 0.11
+    assert not (noisy.waveform * ~inside).any()
+    with pytest.raises(ValueError, match="must be at least 0"):
+        Augmentation(gain=-1.0)
