@@ -7,7 +7,14 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-SWITCHES = ("--dry_run", "--resume", "--overwrite", "--live", "--normalise")  # without a value they are true
+SWITCHES = (
+    "--dry_run",
+    "--resume",
+    "--overwrite",
+    "--live",
+    "--normalise",
+    "--untrained",
+)  # without a value they are true
 NUMBERS = ("--support", "--keep_steps", "--levels", "--sampling.levels")
 LISTS = ("--compare", *NUMBERS)  # they take all words up to the next option
 _WITHOUT_VALUE = ("--help", "--print_config", "-h")  # they do not take the next word

@@ -14,7 +14,7 @@ from distill.objectives.objective import Objective
 from distill.run.embeddings import Rate, forecast
 from distill.run.job import Job
 from distill.run.memory import peak_bytes
-from distill.run.recipe import print_reasons
+from distill.run.recipe import print_reasons, steps_of_budget, training_seconds
 
 
 def dry_run(job: Job) -> None:
@@ -56,8 +56,13 @@ def _print_forecast(job: Job, manifest: Manifest, teachers: Mapping[str, Rate], 
     """Print rates and totals. `decoding` and `step` are in seconds per clip."""
     options, amounts = job.options, job.plan
     epoch = max(1, (options.sampling.draws or len(manifest)) // amounts.batch_size)
-    steps = min(count for count in (amounts.steps, (options.epochs or 0) * epoch) if count)
     embedding = 0.0 if options.live else sum(rate.seconds for rate in teachers.values())
+    counts = [count for count in (amounts.steps, (options.epochs or 0) * epoch) if count]
+    if options.budget:
+        left = training_seconds(options.budget, embedding)
+        possible = steps_of_budget(left, amounts.batch_size * step, len(manifest), amounts.batch_size)
+        counts = [possible, *(counts if options.max_steps or options.epochs else [])]
+    steps = min(counts)
     disk = 0.0 if options.live else sum(rate.bytes for rate in teachers.values()) / 2**20
     total = steps * amounts.batch_size * step + embedding
     print(f"data: {len(manifest):,} clips, {len(manifest.classes)} classes; decoding {1 / decoding:.1f} clips/s")

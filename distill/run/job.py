@@ -27,7 +27,7 @@ from distill.run.held_out import part_clips
 from distill.run.options import FitOptions
 from distill.run.order import Knowledge, draw_order
 from distill.run.parts import Parts, check, prepare, resolve
-from distill.run.recipe import budget_seconds, default_steps, plan, print_reasons, steps_of_budget
+from distill.run.recipe import default_steps, plan, print_reasons, steps_of_budget, training_seconds
 from distill.run.resuming import Stopped, newest_checkpoint
 from distill.run.start_checks import check_band, check_encoders
 from distill.run.targets import check_clips, check_store
@@ -43,8 +43,6 @@ if TYPE_CHECKING:  # lightning is slow to import, and commands that only inspect
 
 _STATISTICS_DRAWS = 50_000  # more draws hardly change the statistics of stored embeddings
 _VALIDATIONS = 20  # in a run without epochs
-_TRAINING_SHARE = 0.9  # of a budget; the rest is for validations
-_REPORT_SECONDS = 30.0  # of a budget, for the quality report
 _MAX_EMBEDDING_BATCH = 16  # clips; a teacher needs more memory than its student
 
 
@@ -258,9 +256,9 @@ class Job:
         copied = replace(self.parts, student=copy.deepcopy(self.parts.student))
         trial = copied.build_objective(objective.teachers, self.options.seed)
         trial.clusters = objective.clusters
-        left = budget_seconds(self.options.budget) - _REPORT_SECONDS - (time.monotonic() - self._began)
         step_seconds = measured_step(trial, data, self.options.optimizer, self.options.engine)
-        steps = steps_of_budget(_TRAINING_SHARE * left, step_seconds, len(self.parts.manifest), self.plan.batch_size)
+        left = training_seconds(self.options.budget, time.monotonic() - self._began)
+        steps = steps_of_budget(left, step_seconds, len(self.parts.manifest), self.plan.batch_size)
         is_limited = self.options.max_steps or self.options.epochs
         steps = min(steps, data.batches) if is_limited else steps
         default = default_steps(len(self.parts.manifest), self.plan.batch_size)

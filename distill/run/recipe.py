@@ -24,6 +24,8 @@ _STEPS_UNIT = 20  # so that validations are evenly spaced, and the last one is a
 _BATCH_SIZES = ((10_000, 32), (100_000, 64))  # up to so many clips; 128 beyond
 _HELD_OUT_SHARES, _HELD_OUT_CLIPS = (0.05, 0.2), (100, 2000)
 _LONGEST_BUDGET = 20  # times the steps of the recipe; more would repeat what is learned
+_REPORT_SECONDS = 30.0  # of a budget, for the quality report
+_TRAINING_SHARE = 0.9  # of what is left; the rest is for validations
 _UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
 
 
@@ -117,6 +119,16 @@ def budget_seconds(text: str) -> float:
     if not parts or re.sub(r"\d+(?:\.\d+)?\s*(?:h|min|m|s)|\s", "", text):
         raise UserError(f"--budget {text}: must be a time such as 20min, 2h or 1h30min")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def training_seconds(budget: str, spent: float) -> float:
+    """Return the seconds of a budget that are left for training steps.
+
+    Args:
+        budget: Time for the whole run, such as "20min".
+        spent: Seconds that the run has taken already, such as for embedding.
+    """
+    return _TRAINING_SHARE * (budget_seconds(budget) - _REPORT_SECONDS - spent)
 
 
 def steps_of_budget(seconds: float, step_seconds: float, clips: int, batch_size: int) -> int:

@@ -18,3 +18,12 @@ def test_dry_run_says_what_it_would_take_and_writes_nothing(
     for words in ("teacher: spectral, 0 parameters", "clip 280", "memory", "on disk", "minutes", "nothing was written"):
         assert words in printed
     assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_forecasts_a_budget(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(sounds(8), tmp_path / "run", dry_run=True, epochs=None, budget="10h")
+    assert " 12,000 steps" in capsys.readouterr().out  # 20 times the default
+    fit(sounds(8), tmp_path / "run", dry_run=True, epochs=None, budget="1s")
+    assert " 1 steps" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
 from distill.data.sampling.weights import Sampling
 from distill.run.options import FitOptions
-from distill.run.recipe import Plan, budget_seconds, plan, steps_of_budget
+from distill.run.recipe import Plan, budget_seconds, plan, steps_of_budget, training_seconds
 from distill.training.optimizer import Optimizer
 from tests.own_parts import Loudness, TinyConvolution
 
@@ -89,6 +89,7 @@ def test_another_text_is_no_budget(text: str) -> None:
 
 
 def test_a_budget_becomes_steps() -> None:
+    assert training_seconds("20min", spent=170) == pytest.approx(0.9 * 1000)
     assert steps_of_budget(100.0, 0.1, 3000, 32) == 1000
     assert steps_of_budget(1e9, 0.1, 3000, 32) == 20 * 2000
     assert steps_of_budget(1.0, 0.1, 3000, 32) == 10
