@@ -1,13 +1,25 @@
-"""The list of clips of a data set: one row per clip, with its file, window, labels and split."""
+"""The list of clips of a data set: one row per clip, with its file, window, labels and split.
+
+Ten million clips must fit in memory, so a manifest keeps columns and builds a row when it is read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import hashlib
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
-from distill.data.fingerprint import digest
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.data.store.texts import Texts
+
+_BLOCK = 4096  # rows that are read together
 
 
 @dataclass(frozen=True)
@@ -33,37 +45,221 @@ class Row:
     annotated: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Category:
+    """A column with few different values.
+
+    Args:
+        values: The different values.
+        codes: Place in `values` of each row, int32. Shape (rows,).
+    """
+
+    values: tuple[tuple[str, ...], ...]
+    codes: NDArray[np.int32]
+
+    def __getitem__(self, row: int) -> tuple[str, ...]:
+        return self.values[self.codes[row]]
+
+    def take(self, numbers: NDArray[np.integer]) -> Category:
+        """Return the column of the rows at `numbers`."""
+        return Category(self.values, self.codes[numbers])
+
+    def used(self) -> Iterator[tuple[str, ...]]:
+        """Yield the values that a row has."""
+        counts = np.bincount(self.codes, minlength=len(self.values))
+        return (self.values[code] for code in np.flatnonzero(counts).tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Sequence[Row]):
+    """The clips of a manifest as columns. It reads like a tuple of `Row`.
+
+    Args:
+        ids: Name of each clip.
+        paths: Path of each file. None: `root` / id, for every clip.
+        root: Folder of the files, if `paths` is None.
+        starts: Starts in seconds, float64. Shape (rows,).
+        durations: Lengths in seconds, float64; NaN means to the end of the file. Shape (rows,).
+        labels: Names of the classes that are present.
+        splits: Name of the split, as a tuple of one name.
+        annotated: Labels that were annotated.
+    """
+
+    ids: Texts
+    paths: Texts | None
+    root: Path
+    starts: NDArray[np.float64]
+    durations: NDArray[np.float64]
+    labels: Category
+    splits: Category
+    annotated: Category
+
+    @classmethod
+    def of(cls, rows: Iterable[Row], root: Path = Path()) -> Rows:
+        """Return columns from rows, which are read once.
+
+        Args:
+            rows: The clips.
+            root: Folder of the files. Paths that are `root` / id take no memory.
+        """
+        return rows if isinstance(rows, Rows) else _Builder(root).build(rows)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> Rows: ...
+    def __getitem__(self, place: int | slice) -> Row | Rows:
+        if isinstance(place, slice):
+            return self.take(np.arange(len(self))[place])
+        return self._row(place, self.ids[place], None if self.paths is None else self.paths[place])
+
+    def __iter__(self) -> Iterator[Row]:
+        paths = self.ids if self.paths is None else self.paths
+        for number, (clip_id, path) in enumerate(zip(self.ids, paths, strict=True)):
+            yield self._row(number, clip_id, None if self.paths is None else path)
+
+    def _row(self, number: int, clip_id: str, path: str | None) -> Row:
+        duration = float(self.durations[number])
+        return Row(
+            clip_id,
+            self.root / clip_id if path is None else Path(path),
+            float(self.starts[number]),
+            None if duration != duration else duration,
+            self.labels[number],
+            self.splits[number][0],
+            self.annotated[number],
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(mine == yours for mine, yours in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, numbers: NDArray[np.integer]) -> Rows:
+        """Return the rows at `numbers`, in this order."""
+        return Rows(
+            self.ids.take(numbers),
+            None if self.paths is None else self.paths.take(numbers),
+            self.root,
+            self.starts[numbers],
+            self.durations[numbers],
+            self.labels.take(numbers),
+            self.splits.take(numbers),
+            self.annotated.take(numbers),
+        )
+
+
+class _Builder:
+    """Rows, collected one after another."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._prefix = root, f"{root}/"
+        self._starts, self._durations = array("d"), array("d")
+        self._values: tuple[dict[tuple[str, ...], int], ...] = ({}, {}, {})
+        self._codes = (array("i"), array("i"), array("i"))
+
+    def build(self, rows: Iterable[Row]) -> Rows:
+        """Return the columns of all rows."""
+        ids, paths, ends, path_ends = bytearray(), bytearray(), array("q"), array("q")
+        below_root = True
+        for row in rows:
+            path = str(row.path)
+            below_root = below_root and path == self._prefix + row.id
+            ids += row.id.encode("utf-8", "surrogateescape")
+            ends.append(len(ids))
+            paths += path.encode("utf-8", "surrogateescape")
+            path_ends.append(len(paths))
+            self._starts.append(row.start)
+            self._durations.append(np.nan if row.duration is None else row.duration)
+            for values, codes, value in zip(
+                self._values, self._codes, (row.labels, (row.split,), row.annotated), strict=True
+            ):
+                codes.append(values.setdefault(value, len(values)))
+        labels, splits, annotated = (
+            Category(tuple(values), np.frombuffer(codes, np.int32))
+            for values, codes in zip(self._values, self._codes, strict=True)
+        )
+        return Rows(
+            _texts(ids, ends),
+            None if below_root else _texts(paths, path_ends),
+            self.root,
+            np.frombuffer(self._starts, np.float64),
+            np.frombuffer(self._durations, np.float64),
+            labels,
+            splits,
+            annotated,
+        )
+
+
+def _texts(data: bytearray, ends: array[int]) -> Texts:
+    return Texts(np.frombuffer(data, np.uint8), np.frombuffer(ends, np.int64))
+
+
 class Manifest:
     """An ordered list of clips.
 
     Args:
         source: File or folder that it was read from, for messages.
-        rows: The clips.
+        rows: The clips: `Rows`, or any iterable of `Row`.
     """
 
-    source: Path
-    rows: tuple[Row, ...]
+    def __init__(self, source: Path, rows: Iterable[Row] = ()) -> None:
+        self.source = source
+        self.rows = Rows.of(rows, source)
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def ids(self) -> Texts:
+        """Name of each clip."""
+        return self.rows.ids
+
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of all labels that are present or annotated, sorted: the order of `AudioBatch.labels`."""
-        return tuple(sorted({label for row in self.rows for label in (*row.labels, *row.annotated)}))
+        used = (*self.rows.labels.used(), *self.rows.annotated.used())
+        return tuple(sorted({label for labels in used for label in labels}))
+
+    @cached_property
+    def splits(self) -> NDArray[np.str_]:
+        """Name of the split of each clip, "" if none is given. Shape (clips,)."""
+        names = np.array([name for (name,) in self.rows.splits.values] or [""])
+        return names[self.rows.splits.codes]
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the ids and windows, in order. It does not depend on the location of the root."""
-        return digest([[row.id, row.start, row.duration] for row in self.rows])
+        # The JSON of [[id, start, duration], ...], which stores have since their first version, without the whole list.
+        state, separator = hashlib.sha256(b"["), b""
+        for first in range(0, len(self), _BLOCK):
+            part = [[row.id, row.start, row.duration] for row in self.rows[first : first + _BLOCK]]
+            state.update(separator + json.dumps(part, separators=(",", ":"))[1:-1].encode())
+            separator = b","
+        state.update(b"]")
+        return state.hexdigest()
 
     def labelled(self) -> Manifest:
         """Return a manifest with labels. Without any labels, the name of a clip's folder becomes its label."""
         if self.classes:
             return self
-        return self.subset(replace(row, labels=(Path(row.id).parent.as_posix(),)) for row in self.rows)
+        values: dict[tuple[str, ...], int] = {}
+        codes = array("i")
+        for clip_id in self.ids:
+            codes.append(values.setdefault((Path(clip_id).parent.as_posix(),), len(values)))
+        labels = Category(tuple(values), np.frombuffer(codes, np.int32))
+        columns = {name: getattr(self.rows, name) for name in self.rows.__dataclass_fields__}
+        return Manifest(self.source, Rows(**{**columns, "labels": labels}))
 
     def subset(self, rows: Iterable[Row]) -> Manifest:
         """Return a manifest with the same source and other rows."""
-        return Manifest(self.source, tuple(rows))
+        return Manifest(self.source, rows)
+
+    def take(self, numbers: NDArray[np.integer]) -> Manifest:
+        """Return a manifest of the clips at `numbers`, in this order."""
+        return Manifest(self.source, self.rows.take(numbers))

@@ -54,4 +54,4 @@ def _scan_folder(root: Path) -> Manifest:
             if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("."):
                 path = Path(folder, name)
                 rows.append(Row(id=path.relative_to(root).as_posix(), path=path))
-    return Manifest(root, tuple(rows))
+    return Manifest(root, rows)

@@ -194,7 +194,7 @@ def fill_store(
         "windows": manifest.digest,
         **asdict(arithmetic),
     }
-    ids = [row.id for row in manifest.rows]
+    ids = list(manifest.ids)
     if frames and not encoder.frame_hop:
         raise UserError("the encoder embeds whole clips and has no frames to store")
     origin: dict[str, Any] = {"licence": encoder.licence, "source": encoder.source}

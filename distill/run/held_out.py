@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
+
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.tables import split_name
 from distill.data.errors import UserError
@@ -40,19 +42,19 @@ def part_clips(manifest: Manifest, fold: str, share: float) -> Parting:
         UserError: the data has no such fold, or no clip is left to train on.
     """
     named = split_name(fold)
-    splits = {row.split for row in manifest.rows}
-    if named and named not in splits:
-        raise UserError(f"--fold {fold}: the data has {', '.join(sorted(splits - {''})) or 'no folds'}")
-    test = {row.id for row in manifest.rows if row.split == "test" != named}
-    held_out_split = named or ("validation" if "validation" in splits else "")
+    splits, names = manifest.splits, set(np.unique(manifest.splits).tolist())
+    if named and named not in names:
+        raise UserError(f"--fold {fold}: the data has {', '.join(sorted(names - {''})) or 'no folds'}")
+    test = np.zeros(len(manifest), bool) if named == "test" else splits == "test"
+    held_out_split = named or ("validation" if "validation" in names else "")
     if held_out_split:
-        held_out = {row.id for row in manifest.rows if row.split == held_out_split}
+        held_out = splits == held_out_split
     else:
-        held_out = {row.id for row in manifest.rows if hash_share(row.id) < share} - test
-    train = manifest.subset(row for row in manifest.rows if row.id not in held_out | test)
-    if not train.rows:
+        held_out = np.fromiter((hash_share(clip_id) < share for clip_id in manifest.ids), bool, len(manifest)) & ~test
+    if not (trained := ~(held_out | test)).any():
         raise UserError(f"--validation {share} leaves none of {len(manifest)} clips to train on")
-    return Parting(train, manifest.subset(row for row in manifest.rows if row.id in held_out), len(test))
+    train, watched = (manifest.take(np.flatnonzero(used)) for used in (trained, held_out))
+    return Parting(train, watched, int(test.sum()))
 
 
 def hash_share(clip_id: str) -> float:

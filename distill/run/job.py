@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from distill.data.clips.dataset import ClipDataset
@@ -147,15 +148,15 @@ class Job:
             UserError: there is no such clip.
         """
         stores, complete = list(stores), self.parts.manifest
-        manifest = complete.subset(row for row in complete.rows if all(row.id in store for store in stores))
-        if not manifest.rows:
+        held = np.fromiter((all(clip_id in store for store in stores) for clip_id in complete.ids), bool, len(complete))
+        if not held.any():
             raise UserError(f"--data {self.options.data}: none of its clips is in {stores[0].path}")
-        missing = {row.id for row in complete.rows} - {row.id for row in manifest.rows}
+        missing = {complete.ids[number] for number in np.flatnonzero(~held).tolist()}
         missing -= {clip.id for store in stores for clip in store.set_aside}
         if missing:
             first = f"{min(missing)!r} first" if len(missing) > 1 else repr(min(missing))
             print(f"{len(missing)} of {len(complete)} clips are missing from the stores and are not used, {first}")
-        return manifest
+        return complete.take(np.flatnonzero(held))
 
     def data(self, manifest: Manifest, sample_rate: int) -> AudioData:
         """Return training and held-out clips, and the order in which training clips are drawn.
@@ -199,7 +200,7 @@ class Job:
             self.options.sampling.clusters,
             normalise=False,
             seed=self.options.seed,
-            learned={row.id for row in train.rows},
+            learned=set(train.ids),
         )
         return dict(zip(clustering.ids, clustering.labels.tolist(), strict=True))
 
@@ -344,4 +345,4 @@ def first_draws(data: AudioData) -> list[str]:
     Statistics of the targets weigh each clip by its number of draws.
     """
     drawn = data.order.indices(0, 0, min(len(data.train_clips), _STATISTICS_DRAWS))
-    return [data.train_clips.manifest.rows[row].id for row in drawn]
+    return [data.train_clips.manifest.ids[row] for row in drawn.tolist()]

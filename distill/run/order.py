@@ -65,7 +65,7 @@ def clip_weights(train: Manifest, sampling: Sampling, seed: int, knowledge: Know
     """Return the sampling weight of each training clip before the limit on repeats, of shape (clips,)."""
     embeddings, shares = np.empty((0, 0), np.float32), None
     if sampling.policy == "hierarchical" or sampling.duplicates:
-        embeddings = knowledge.store()[[row.id for row in train.rows]]
+        embeddings = knowledge.store()[train.ids]
     if sampling.duplicates:
         shares = collapse_duplicates(embeddings, sampling.duplicates)
     weights = np.ones(len(train)) if shares is None else shares
@@ -81,7 +81,7 @@ def clip_weights(train: Manifest, sampling: Sampling, seed: int, knowledge: Know
 def _cluster_labels(train: Manifest, knowledge: Knowledge) -> NDArray[np.int64]:
     """Return the cluster of each training clip, of shape (clips,)."""
     clusters = knowledge.clusters(train)
-    return np.array([clusters[row.id] for row in train.rows])
+    return np.array([clusters[clip_id] for clip_id in train.ids])
 
 
 def _rarity_weights(train: Manifest) -> NDArray[np.float64]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.sources import read_manifest
+from distill.data.fingerprint import digest
 from tests.data.clips.test_tables import table
 
 
@@ -49,3 +52,37 @@ def test_a_subset_keeps_the_source() -> None:
     one, two = Row("1", Path("1")), Row("2", Path("2"))
     part = clips(one, two).subset(row for row in (two,))
     assert (part.source, part.rows, len(part)) == (Path("x"), (two,), 1)
+
+
+CLIPS = (
+    Row("a/1.wav", Path("x/a/1.wav"), labels=("dog", "cat"), split="test", annotated=("dog", "cat", "bird")),
+    Row("a/2.wav@1.5", Path("x/a/2.wav"), 1.5, 2.0),
+    Row("caf\udce9.wav", Path("/elsewhere/caf\udce9.wav"), 0.25, labels=("dog",), split="3"),
+)
+
+
+def test_columns_read_as_the_rows_that_they_were_made_of() -> None:
+    rows = clips(*CLIPS).rows
+    assert tuple(rows) == CLIPS
+    assert [rows[0], rows[-1]] == [CLIPS[0], CLIPS[2]]
+    assert rows[1:] == CLIPS[1:]
+    assert rows != CLIPS[:2]
+    taken = clips(*CLIPS).take(np.array([2, 0]))
+    assert taken.rows == (CLIPS[2], CLIPS[0])
+    assert taken.classes == ("bird", "cat", "dog")
+    assert taken.splits.tolist() == ["3", "test"]
+    assert clips(*CLIPS).take(np.array([1])).classes == ()
+    assert list(clips(*CLIPS).ids) == [row.id for row in CLIPS]
+
+
+def test_paths_below_the_root_take_no_memory() -> None:
+    below = Manifest(Path("/x"), [Row("a/1.wav", Path("/x/a/1.wav")), Row("2.wav", Path("/x/2.wav"))])
+    assert below.rows.paths is None
+    assert [row.path for row in below.rows] == [Path("/x/a/1.wav"), Path("/x/2.wav")]
+    assert clips(*CLIPS).rows.paths is not None
+
+
+def test_the_digest_is_that_of_the_whole_list() -> None:
+    rows = [Row(f"{number}.wav", Path("1"), number / 4, None if number % 3 else 1.0) for number in range(5000)]
+    assert clips(*rows).digest == digest([[row.id, row.start, row.duration] for row in rows])
+    assert clips().digest == digest([])

@@ -1,0 +1,134 @@
+"""Many texts in little memory: the ids and paths of millions of clips."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BLOCK = 1 << 16  # texts that are decoded together
+
+
+class Texts(Sequence[str]):
+    """An immutable list of texts in two arrays: their UTF-8, one after another, and where each ends.
+
+    A text takes 8 bytes and its UTF-8, where a list of `str` takes about 60 bytes more. File names that are not UTF-8
+    keep their bytes ("surrogateescape").
+
+    Args:
+        data: UTF-8 of all texts, uint8. Shape (bytes,).
+        ends: End of each text in `data`, int64. Shape (texts,).
+    """
+
+    def __init__(self, data: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
+        self._data, self._ends = data, ends
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Texts:
+        """Return texts from any iterable, which is read once."""
+        if isinstance(texts, Texts):
+            return texts
+        data, ends = bytearray(), array("q")
+        for text in texts:
+            data += text.encode("utf-8", "surrogateescape")
+            ends.append(len(data))
+        return cls(np.frombuffer(data, np.uint8), np.frombuffer(ends, np.int64))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Texts: ...
+    def __getitem__(self, place: int | slice) -> str | Texts:
+        if isinstance(place, slice):
+            return self.take(np.arange(len(self))[place])
+        number = place + len(self) if place < 0 else place
+        if not 0 <= number < len(self):
+            raise IndexError(f"text {place} of {len(self)}")
+        first = self._ends[number - 1] if number else 0
+        return self._data[first : self._ends[number]].tobytes().decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        begin = 0
+        for first in range(0, len(self), _BLOCK):
+            ends = self._ends[first : first + _BLOCK]
+            block = self._data[begin : ends[-1]].tobytes()
+            place = 0
+            for end in (ends - begin).tolist():
+                yield block[place:end].decode("utf-8", "surrogateescape")
+                place = end
+            begin = int(ends[-1])
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Texts):
+            return np.array_equal(self._ends, other._ends) and np.array_equal(self._data, other._data)
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, numbers: NDArray[np.integer]) -> Texts:
+        """Return the texts at `numbers`, in this order."""
+        starts = np.concatenate([np.zeros(1, np.int64), self._ends[:-1]])[: len(self)][numbers]
+        sizes = self._ends[numbers] - starts
+        ends = np.cumsum(sizes, dtype=np.int64)
+        total = int(ends[-1]) if len(ends) else 0
+        # Each byte comes from its text's start, plus its place in the text.
+        source = np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
+        return Texts(self._data[source], ends)
+
+
+class TextIndex:
+    """Find the number of a text among many.
+
+    Args:
+        texts: The texts. They should differ; of equal ones, any is found.
+
+    Attributes:
+        repeated: Number of a text that is equal to another one. None: all differ.
+    """
+
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
+        hashes = np.fromiter(map(hash, texts), np.int64, len(texts))
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+        self.repeated = self._find_repeated()
+
+    def __contains__(self, text: object) -> bool:
+        return isinstance(text, str) and self.find(text) is not None
+
+    def find(self, text: str) -> int | None:
+        """Return the number of a text. None if it is not among the texts."""
+        place = int(np.searchsorted(self._hashes, wanted := hash(text)))
+        while place < len(self._hashes) and self._hashes[place] == wanted:
+            if self._texts[number := int(self._order[place])] == text:
+                return number
+            place += 1
+        return None
+
+    def find_all(self, texts: Iterable[str]) -> NDArray[np.int64]:
+        """Return the number of each text, int64; -1 for a text that is not among the texts."""
+        wanted = Texts.of(texts)
+        hashes = np.fromiter(map(hash, wanted), np.int64, len(wanted))
+        places = np.minimum(np.searchsorted(self._hashes, hashes), max(0, len(self._hashes) - 1))
+        numbers = np.full(len(wanted), -1, np.int64)
+        for row, (place, text) in enumerate(zip(places.tolist(), wanted, strict=True)):
+            if len(self._hashes) and self._hashes[place] == hashes[row]:
+                first = int(self._order[place])
+                found = first if self._texts[first] == text else self.find(text)
+                numbers[row] = -1 if found is None else found
+        return numbers
+
+    def _find_repeated(self) -> int | None:
+        for place in np.flatnonzero(self._hashes[1:] == self._hashes[:-1]).tolist():
+            last = int(self._order[place + 1])
+            # Hashes of different texts can be equal, so the texts are compared.
+            begin = int(np.searchsorted(self._hashes, self._hashes[place]))
+            if any(self._texts[int(number)] == self._texts[last] for number in self._order[begin : place + 1]):
+                return last
+        return None
