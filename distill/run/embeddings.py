@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from distill.data.audio.read import as_text
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.clips.dataset import ClipDataset, Crop, input_fingerprint, row_seconds
 from distill.data.clips.loading import loader
 from distill.data.clips.manifest import Manifest
 from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Written
-from distill.data.errors import UserError
+from distill.data.errors import UserError, as_text
 from distill.data.files import file_digest, plain, write_text
 from distill.data.fingerprint import digest, weights_digest
 from distill.data.sampling.batches import Draws
