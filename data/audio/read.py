@@ -19,7 +19,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, SIGNATURE_BYTES, unsupported
-from distill.data.errors import AudioError, first_line
+from distill.data.errors import AudioError, as_text, first_line
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -28,6 +28,7 @@ __all__ = [
     "WHOLE_FILE",
     "Samples",
     "Span",
+    "as_text",
     "duration",
     "read",
     "sample_rate_of",
