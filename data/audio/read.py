@@ -1,8 +1,8 @@
 """Decode audio files to mono samples. Only the requested span of a file is read.
 
 The reasons in `AudioError` are a closed set: missing, permission, symlink_loop, not_regular_file, bad_name,
-empty_file, unrecognised_format, malformed, truncated, unknown_length, bad_sample_rate, too_many_channels,
-too_short, non_finite_audio.
+empty_file, unrecognised_format, unsupported_format, malformed, truncated, unknown_length, bad_sample_rate,
+too_many_channels, too_short, non_finite_audio.
 """
 
 from __future__ import annotations
@@ -12,14 +12,27 @@ import os
 import stat
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from distill.data.errors import AudioError, first_line
+from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, SIGNATURE_BYTES, unsupported
+from distill.data.errors import AudioError, as_text, first_line
+
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "CONVERTIBLE_SUFFIXES",
+    "FULL_SCALE",
+    "WHOLE_FILE",
+    "Samples",
+    "Span",
+    "as_text",
+    "duration",
+    "read",
+    "sample_rate_of",
+]
 
 SAMPLE_RATES = range(100, 400_001)  # Hz; hydrophones have 1 kHz, bat detectors 384 kHz
 MAX_CHANNELS = 64
@@ -94,7 +107,7 @@ def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE) -> tuple[Samples
     with _open_regular_file(path) as file:
         promised_bytes = _riff_size(file)
         actual_bytes = os.fstat(file.fileno()).st_size
-        with _open_sound(file) as sound:
+        with _open_sound(file, path) as sound:
             sample_rate, total = sound.samplerate, sound.frames
             first, expected = span.in_samples(sample_rate, total)
             samples = _decode(sound, first, expected)
@@ -110,13 +123,13 @@ def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE) -> tuple[Samples
 
 def duration(path: str | os.PathLike[str]) -> float:
     """Return the seconds of audio in a file, as its header states. Raises AudioError."""
-    with _open_regular_file(path) as file, _open_sound(file) as sound:
+    with _open_regular_file(path) as file, _open_sound(file, path) as sound:
         return sound.frames / sound.samplerate
 
 
 def sample_rate_of(path: str | os.PathLike[str]) -> int:
     """Return the sample rate of a file in Hz, as its header states. Raises AudioError."""
-    with _open_regular_file(path) as file, _open_sound(file) as sound:
+    with _open_regular_file(path) as file, _open_sound(file, path) as sound:
         return int(sound.samplerate)
 
 
@@ -152,12 +165,13 @@ def _riff_size(file: BinaryIO) -> int | None:
     return None if size in (0, 0xFFFFFFFF) else size + 8
 
 
-def _open_sound(file: BinaryIO) -> soundfile.SoundFile:
+def _open_sound(file: BinaryIO, path: str | os.PathLike[str]) -> soundfile.SoundFile:
     """Read the header of an audio file. Raises AudioError for audio that no encoder can use."""
     try:
         sound = soundfile.SoundFile(file.fileno(), closefd=False)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise AudioError("unrecognised_format", first_line(error)) from error
+        head = os.pread(file.fileno(), SIGNATURE_BYTES, 0)
+        raise unsupported(path, head) or AudioError("unrecognised_format", first_line(error)) from error
     if sound.samplerate not in SAMPLE_RATES:
         raise AudioError("bad_sample_rate", f"{sound.samplerate} Hz")
     if sound.channels > MAX_CHANNELS:
@@ -203,9 +217,3 @@ def _mono(samples: Samples) -> Samples:
         raise AudioError("non_finite_audio", f"a sample is {peak}")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     return np.ascontiguousarray(mono, dtype=np.float32)
-
-
-def as_text(path: str | Path) -> str:
-    """Return a path as one printable line; other characters are escaped."""
-    text = os.fsdecode(path)
-    return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode()

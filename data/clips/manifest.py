@@ -9,7 +9,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import overload
@@ -17,6 +17,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.data.clips.summary import Notes
 from distill.data.store.texts import Texts
 
 _BLOCK = 4096  # rows that are read together
@@ -206,10 +207,11 @@ class Manifest:
     Args:
         source: File or folder that it was read from, for messages.
         rows: The clips: `Rows`, or any iterable of `Row`.
+        notes: What the reader understood beside the clips. `summary_of` says it in one line.
     """
 
-    def __init__(self, source: Path, rows: Iterable[Row] = ()) -> None:
-        self.source = source
+    def __init__(self, source: Path, rows: Iterable[Row] = (), notes: Notes = Notes()) -> None:
+        self.source, self.notes = source, notes
         self.rows = Rows.of(rows, source)
 
     def __len__(self) -> int:
@@ -245,8 +247,11 @@ class Manifest:
         return state.hexdigest()
 
     def labelled(self) -> Manifest:
-        """Return a manifest with labels. Without any labels, the name of a clip's folder becomes its label."""
-        if self.classes:
+        """Return a manifest with labels. Without any labels, the name of a clip's folder becomes its label.
+
+        If the notes forbid this, as for tables, the manifest stays without labels.
+        """
+        if self.classes or not self.notes.folder_labels:
             return self
         values: dict[tuple[str, ...], int] = {}
         codes = array("i")
@@ -254,12 +259,13 @@ class Manifest:
             codes.append(values.setdefault((Path(clip_id).parent.as_posix(),), len(values)))
         labels = Category(tuple(values), np.frombuffer(codes, np.int32))
         columns = {name: getattr(self.rows, name) for name in self.rows.__dataclass_fields__}
-        return Manifest(self.source, Rows(**{**columns, "labels": labels}))
+        notes = replace(self.notes, labels="the names of the folders")
+        return Manifest(self.source, Rows(**{**columns, "labels": labels}), notes)
 
     def subset(self, rows: Iterable[Row]) -> Manifest:
-        """Return a manifest with the same source and other rows."""
-        return Manifest(self.source, rows)
+        """Return a manifest with the same source and notes, and other rows."""
+        return Manifest(self.source, rows, self.notes)
 
     def take(self, numbers: NDArray[np.integer]) -> Manifest:
         """Return a manifest of the clips at `numbers`, in this order."""
-        return Manifest(self.source, self.rows.take(numbers))
+        return Manifest(self.source, self.rows.take(numbers), self.notes)

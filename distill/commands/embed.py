@@ -9,8 +9,10 @@ from distill.data.clips.sources import read_manifest
 from distill.data.encoders.registry import Written
 from distill.data.files import lock
 from distill.data.store.reader import EmbeddingStore
-from distill.run.embeddings import encoder_of, fill_store, introduction, report_set_aside
+from distill.run.embeddings import fill_store
+from distill.run.encoders import encoder_of, introduction
 from distill.run.precision import Arithmetic
+from distill.run.set_aside import report_set_aside
 from distill.teachers.teacher import Teacher
 
 

@@ -30,7 +30,10 @@ from distill.evaluation.settings import FineTuning
 from distill.evaluation.splits import splits_of
 from distill.evaluation.verdicts import score_lines, verdicts
 from distill.run.baselines import baselines_of
-from distill.run.embeddings import choose_device, encoder_of, fill_store, identity, introduction, report_set_aside
+from distill.run.embeddings import fill_store
+from distill.run.encoders import choose_device, encoder_of, introduction
+from distill.run.identity import identity
+from distill.run.set_aside import report_set_aside
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher

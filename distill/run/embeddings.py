@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,132 +19,16 @@ from distill.data.clips.dataset import ClipDataset, Crop, input_fingerprint, row
 from distill.data.clips.loading import loader
 from distill.data.clips.manifest import Manifest
 from distill.data.encoders.encoder import Encoder
-from distill.data.encoders.registry import Written
 from distill.data.errors import UserError
-from distill.data.files import file_digest, plain, write_text
-from distill.data.fingerprint import digest, weights_digest
 from distill.data.sampling.batches import Draws
 from distill.data.store.format import ClipFrames, SetAside, forecast_bytes
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
-from distill.evaluation.cost import known_parameters
-from distill.frozen import Frozen
+from distill.run.encoders import choose_device
+from distill.run.identity import encoder_fingerprint
 from distill.run.precision import Arithmetic
-from distill.students import STUDENTS
-from distill.students.saved import load_student, untrained_student
-from distill.teachers import TEACHERS
-from distill.teachers.teacher import Teacher
 
 _BATCH_SECONDS = 600.0  # limit of a batch of whole clips, padding included
-
-
-def encoder_of(
-    teacher: Written | Teacher | None, model: str | None, allow_import: str | None = None, untrained: bool = False
-) -> Encoder:
-    """Return the teacher or the trained student to embed with. Exactly one of the two must be given.
-
-    Args:
-        teacher: Teacher: a registered name, an import path, a mapping of one, or an object. None: use `model`.
-        model: Trained student: a run folder, a student folder or a hub id. None: use `teacher`.
-        allow_import: Package from which the student's own class may be imported. None means no package.
-        untrained: Whether the student of `model` gets random weights: the baseline of the trained one.
-
-    Raises:
-        UserError: both or neither are given, `untrained` is given without `model`, or the encoder cannot be loaded.
-    """
-    if (teacher is None) == (model is None):
-        raise UserError("an encoder is required: either --teacher NAME or --model RUN")
-    if untrained and model is None:
-        raise UserError("--untrained requires --model RUN: its student gets random weights")
-    if model is not None:
-        return (untrained_student if untrained else load_student)(model, allow_import)
-    assert teacher is not None
-    return TEACHERS.build(teacher)
-
-
-def introduction(encoder: Encoder) -> str:
-    """Return a description of an encoder and the source of its weights."""
-    if isinstance(encoder, Teacher):
-        return describe("teacher", TEACHERS.name_of(type(encoder)), encoder)
-    return describe("student", STUDENTS.name_of(type(encoder)), encoder)
-
-
-def describe(role: str, name: str, encoder: Encoder) -> str:
-    """Return a description of an encoder and the source of its weights, in one or two lines.
-
-    Args:
-        role: "teacher" or "student".
-        name: Name of the encoder in the run.
-        encoder: Encoder to describe.
-    """
-    frames = f"frame {encoder.frame_dim} every {encoder.frame_hop:.3f} s" if encoder.frame_hop else "no frames"
-    line = f"{role}: {name}, {parameters_text(encoder)}, {encoder.sample_rate} Hz, clip {encoder.clip_dim}, {frames}"
-    if role == "teacher":
-        line += f", licence: {encoder.licence}"
-    return f"{line}\n  weights: {encoder.provenance}" if encoder.provenance else line
-
-
-def parameters_text(encoder: Encoder) -> str:
-    """Return the number of parameters of an encoder as text, or that it is unknown."""
-    parameters = known_parameters(encoder)
-    return "number of parameters unknown" if parameters is None else f"{parameters:,} parameters"
-
-
-def choose_device(device: str) -> torch.device:
-    """Return the named device; for "auto" a GPU if there is one, otherwise the CPU.
-
-    Raises:
-        UserError: a CUDA device is named and there is none.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {device}: this machine has no CUDA device")
-    return torch.device(device)
-
-
-def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
-    """Return the properties of an encoder that determine its embeddings: class, options and weights.
-
-    The location of a checkpoint is left out, so that a moved file changes no fingerprint. An encoder may hold no
-    weights that PyTorch knows, such as one of TensorFlow Lite. Then the files that its options name count instead.
-    """
-    spec = TEACHERS.spec_of(encoder)
-    options = {key: value for key, value in spec.options.items() if key not in ("checkpoint", "revision")}
-    fingerprint = {"encoder": spec.name, "options": options, "weights": weights_digest(encoder)}
-    if not encoder.state_dict() and (files := _file_digests(spec.options)):
-        fingerprint |= {"options": {key: value for key, value in options.items() if key not in files}, "files": files}
-    return fingerprint | ({"shaped_by": plain(encoder.shaped_by)} if encoder.shaped_by else {})
-
-
-def _file_digests(options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the SHA-256 of each option that is a file or a folder: for a folder, of its names and their SHA-256."""
-    digests = {}
-    for option, value in options.items():
-        path = Path(value) if isinstance(value, str) and value else None
-        if path is not None and path.is_file():
-            digests[option] = file_digest(path)
-        elif path is not None and path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file())
-            digests[option] = digest([[file.relative_to(path).as_posix(), file_digest(file)] for file in files])
-    return digests
-
-
-def identity(encoder: Encoder) -> str:
-    """Return a digest of class, options and weights: 16 hexadecimal digits. Encoders of one identity embed equally.
-
-    The location of the weights does not count. A store has the identity of the teacher that wrote it. A store that
-    another program wrote has an identity of its own. A frozen student has the identity of the student.
-    """
-    if isinstance(encoder, Teacher) and encoder.store is not None:
-        fingerprint = encoder.store.fingerprint
-        parts = {
-            key: fingerprint[key]
-            for key in ("encoder", "options", "weights", "files", "shaped_by")
-            if key in fingerprint
-        }
-        return digest(parts if "weights" in parts else encoder.store.digest)[:16]
-    return digest(encoder_fingerprint(encoder.student if isinstance(encoder, Frozen) else encoder))[:16]
 
 
 def fill_store(
@@ -323,24 +204,3 @@ def forecast(encoder: Encoder, batch: AudioBatch, clips: int, frames: bool = Fal
     rate = len(batch) / (time.perf_counter() - begin)
     values = embedded.clip.numel() + (embedded.frames.numel() if frames else 0)
     return Rate(rate, clips / rate, forecast_bytes(clips, values // len(batch)))
-
-
-def report_set_aside(clips: Iterable[SetAside], manifest: Manifest, path: Path) -> None:
-    """Print the number of clips that could not be used, and list them in a CSV file. Without any, do nothing.
-
-    Args:
-        clips: Clips that were set aside, with the reasons.
-        manifest: All clips of the data.
-        path: CSV file with the columns id, path, reason and detail.
-    """
-    paths = {row.id: row.path for row in manifest.rows}
-    clips = list(clips)
-    if not clips:
-        return
-    text = io.StringIO()
-    rows = csv.writer(text)
-    rows.writerow(["id", "path", "reason", "detail"])
-    rows.writerows([as_text(c.id), as_text(paths.get(c.id, c.id)), c.reason, as_text(c.detail)] for c in clips)
-    write_text(path, text.getvalue())
-    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(clip.reason for clip in clips).most_common())
-    print(f"{len(clips)} of {len(manifest)} clips could not be used ({reasons}); they are listed in {path}")

@@ -22,14 +22,16 @@ from distill.data.store.reader import EmbeddingStore
 from distill.objectives.objective import Objective
 from distill.run.card import inherited_licence, model_card
 from distill.run.clusters import clustering_of
-from distill.run.embeddings import fill_store, identity, report_set_aside
+from distill.run.embeddings import fill_store
 from distill.run.folder import Run
 from distill.run.held_out import part_clips
+from distill.run.identity import identity
 from distill.run.options import FitOptions
 from distill.run.order import Knowledge, draw_order
 from distill.run.parts import Parts, check, prepare, resolve
 from distill.run.recipe import default_steps, plan, print_reasons, steps_of_budget, training_seconds
 from distill.run.resuming import Stopped, newest_checkpoint
+from distill.run.set_aside import report_set_aside
 from distill.run.start_checks import check_band, check_encoders
 from distill.run.targets import check_clips, check_store
 from distill.students.saved import load_student, save_student, untrained_copy

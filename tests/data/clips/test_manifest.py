@@ -8,6 +8,7 @@ import numpy as np
 
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.sources import read_manifest
+from distill.data.clips.summary import Notes
 from distill.data.fingerprint import digest
 from tests.data.clips.test_tables import table
 
@@ -46,12 +47,16 @@ def test_without_labels_the_folder_of_a_clip_is_its_label() -> None:
     assert plain.labelled().rows[1].split == "test"
     some = clips(Row("a/1.wav", Path("1"), labels=("dog",)), Row("a/2.wav", Path("2")))
     assert some.labelled() is some
+    table = Manifest(Path("x"), plain.rows, Notes(folder_labels=False))
+    assert table.labelled().classes == ()
 
 
-def test_a_subset_keeps_the_source() -> None:
+def test_a_subset_keeps_the_source_and_the_notes() -> None:
     one, two = Row("1", Path("1")), Row("2", Path("2"))
     part = clips(one, two).subset(row for row in (two,))
     assert (part.source, part.rows, len(part)) == (Path("x"), (two,), 1)
+    noted = Manifest(Path("x"), (one, two), Notes(layout="table"))
+    assert noted.subset((two,)).notes is noted.take(np.array([1])).notes is noted.notes
 
 
 CLIPS = (

@@ -16,7 +16,7 @@ from distill.cli.shell import main
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
 from distill.evaluation.results import ProbeResult
-from distill.run.embeddings import identity
+from distill.run.identity import identity
 from distill.students.saved import save_student
 from tests.conftest import GOLDEN, tone
 from tests.distill.commands.test_fit import fit
