@@ -3,40 +3,69 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from distill.data.clips.manifest import Manifest, Row
+from distill.data.clips.summary import Notes
 from distill.data.clips.tables import TABLE_SUFFIXES, read_table
 from distill.data.errors import UserError
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"}
 
 
-def read_manifest(data: str | os.PathLike[str], task: str = "auto") -> Manifest:
-    """Read a folder of audio (recursively), a CSV, TSV, JSONL or Parquet table, or a published data set.
-
-    A table has a column `path` (or `file_name`, `filename`), relative to the table's folder. Optional columns are `id`,
-    `start` and `end` (or `duration`) in seconds, `label` or `labels` (joined by ","), `split` or `fold`.
+@dataclass(frozen=True)
+class Data:
+    """Where clips are, and what a guess would get wrong.
 
     Args:
-        data: The folder or table.
+        path: A folder of audio, a table, or the folder of a published data set. "~" is the home folder.
+        root: Folder of the audio of a table: its paths are relative to it, and its files must lie in it. Empty: the
+            folder of the table.
+        label: Column of the labels of a table. Empty: found by its name.
+        split: Column of the splits or folds of a table. Empty: found by its name.
+    """
+
+    path: str | os.PathLike[str]
+    root: str | os.PathLike[str] = ""
+    label: str = ""
+    split: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("path", "root"):
+            object.__setattr__(self, name, os.path.expanduser(os.fspath(getattr(self, name))))
+
+
+def read_manifest(data: str | os.PathLike[str] | Data, task: str = "auto") -> Manifest:
+    """Read a folder of audio (recursively), a CSV, TSV, JSONL or Parquet table, or a published data set.
+
+    The columns of a table are found by their names, as `tables.columns` lists them: of paths, relative to the table's
+    folder, and optionally of ids, starts and ends (or durations) in seconds, labels, and splits or folds.
+
+    Args:
+        data: The folder or table, or what a guess of its meaning would get wrong too.
         task: Name of the published data set that the folder must be. "auto" recognises a data set by its files.
 
     Raises:
-        UserError: the path does not exist or has no audio, or a row is wrong. The message names the line.
+        UserError: the path does not exist or has no audio, or a table is wrong. The message names the line.
     """
-    source = Path(data)
+    data = data if isinstance(data, Data) else Data(data)
+    source = Path(data.path)
     if not source.exists():
         raise UserError(f"--data {source}: no such file or folder")
+    if data.root and not Path(data.root).is_dir():
+        raise UserError(f"--root {data.root}: no such folder")
     from distill.data.clips.layouts import find_layout, read_layout
 
     layout = find_layout(source) if task == "auto" and source.is_dir() else task
     if layout not in (None, "auto"):
         return read_layout(str(layout), source)
     if source.is_dir():
+        if any((data.root, data.label, data.split)):
+            raise UserError(f"--data {source}: --root, --label and --split are for tables, and this is a folder")
         manifest = _scan_folder(source)
     elif source.suffix.lower() in TABLE_SUFFIXES:
-        manifest = read_table(source, root=source.parent)
+        manifest = read_table(source, Path(data.root) if data.root else None, data.label, data.split)
     else:
         known = ", ".join(sorted(TABLE_SUFFIXES))
         raise UserError(f"--data {source}: must be a folder of audio or a table ({known})")
@@ -54,4 +83,4 @@ def _scan_folder(root: Path) -> Manifest:
             if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("."):
                 path = Path(folder, name)
                 rows.append(Row(id=path.relative_to(root).as_posix(), path=path))
-    return Manifest(root, rows)
+    return Manifest(root, rows, Notes("folder"))

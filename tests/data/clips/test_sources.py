@@ -7,7 +7,7 @@ import pytest
 
 from distill.data.clips.sources import read_manifest
 from distill.data.errors import UserError
-from tests.data.clips.test_tables import table
+from tests.data.clips.written import table
 
 
 def test_a_folder_is_read_recursively_in_order(sounds: Callable[..., Path]) -> None:
