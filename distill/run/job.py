@@ -213,6 +213,7 @@ class Job:
     def _fit(self, objective: Objective, data: AudioData, set_aside: list[SetAside], resume: bool) -> Student:
         """Run the training loop, report the clips that were set aside, and save the student."""
         from distill.training.alarms import Alarms
+        from distill.training.batch_norm import first_fixed_step
         from distill.training.distiller import Distiller
         from distill.training.early_stopping import EarlyStopping
         from distill.training.keep_alive import KeepAlive
@@ -225,12 +226,15 @@ class Job:
         if options.budget and checkpoint is None:
             self._spend(objective, data)
         steps = data.batches
-        module = Distiller(objective, options.optimizer, steps)
+        fixed_from = first_fixed_step(self.parts.student, steps, data.sorts_by_length)
+        module = Distiller(objective, options.optimizer, steps, fixed_from)
         keep_alive = KeepAlive(self.run.checkpoints, data, options.engine.checkpoint_minutes)
         early, alarms = EarlyStopping(data), Alarms(data)
         kept = KeptStudents(self.run.path / "students", data, options.keep_steps, self._keep)
-        # Early stopping comes first, so that a checkpoint after a validation holds its loss.
-        callbacks = [*([] if options.epochs else [early]), keep_alive, kept, Progress(self.run.metrics, data), alarms]
+        # Early stopping comes first, so that a checkpoint after a validation holds its loss. The loss falls again when
+        # the statistics are fixed, so a run of them is not ended before.
+        ends_early = not options.epochs and fixed_from is None
+        callbacks = [*([early] if ends_early else []), keep_alive, kept, Progress(self.run.metrics, data), alarms]
         torch.manual_seed(options.seed + 2)
         with quiet():
             fitting = trainer(options.engine, data, callbacks, self.run.path)
