@@ -28,9 +28,9 @@ from distill.data.store.texts import TextsBuilder
 
 _MAX_LISTED = 100_000  # rows that are listed as set aside; more are only counted
 _SPLITS = {
-    "training": ("training", "train"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
+    "training": ("training", "train", "trainset", "trn", "tr"),
+    "validation": ("validation", "valid", "valset", "val", "dev"),
+    "test": ("test", "testing", "tests", "testset", "tst", "eval", "evaluation"),
 }
 
 
