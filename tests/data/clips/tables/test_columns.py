@@ -69,8 +69,18 @@ def test_a_named_column_may_have_another_spelling_or_kind() -> None:
     assert (found.label, found.split, found.paths) == ("Set", "species", ("file",))
 
 
-@pytest.mark.parametrize(("column", "several"), [("label", False), ("labels", True), ("tags", True), ("tag", False),
-                                                 ("secondary_labels", True), ("species", False), ("classes", True)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("column", "several"),
+    [
+        ("label", False),
+        ("labels", True),
+        ("tags", True),
+        ("tag", False),
+        ("secondary_labels", True),
+        ("species", False),
+        ("classes", True),
+    ],
+)
 def test_the_plural_says_that_a_cell_may_hold_several_labels(column: str, several: bool) -> None:
     assert several_labels(column) == several
 

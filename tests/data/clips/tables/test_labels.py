@@ -42,24 +42,40 @@ def test_labels_of_cells(
     assert (remark in parsed.remarks[0] and "'kind'" in parsed.remarks[0]) if remark else not parsed.remarks
 
 
-@pytest.mark.parametrize("text", ["['a'", "[" * 5000 + "]" * 5000, "[{'a': 1}]", "[[1]]", "[a, b]", "[1 2", "[x for x in y]", "[]]"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text", ["['a'", "[" * 5000 + "]" * 5000, "[{'a': 1}]", "[[1]]", "[a, b]", "[1 2", "[x for x in y]", "[]]"]
+)
 def test_other_text_is_not_a_list(text: str) -> None:
     assert written_list(text) is None
 
 
 @pytest.mark.parametrize(
     ("value", "cell"),
-    [(None, ""), (float("nan"), ""), (3, "3"), (True, "True"), (1.5, "1.5"), ("a", "a"), (["a", 2], ("a", "2")),
-     ([], ()), (b"caf\xe9", "caf\udce9")],
-)  # fmt: skip
+    [
+        (None, ""),
+        (float("nan"), ""),
+        (3, "3"),
+        (True, "True"),
+        (1.5, "1.5"),
+        ("a", "a"),
+        (["a", 2], ("a", "2")),
+        ([], ()),
+        (b"caf\xe9", "caf\udce9"),
+    ],
+)
 def test_values_become_cells(value: object, cell: object) -> None:
     assert as_cell(value) == cell
 
 
 def test_numbers_of_classes_become_names() -> None:
     assert [as_cell(value, ("cat", "dog")) for value in (0, 1, -1, 7, "x", [1, 0])] == [
-        "cat", "dog", "", "7", "x", ("dog", "cat"),
-    ]  # fmt: skip
+        "cat",
+        "dog",
+        "",
+        "7",
+        "x",
+        ("dog", "cat"),
+    ]
 
 
 def test_a_mapping_is_no_label_and_labels_are_text() -> None:

@@ -23,8 +23,15 @@ def test_only_the_path_of_a_mapping_is_read(tmp_path: Path) -> None:
     assert [row.labels for row in rows] == [("a",), ("b",)] * 2
 
 
-@pytest.mark.parametrize("cells", [[{"bytes": b"x" * 9999, "path": "a.wav"}] * 2, [b"x" * 9999] * 2,
-                                   [{"bytes": b"RIFF"}] * 2, [{"bytes": None, "path": "a.wav"}, {"bytes": b"x", "path": None}]])  # fmt: skip
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [{"bytes": b"x" * 9999, "path": "a.wav"}] * 2,
+        [b"x" * 9999] * 2,
+        [{"bytes": b"RIFF"}] * 2,
+        [{"bytes": None, "path": "a.wav"}, {"bytes": b"x", "path": None}],
+    ],
+)
 def test_sounds_as_bytes_are_refused_in_one_line(cells: list[Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"column 'audio' holds sounds as bytes") as error:
         read_manifest(parquet(tmp_path, {"audio": cells}))
@@ -98,8 +105,13 @@ def test_chunks_of_longer_values_have_fewer_rows(tmp_path: Path, monkeypatch: py
 def test_columns_that_are_lists_dates_and_dictionaries(tmp_path: Path) -> None:
     import datetime
 
-    columns = {"file": ["a", "b"], "labels": [["x", "y"], []], "start": [0.5, None], "fold": [1, 2],
-               "date": [datetime.datetime(2020, 1, 1)] * 2}  # fmt: skip
+    columns = {
+        "file": ["a", "b"],
+        "labels": [["x", "y"], []],
+        "start": [0.5, None],
+        "fold": [1, 2],
+        "date": [datetime.datetime(2020, 1, 1)] * 2,
+    }
     rows = read_manifest(parquet(tmp_path, columns)).rows
     assert [(row.labels, row.start, row.split) for row in rows] == [(("x", "y"), 0.5, "1"), ((), 0.0, "2")]
     with pytest.raises(UserError, match="not a number of seconds"):

@@ -12,9 +12,18 @@ from distill.data.clips.tables.paths import Names, audio_of
 
 @pytest.mark.parametrize(
     ("cell", "path"),
-    [("a.wav", "a.wav"), (None, ""), (float("nan"), ""), (7, "7"), (b"caf\xe9", "caf\udce9"), ({"path": "a.wav"}, "a.wav"),
-     ({"path": "a.wav", "bytes": None}, "a.wav"), ({"path": None}, ""), ({}, "")],
-)  # fmt: skip
+    [
+        ("a.wav", "a.wav"),
+        (None, ""),
+        (float("nan"), ""),
+        (7, "7"),
+        (b"caf\xe9", "caf\udce9"),
+        ({"path": "a.wav"}, "a.wav"),
+        ({"path": "a.wav", "bytes": None}, "a.wav"),
+        ({"path": None}, ""),
+        ({}, ""),
+    ],
+)
 def test_the_path_in_a_cell(cell: Any, path: str) -> None:
     assert audio_of(cell) == path
 

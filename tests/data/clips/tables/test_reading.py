@@ -36,7 +36,8 @@ DOGS: list[Window] = [("a.wav", 0.0, 0.5, ("dog",)), ("a.wav", 0.5, 0.5, ("cat",
                         "0.0,0.5,C,dog,0.9,a.wav\n0.5,1.0,C,cat,0.8,a.wav\n"),
         ("raven.txt", "Selection\tView\tBegin Time (s)\tEnd Time (s)\tSpecies\tBegin File\n"
                       "1\tS\t0.0\t0.5\tdog\ta.wav\n2\tS\t0.5\t1.0\tcat\ta.wav\n"),
-        ("a.Table.1.selections.txt", "Selection\tBegin Time (s)\tEnd Time (s)\tAnnotation\n1\t0\t0.5\tdog\n2\t.5\t1\tcat\n"),
+        ("a.Table.1.selections.txt", "Selection\tBegin Time (s)\tEnd Time (s)\tAnnotation\n"
+                                     "1\t0\t0.5\tdog\n2\t.5\t1\tcat\n"),
         ("a.BirdNET.results.csv", "Start (s),End (s),Common name\n0,0.5,dog\n0.5,1,cat\n"),
         ("a.txt", "0.000000\t0.500000\tdog\n\\\t100.0\t200.0\n0.5\t1.0\tcat\n"),
         ("dcase.tsv", "filename\tonset\toffset\tevent_label\na.wav\t0\t0.5\tdog\na.wav\t0.5\t1\tcat\n"),
@@ -126,12 +127,12 @@ WRONG_TABLES = {
     "sound": (b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0", "c.csv", "NUL"),
     "compressed": (zlib.compress(bytes(range(256)) * 90), "c.csv", "NUL|no column|longer"),
     "a million columns": (b"path," + b"a," * 500_000, "c.csv", "500,002 columns; must be at most 10,000"),
-    "a million columns in json": (json.dumps({f"c{n}": 0 for n in range(20_000)}).encode(), "c.jsonl", "20,000 columns"),
+    "a million columns in json": (json.dumps({f"c{n}": 0 for n in range(20_000)}).encode(), "c.jsonl", "has 20,000"),
     "long names in json": (json.dumps({"c" * (1 << 21): 0}).encode(), "c.jsonl", "names of its columns"),
     "one name twice": (b"path,label,label\na.wav,x,y\n", "c.csv", "'label' and 'label' have the same name"),
     "one name in two spellings": (b"path,label, Label\na.wav,x,y\n", "c.csv", "same name"),
     "two ids": (b"id,path\nx,a.wav\nx,b.wav\n", "c.csv", "line 3: the id 'x' occurs twice"),
-    "no utf-8 in labels": (b"path,label\na.wav,caf\xe9\n", "c.csv", r"label .caf.*udce9. in column .label. is not UTF-8"),
+    "no utf-8 in labels": (b"path,label\na.wav,caf\xe9\n", "c.csv", "udce9' in column 'label' is not UTF-8"),
     "no parquet": (b"no parquet at all", "c.parquet", "not a Parquet file"),
     "a parquet footer of 2 GB": (b"PAR1" + b"\0" * 20 + b"\xff\xff\xff\x7fPAR1", "c.parquet", "too many columns"),
     "no json": (b"PK\x03\x04 no json\n[1, 2]\n3\n", "c.jsonl", "no column of audio files"),
@@ -189,7 +190,7 @@ def test_a_wrong_row_is_set_aside_and_a_table_of_wrong_rows_is_refused(kind: str
     assert detail in aside.detail
     assert len(aside.detail) < 500
     assert f"left out: 1 {reason}" in summary_of(manifest)
-    with pytest.raises(UserError, match="line 2: .*none of its 2 rows can be used"):
+    with pytest.raises(UserError, match=r"line 2: .*none of its 2 rows can be used"):
         read_manifest(table(tmp_path, f"{header}{row}\n{row}\n"))
 
 
@@ -244,7 +245,7 @@ def test_a_root_says_where_the_audio_lies(tmp_path: Path) -> None:
     assert [row.path for row in manifest.rows] == [audio / "a.wav", audio / "b.wav"]
     assert [aside.reason for aside in manifest.notes.set_aside] == ["outside", "outside"]
     assert "--root DIR" in read_manifest(path).notes.set_aside[0].detail
-    with pytest.raises(UserError, match="--root .*: no such folder"):
+    with pytest.raises(UserError, match=r"--root .*: no such folder"):
         read_manifest(Data(path, root=tmp_path / "none"))
 
 
