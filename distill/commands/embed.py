@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill.data.clips.dataset import Crop
-from distill.data.clips.sources import read_manifest
+from distill.data.clips.sources import Data, read_manifest
+from distill.data.clips.summary import summary_of
 from distill.data.encoders.registry import Written
 from distill.data.files import lock
 from distill.data.store.reader import EmbeddingStore
@@ -17,7 +18,7 @@ from distill.teachers.teacher import Teacher
 
 
 def embed(
-    data: str,
+    data: str | Data,
     out: str,
     teacher: Written | Teacher | None = None,
     model: str | None = None,
@@ -30,13 +31,16 @@ def embed(
     device: str = "auto",
     allow_import: str | None = None,
     untrained: bool = False,
+    root: str = "",
+    label: str = "",
+    split: str = "",
 ) -> EmbeddingStore:
     """Embed every clip of a data set into a store.
 
     A command that was interrupted can be run again. It embeds the missing clips, and the result is the same.
 
     Args:
-        data: Clips: a folder of audio, a table, or the folder of a published data set.
+        data: Clips: a folder of audio, a table, or the folder of a published data set. In Python also `distill.Data`.
         out: Folder of the store.
         teacher: Teacher to embed with: a registered name, an import path, or an object. None: use `model`.
         model: Trained student to embed with: a run folder, a student folder or a hub id. None: use `teacher`.
@@ -49,6 +53,9 @@ def embed(
         device: "cpu", "cuda", or "auto": a GPU if there is one.
         allow_import: Package from which the student's own class may be imported. None: no package.
         untrained: Embed with random weights instead of those of `model`: the baseline of the trained student.
+        root: Folder of the audio of a table, which its paths are relative to. Empty: the folder of the table.
+        label: Column of the labels of a table. Empty: found by its name.
+        split: Column of the splits of a table. Empty: found by its name.
 
     Returns:
         The store, opened for reading.
@@ -58,7 +65,8 @@ def embed(
     """
     encoder = encoder_of(teacher, model, allow_import, untrained)
     print(introduction(encoder))
-    manifest = read_manifest(data)
+    manifest = read_manifest(Data.of(data, root, label, split))
+    print(summary_of(manifest))
     with lock(Path(out), "distill embed"):
         store = fill_store(
             encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic, frames

@@ -137,7 +137,15 @@ class _Reading:
                 f"{file.path}: the column of labels is {columns.label}, but that of {first.file.path.name} is "
                 f"{first.columns.label}; --label COLUMN names one"
             )
-        recording = "" if columns.paths else _recording(file, self.root, listing.folder, columns)
+        recording = ""
+        if not columns.paths:
+            try:
+                recording = _recording(file, self.root, listing.folder, columns)
+            except UserError as error:
+                if listing.table == self.source:
+                    raise
+                self._set_aside.append(SetAside(listing.table.name, "no_recording", str(error)))
+                return
         names = Names(self.root, listing.folder, columns.paths, recording, self.is_given)
         self._tables.append(_Table(file, columns, names, listing.split))
         self._firsts.append(len(self._ids))
