@@ -56,9 +56,10 @@ class MusiCNN(Teacher):
         super().__init__(windows)
         self.limit_windows(_SECONDS)
         file = _SHIPPED if checkpoint is None else checkpoint
-        state = without_prefix(read_state_dict(file, "--teacher.checkpoint"), "input_norm.weight")
+        where = f"--teacher.checkpoint {file}"
+        state = without_prefix(read_state_dict(file, "--teacher.checkpoint"), "input_norm.weight", where)
         network = MusiCNNNetwork()
-        dropped = load_weights(network, state, f"--teacher.checkpoint {file}", ignore=["*.num_batches_tracked"])
+        dropped = load_weights(network, state, where, ignore=["*.num_batches_tracked"])
         self.provenance = provenance(file, dropped)
         self.mel = MelEnergies(
             self.sample_rate, torch.hann_window(512), points=512, hop=256,
