@@ -90,7 +90,7 @@ class LogMelStudent(Student):
         valid = self.mel.frames(batch.lengths)
         # An exported graph cannot branch on values, and its clips are not padded.
         unpadded = torch.compiler.is_exporting() or bool((valid == mel.shape[2]).all())
-        frames, valid = self.encode_mel(mel, None if unpadded else valid)
+        frames, valid = self.encode_mel(mel.to(self.dtype), None if unpadded else valid)
         step = self.mel.hop / self.sample_rate
         # All kernels are odd, so frame t is centred on spectrum time_stride * t.
         centre = self.mel.window / 2 / self.sample_rate

@@ -90,7 +90,7 @@ class AST(Teacher):
         """Embed a batch at 16 kHz."""
         config, valid = self._config, self.fbank.frames(batch.lengths)
         valid = valid.clamp(max=config.max_length)
-        outputs = self.model.audio_spectrogram_transformer(self.spectrogram(batch))
+        outputs = self.model.audio_spectrogram_transformer(self.spectrogram(batch).to(self.dtype))
         rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
         frames = frames_of(outputs.last_hidden_state[:, 2:], rows)  # after the two class tokens
         steps = ((valid - config.patch_size) // config.time_stride + 1).clamp(min=1)

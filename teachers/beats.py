@@ -80,7 +80,7 @@ class BEATs(Teacher):
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at 16 kHz."""
-        tokens = self.model.tokens(self.spectrogram(batch))
+        tokens = self.model.tokens(self.spectrogram(batch).to(self.dtype))
         columns = tokens.shape[1] // _ROWS
         valid = (self.fbank.frames(batch.lengths) // _PATCH).clamp(min=1)
         inside = frame_mask(valid, columns).repeat_interleave(_ROWS, dim=1)

@@ -101,7 +101,7 @@ class CLAP(Teacher):
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at the rate of the checkpoint, 48 kHz in the published ones."""
         features, longer = self._official_features(batch) if self.official else self.features(batch)
-        outputs = self.model.audio_model(input_features=features, is_longer=longer)
+        outputs = self.model.audio_model(input_features=features.to(self.dtype), is_longer=longer)
         clip = outputs.pooler_output
         if self.embedding == "projected":
             clip = self.model.audio_projection(clip)

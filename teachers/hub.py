@@ -91,7 +91,7 @@ class HubModel(Teacher):
         waveform = F.pad(waveform, (0, max(0, round(_SHORTEST * self.sample_rate) - waveform.shape[1])))
         clips = [clip.numpy() for clip in waveform.cpu()]
         inputs = self._extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")[self._input]
-        outputs = self.model(**{self._input: inputs.to(waveform.device)})
+        outputs = self.model(**{self._input: inputs.to(waveform.device, self.dtype)})
         hidden = getattr(outputs, "last_hidden_state", None)
         if hidden is None or hidden.dim() != 3:
             raise UserError(

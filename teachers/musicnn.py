@@ -71,7 +71,7 @@ class MusiCNN(Teacher):
         """Embed a batch at 16 kHz, of windows of at most 3 s."""
         samples = round(_SECONDS * self.sample_rate)
         repeated = torch.arange(samples, device=batch.waveform.device) % batch.lengths.unsqueeze(1)
-        spectra = self.spectrogram(batch.waveform.gather(1, repeated))
+        spectra = self.spectrogram(batch.waveform.gather(1, repeated)).to(self.dtype)
         at_once = _CPU_WINDOWS if spectra.device.type == "cpu" else len(spectra)
         frames = torch.cat([self.network(windows) for windows in spectra.split(at_once)])
         clip = torch.cat([frames.mean(1), frames.amax(1)], dim=1)

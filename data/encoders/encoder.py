@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import Provenance
 from distill.data.encoders.registry import Rebuildable, Spec
 from distill.data.encoders.windows import Windows, encode_in_windows
+from distill.data.errors import UserError, first_line
+
+_OF_DTYPE = re.compile(r"dtype|[Tt]ype|not implemented for|Half|BFloat16|Double|[Ff]loat")  # errors of PyTorch
 
 
 class Encoder(nn.Module, Rebuildable, ABC):
@@ -44,14 +48,27 @@ class Encoder(nn.Module, Rebuildable, ABC):
     labels: tuple[str, ...] = ()
     provenance: Provenance | None = None
     shaped_by: Mapping[str, Any] = MappingProxyType({})
+    _dtype = torch.float32  # of the last move; an encoder without weights has no other record
 
     @abstractmethod
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Encode a batch at `self.sample_rate`."""
 
     def forward(self, batch: AudioBatch) -> Embeddings:
-        """Encode a batch at any sample rate. Long clips are encoded in windows."""
-        return encode_in_windows(self.encode, batch.resample(self.sample_rate), self.windows)
+        """Encode a batch at any sample rate. Long clips are encoded in windows.
+
+        Raises:
+            UserError: the encoder was moved to a data type that it does not support.
+        """
+        try:
+            return encode_in_windows(self.encode, batch.resample(self.sample_rate), self.windows)
+        except RuntimeError as error:
+            if self.dtype == torch.float32 or not _OF_DTYPE.search(str(error)):
+                raise
+            raise UserError(
+                f"{type(self).__name__} does not support {self.dtype} ({first_line(error)}); keep it in float32; "
+                "--arithmetic.precision bfloat16 is the faster arithmetic (in Python: distill.Arithmetic)"
+            ) from error
 
     @torch.inference_mode()
     def embed(self, waveform: Tensor, sample_rate: int, lengths: Tensor | None = None) -> Embeddings:
@@ -78,6 +95,15 @@ class Encoder(nn.Module, Rebuildable, ABC):
             return self(batch.to(self.device))
         finally:
             self.train(training)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the weights and of the embeddings. The waveform stays float32: cast features to this type."""
+        return next((weight.dtype for weight in self.parameters() if weight.is_floating_point()), self._dtype)
+
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._dtype = function(torch.zeros(1, dtype=self._dtype)).dtype
+        return super()._apply(function, recurse)  # type: ignore[no-untyped-call]
 
     @property
     def device(self) -> torch.device:

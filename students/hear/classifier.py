@@ -171,7 +171,8 @@ class SpectrogramMixture(nn.Module):
     def forward(self, tokens: Tensor, power: Tensor) -> Tensor:
         """Mix tokens (batch, time, hidden) and power (batch, frequencies, frames) into (batch, time, out)."""
         time = tokens.shape[1]
-        pairs = power[:, :, : 2 * time].unflatten(2, (time, 2)).permute(0, 2, 1, 3).flatten(2)
+        power = power[:, :, : 2 * time].to(self.spectrum_linear.weight.dtype)
+        pairs = power.unflatten(2, (time, 2)).permute(0, 2, 1, 3).flatten(2)
         gate = self.gate_linear(tokens).sigmoid()
         spectrum = F.gelu(self.layer_norm(self.spectrum_linear(pairs) * gate))
         return self.mixture(torch.cat([tokens, spectrum], dim=2))
@@ -218,12 +219,14 @@ def pool_statistics(frames: Tensor, valid: Tensor) -> Tensor:
     Returns:
         Shape (batch, 3 * dim).
     """
-    weights = valid.unsqueeze(2).to(frames.dtype)
+    exact = frames.to(torch.promote_types(frames.dtype, torch.float32))  # whose range holds a sum of squares
+    weights = valid.unsqueeze(2).to(exact.dtype)
     count = weights.sum(1)
-    mean = masked_mean(frames, valid)
-    highest = frames.masked_fill(~valid.unsqueeze(2), -torch.inf).amax(1)
-    squares = ((frames - mean.unsqueeze(1)) * weights).square().sum(1)
-    return torch.cat([mean, highest, (squares / (count - 1).clamp(min=1e-5) + 1e-8).sqrt()], dim=1)
+    mean = masked_mean(exact, valid)
+    highest = exact.masked_fill(~valid.unsqueeze(2), -torch.inf).amax(1)
+    squares = ((exact - mean.unsqueeze(1)) * weights).square().sum(1)
+    deviation = (squares / (count - 1).clamp(min=1e-5) + 1e-8).sqrt()
+    return torch.cat([mean, highest, deviation], dim=1).to(frames.dtype)
 
 
 def _read_initial_weights(source: str, where: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
