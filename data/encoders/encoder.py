@@ -32,6 +32,7 @@ class Encoder(nn.Module, Rebuildable, ABC):
         labels: Label of each column of the logits. AudioSet's labels are its `mid`s, sorted.
         provenance: The file of the weights. None without a file.
         longest_window: Longest input of the network, in seconds.
+        weights: A class without weights and files of its own sets it to None; a store refuses it otherwise.
         shaped_by: Other values of the checkpoint that determine an embedding, such as input statistics. They are part
             of the fingerprint.
     """

@@ -34,6 +34,7 @@ def embed(
     """Embed every clip of a data set into a store.
 
     A command that was interrupted can be run again. It embeds the missing clips, and the result is the same.
+    If files were added, changed or removed since, the store is brought up to date: only those are embedded or dropped.
 
     Args:
         data: Clips: a folder of audio, a table, or the folder of a published data set.
@@ -61,8 +62,9 @@ def embed(
     manifest = read_manifest(data)
     with lock(Path(out), "distill embed"):
         store = fill_store(
-            encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic, frames
-        )
+            encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic, frames,
+            drop=True,
+        )  # fmt: skip
     print(f"{len(store)} embeddings of {store.dim} numbers in {out}")
     report_set_aside(store.set_aside, manifest, Path(out) / "set_aside.csv")
     return store
