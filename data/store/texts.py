@@ -82,6 +82,37 @@ class Texts(Sequence[str]):
         return Texts(self._data[source], ends)
 
 
+class FewTexts(Sequence[str]):
+    """An immutable list of texts of which few differ, such as the containers of many clips. A text takes 4 bytes.
+
+    Args:
+        values: The different texts.
+        codes: Place in `values` of each text, int32. Shape (texts,).
+    """
+
+    def __init__(self, values: Sequence[str], codes: NDArray[np.int32]) -> None:
+        self.values, self.codes = tuple(values), codes
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> FewTexts: ...
+    def __getitem__(self, place: int | slice) -> str | FewTexts:
+        if isinstance(place, slice):
+            return FewTexts(self.values, self.codes[place])
+        return self.values[self.codes[place]]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.values[code] for code in self.codes)
+
+    def take(self, numbers: NDArray[np.integer]) -> FewTexts:
+        """Return the texts at `numbers`, in this order."""
+        return FewTexts(self.values, self.codes[numbers])
+
+
 class TextIndex:
     """Find the number of a text among many.
 
