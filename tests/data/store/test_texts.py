@@ -77,3 +77,13 @@ def test_few_texts_read_like_a_list() -> None:
     assert list(texts) == [texts[place] for place in range(4)] == ["a.tar", "b.tar", "b.tar", "a.tar"]
     assert list(texts[1:]) == list(texts.take(np.array([1, 2, 3]))) == ["b.tar", "b.tar", "a.tar"]
     assert texts[-2] == "b.tar"
+
+
+def test_texts_are_joined_and_cut() -> None:
+    parts = [Texts.of(["a", "", "é"]), Texts.of([]), Texts.of(["bc"])]
+    joined = Texts.joined(parts)
+    assert list(joined) == ["a", "", "é", "bc"]
+    assert list(Texts.joined([])) == []
+    for place in (slice(1, 3), slice(0, 0), slice(2, None), slice(None, None, -2), slice(3, 1), slice(-2, 9)):
+        assert list(joined[place]) == list(joined)[place]
+        assert list(joined[place].take(np.arange(len(joined[place])))) == list(joined)[place]
