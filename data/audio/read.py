@@ -11,8 +11,10 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile
@@ -29,6 +31,7 @@ __all__ = [
     "Samples",
     "Span",
     "as_text",
+    "blocks",
     "duration",
     "read",
     "sample_rate_of",
@@ -43,7 +46,7 @@ FULL_SCALE = np.float32(2**-15)  # scales 16-bit samples to [-1, 1]
 CHANNEL_POLICY = "mean"  # part of every fingerprint
 _INT16 = "PCM_16"
 _UNKNOWN_LENGTH = 1 << 40  # libsndfile reports 2^63-1 samples for a FLAC of unknown length
-_SECONDS_PER_BLOCK = 60
+_PIECE_VALUES = 1 << 23  # decoded at a time, over all channels: 32 MB of float32
 
 Samples = NDArray[np.float32] | NDArray[np.int16]
 """float32 in [-1, 1], or int16 as stored in the file."""
@@ -104,21 +107,38 @@ def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE) -> tuple[Samples
     Raises:
         AudioError: the file cannot be used; `reason` holds the code of the reason.
     """
-    with _open_regular_file(path) as file:
-        promised_bytes = _riff_size(file)
-        actual_bytes = os.fstat(file.fileno()).st_size
-        with _open_sound(file, path) as sound:
-            sample_rate, total = sound.samplerate, sound.frames
-            first, expected = span.in_samples(sample_rate, total)
-            samples = _decode(sound, first, expected)
-    # libsndfile shortens a truncated WAV without an error; only the RIFF header shows the loss.
-    if promised_bytes is not None and promised_bytes > actual_bytes and expected == total:
-        raise AudioError("truncated", f"the header promises {promised_bytes} bytes, the file has {actual_bytes}")
-    if len(samples) < MIN_DECODED_SHARE * expected:
-        raise AudioError("truncated", f"{len(samples)} of {expected} samples decoded")
-    if len(samples) < MIN_SECONDS * sample_rate:
-        raise AudioError("too_short", f"{len(samples)} samples at {sample_rate} Hz; must be at least {MIN_SECONDS} s")
-    return _mono(samples), sample_rate
+    with _at_span(path, span) as (sound, expected):
+        samples = _decode(sound, expected)
+        _require_samples(len(samples), expected)
+        return samples, int(sound.samplerate)
+
+
+def blocks(path: str | os.PathLike[str], span: Span = WHOLE_FILE, *, seconds: float) -> Iterator[Samples]:
+    """Decode a span of a file block by block. The blocks together are the samples of `read`.
+
+    The memory depends on the length of a block and not on the length of the file. An error that `read` raises is
+    raised here too: by the header before the first block, otherwise after the blocks that precede the fault.
+
+    Args:
+        path: As for `read`.
+        span: The part to decode.
+        seconds: Length of a block. The last block may be shorter. It is rounded to samples, and is at least one sample.
+
+    Yields:
+        Samples of shape (samples,), int16 or float32 in [-1, 1], all at `sample_rate_of(path)` Hz.
+
+    Raises:
+        AudioError: the file cannot be used; `reason` holds the code of the reason.
+    """
+    with _at_span(path, span) as (sound, expected):
+        block, decoded = max(1, round(seconds * sound.samplerate)), 0
+        while decoded < expected:
+            samples = _decode(sound, min(block, expected - decoded))
+            if len(samples) == 0:
+                break
+            yield samples
+            decoded += len(samples)
+        _require_samples(decoded, expected)
 
 
 def duration(path: str | os.PathLike[str]) -> float:
@@ -165,10 +185,28 @@ def _riff_size(file: BinaryIO) -> int | None:
     return None if size in (0, 0xFFFFFFFF) else size + 8
 
 
-def _open_sound(file: BinaryIO, path: str | os.PathLike[str]) -> soundfile.SoundFile:
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
+    """An audio file that is read from one position to the end, without a seek after each block.
+
+    soundfile seeks after each block of a file that can seek. For MP3 this changes the last bits of the next block.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+    def skip(self, count: int) -> None:
+        """Move from the first sample to sample `count`."""
+        if not super().seekable():  # GSM and G.72x
+            for _ in _pieces(self, count):
+                pass
+        elif count:
+            self.seek(count)
+
+
+def _open_sound(file: BinaryIO, path: str | os.PathLike[str]) -> _Sequential:
     """Read the header of an audio file. Raises AudioError for audio that no encoder can use."""
     try:
-        sound = soundfile.SoundFile(file.fileno(), closefd=False)
+        sound = _Sequential(file.fileno(), closefd=False)
     except (RuntimeError, TypeError, ValueError) as error:
         head = os.pread(file.fileno(), SIGNATURE_BYTES, 0)
         raise unsupported(path, head) or AudioError("unrecognised_format", first_line(error)) from error
@@ -183,37 +221,68 @@ def _open_sound(file: BinaryIO, path: str | os.PathLike[str]) -> soundfile.Sound
     return sound
 
 
-def _decode(sound: soundfile.SoundFile, first: int, count: int) -> Samples:
-    """Decode `count` samples from sample `first` on. Shape (samples, channels). Raises AudioError."""
-    try:
-        if first:
-            sound.seek(first)
-        return _read_blocks(sound, count)
-    except (RuntimeError, ValueError, MemoryError) as error:
-        raise AudioError("malformed", first_line(error)) from error
+@contextmanager
+def _at_span(path: str | os.PathLike[str], span: Span) -> Iterator[tuple[_Sequential, int]]:
+    """Open a file at the first sample of a span, and yield it with the number of samples of the span."""
+    with _open_regular_file(path) as file, _open_sound(file, path) as sound:
+        first, expected = span.in_samples(sound.samplerate, sound.frames)
+        promised_bytes, actual_bytes = _riff_size(file), os.fstat(file.fileno()).st_size
+        # libsndfile shortens a truncated WAV without an error; only the RIFF header shows the loss.
+        if promised_bytes is not None and promised_bytes > actual_bytes and first + expected == sound.frames:
+            raise AudioError("truncated", f"the header promises {promised_bytes} bytes, the file has {actual_bytes}")
+        if expected < MIN_SECONDS * sound.samplerate:
+            raise AudioError(
+                "too_short", f"{expected} samples at {sound.samplerate} Hz; must be at least {MIN_SECONDS} s"
+            )
+        try:
+            sound.skip(first)
+            yield sound, expected
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise AudioError("malformed", first_line(error)) from error
 
 
-def _read_blocks(sound: soundfile.SoundFile, count: int) -> Samples:
-    """Read up to `count` samples. Shape (samples, channels)."""
-    # A header may state a false length of many hours; small blocks allocate only for samples that exist.
+def _require_samples(decoded: int, expected: int) -> None:
+    """Raise AudioError if a file ended before its span."""
+    if decoded < MIN_DECODED_SHARE * expected:
+        raise AudioError("truncated", f"{decoded} of {expected} samples decoded")
+
+
+def _decode(sound: _Sequential, count: int) -> Samples:
+    """Decode up to `count` samples from the present position on, as mono. Shape (samples,). Raises AudioError."""
+    pieces = [_mono(piece) for piece in _pieces(sound, count)]
+    if len(pieces) == 1:
+        return pieces[0]
+    return cast(Samples, np.concatenate(pieces)) if pieces else np.zeros(0, dtype=np.float32)
+
+
+def _pieces(sound: _Sequential, count: int) -> Iterator[Samples]:
+    """Yield up to `count` samples in pieces of shape (samples, channels)."""
+    # A header may state a false length of many hours; pieces allocate only for samples that exist.
     dtype = "int16" if sound.subtype == _INT16 else "float32"  # libsndfile's int16 to float32 takes four times as long
-    blocks = [np.zeros((0, sound.channels), dtype=dtype)]
+    longest = max(1, _PIECE_VALUES // sound.channels)
     while count > 0:
-        block = sound.read(min(count, _SECONDS_PER_BLOCK * sound.samplerate), dtype=dtype, always_2d=True)
-        if len(block) == 0:
-            break
-        blocks.append(block)
-        count -= len(block)
-    return blocks[1] if len(blocks) == 2 else np.concatenate(blocks)
+        piece = sound.read(min(count, longest), dtype=dtype, always_2d=True)
+        if len(piece) == 0:
+            return
+        yield piece
+        count -= len(piece)
 
 
 def _mono(samples: Samples) -> Samples:
     """Average channels (samples, channels) to (samples,). Raises AudioError for samples that are not finite."""
     if samples.dtype == np.int16:
-        if samples.shape[1] == 1:
-            return samples[:, 0]
-        samples = samples * FULL_SCALE
-    elif not (peak := np.abs(samples).max()) <= MAX_PEAK:  # `not <=` also finds NaN
+        return samples[:, 0] if samples.shape[1] == 1 else _mean(samples * FULL_SCALE)
+    if not (peak := np.abs(samples).max()) <= MAX_PEAK:  # `not <=` also finds NaN
         raise AudioError("non_finite_audio", f"a sample is {peak}")
-    mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-    return np.ascontiguousarray(mono, dtype=np.float32)
+    return _mean(np.asarray(samples, dtype=np.float32))
+
+
+def _mean(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Average channels (samples, channels) to (samples,)."""
+    channels = samples.shape[1]
+    if channels >= 8:  # from here on, numpy adds in another order, and the sums differ in the last bit
+        return np.asarray(samples.mean(axis=1))
+    mixed = samples[:, 0]
+    for channel in range(1, channels):  # numpy's mean over a short last axis takes 20 times as long
+        mixed = mixed + samples[:, channel]
+    return mixed / np.float32(channels) if channels > 1 else mixed
