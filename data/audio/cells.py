@@ -103,10 +103,7 @@ def _column(container: BinaryIO, name: str) -> _Column:
 
 def _identity(container: BinaryIO) -> tuple[object, ...]:
     """Return what differs between files, and between a file and its next version."""
-    try:
-        status = os.fstat(container.fileno())
-    except OSError:  # no file of this machine
-        return getattr(container, "path", id(container)), container.seek(0, os.SEEK_END)
+    status = os.fstat(container.fileno())
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -158,18 +158,27 @@ def open_part(container: BinaryIO, part: Part) -> BinaryIO:
 
 
 def reader_of(container: BinaryIO) -> tuple[ReadAt, int]:
-    """Return a function that reads an open file at any place, and the number of bytes of the file."""
+    """Return a function that reads an open file at any place, and the number of bytes of the file.
+
+    The position of the file, from which libsndfile reads, does not change.
+    """
     try:
         descriptor = container.fileno()
-    except OSError:  # no file of this machine
-        return _seek_and_read(container), container.seek(0, os.SEEK_END)
+    except OSError:  # bytes in memory, or a file of another machine
+        position = container.tell()
+        size = container.seek(0, os.SEEK_END)
+        container.seek(position)
+        return _seek_and_read(container), size
     return (lambda offset, size: os.pread(descriptor, size, offset)), os.fstat(descriptor).st_size
 
 
 def _seek_and_read(container: BinaryIO) -> ReadAt:
     def read_at(offset: int, size: int) -> bytes:
+        position = container.tell()
         container.seek(offset)
-        return container.read(size)
+        content = container.read(size)
+        container.seek(position)
+        return content
 
     return read_at
 

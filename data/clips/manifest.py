@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.data.audio.parts import Part, Parts, PartsBuilder
+from distill.data.audio.remote import Address, is_address
 from distill.data.clips.summary import Notes
 from distill.data.store.texts import FewTexts, Texts
 
@@ -30,7 +31,7 @@ class Row:
 
     Args:
         id: Stable and unique name: the path below the root, with "@start" if the clip is a window of a file.
-        path: The file.
+        path: The file, or its address on another machine.
         start: Start of the clip within the file, in seconds.
         duration: Length of the clip, in seconds. None means to the end of the file.
         labels: Names of the classes that are present. Empty if none is known.
@@ -40,7 +41,7 @@ class Row:
     """
 
     id: str
-    path: Path
+    path: Path | Address
     start: float = 0.0
     duration: float | None = None
     labels: tuple[str, ...] = ()
@@ -131,7 +132,7 @@ class Rows(Sequence[Row]):
         duration = float(self.durations[number])
         return Row(
             clip_id,
-            self.root / clip_id if path is None else Path(path),
+            self.root / clip_id if path is None else Address(path) if is_address(path) else Path(path),
             float(self.starts[number]),
             None if duration != duration else duration,
             self.labels[number],

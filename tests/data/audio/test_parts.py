@@ -13,8 +13,10 @@ import soundfile
 
 from distill.data.audio import parts
 from distill.data.audio.parts import Cell, Member, Part, PartReader, Parts, Range, open_part, reader_of
+from distill.data.audio.read import Span, blocks, duration, read, sample_rate_of
 from distill.data.errors import AudioError
 from tests.conftest import tone
+from tests.data.audio.parquets import write
 
 PARTS: list[Part | None] = [Member(512, 40), None, Cell("audio.bytes", 7), Member(1 << 40, 0), Cell("flac", 0)]
 
@@ -127,3 +129,51 @@ def test_a_failed_read_is_reported_when_the_sound_is_closed(
     assert error.value.reason == ("malformed" if isinstance(failure, AudioError) else "unreadable")
     assert capfd.readouterr().err == ""
     sound.close()  # a second time, as when the object is deleted
+
+
+@pytest.mark.parametrize("memory", [1 << 30, 0])
+@pytest.mark.parametrize(
+    ("form", "subtype"), [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", None), ("OGG", None), ("MP3", None)]
+)
+def test_a_sound_in_a_container_is_read_like_its_file(
+    form: str, subtype: str | None, memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MAX_BYTES_IN_MEMORY", memory)
+    path = tmp_path / "a"
+    soundfile.write(path, tone(440, 3), 16_000, format=form, subtype=subtype)
+    content = path.read_bytes()
+    (tmp_path / "a.tar").write_bytes(bytes(512) + content + bytes(700))
+    cells = write(tmp_path / "a.parquet", [b"x", content, None])
+    for container, part in [(tmp_path / "a.tar", Member(512, len(content))), (cells, Cell("audio.bytes", 1))]:
+        assert duration(container, part) == duration(path)
+        assert sample_rate_of(container, part) == 16_000
+        for span in (Span(), Span(start=1.1, duration=0.7), Span(max_seconds=0.5, crop_position=0.5)):
+            expected, _ = read(path, span)
+            samples, _ = read(container, span, part)
+            assert samples.dtype == expected.dtype
+            assert np.array_equal(samples, expected)
+            joined = np.concatenate(list(blocks(container, span, part, seconds=0.2)))
+            assert np.array_equal(joined, np.concatenate(list(blocks(path, span, seconds=0.2))))
+
+
+@pytest.mark.parametrize("memory", [1 << 30, 0])
+def test_a_broken_sound_in_a_container_has_its_reason(
+    memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MAX_BYTES_IN_MEMORY", memory)
+    soundfile.write(tmp_path / "a.wav", tone(440, 3), 16_000)
+    cut = (tmp_path / "a.wav").read_bytes()[:50_000]
+    mp4 = b"\0\0\0\x20ftypM4A " + bytes(500)
+    (tmp_path / "a.tar").write_bytes(cut + b"x" * 600 + mp4)
+    assert reason(tmp_path / "a.tar", Member(0, 50_000))[0] == "truncated"
+    assert reason(tmp_path / "a.tar", Member(50_000, 600)) == ("unrecognised_format", "Format not recognised.")
+    assert reason(tmp_path / "a.tar", Member(50_600, len(mp4)))[0] == "unsupported_format"
+    assert "a.tar" not in reason(tmp_path / "a.tar", Member(50_600, len(mp4)))[1]
+    assert reason(tmp_path / "b.tar", Member(0, 9)) == ("missing", "No such file or directory")
+
+
+def reason(path: Path, part: Part) -> tuple[str, str]:
+    """Return why a sound cannot be read."""
+    with pytest.raises(AudioError) as error:
+        read(path, part=part)
+    return error.value.reason, error.value.detail
