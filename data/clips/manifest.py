@@ -265,9 +265,14 @@ class Manifest:
         if self.classes or not self.notes.folder_labels:
             return self
         values: dict[tuple[str, ...], int] = {}
-        codes = array("i")
+        codes, code_of = array("i"), dict[str, int]()
         for clip_id in self.ids:
-            codes.append(values.setdefault((Path(clip_id).parent.as_posix(),), len(values)))
+            folder = clip_id[: clip_id.rfind("/") + 1]
+            if folder not in code_of:
+                name = Path(clip_id).parent.as_posix()
+                label = self.notes.label_of_folder.get(name, name)
+                code_of[folder] = values.setdefault((label,), len(values))
+            codes.append(code_of[folder])
         labels = Category(tuple(values), np.frombuffer(codes, np.int32))
         columns = {name: getattr(self.rows, name) for name in self.rows.__dataclass_fields__}
         notes = replace(self.notes, labels="the names of the folders")

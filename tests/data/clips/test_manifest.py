@@ -46,6 +46,8 @@ def test_without_labels_the_folder_of_a_clip_is_its_label() -> None:
     plain = clips(Row("a/b/1.wav", Path("1")), Row("2.wav", Path("2"), split="test"))
     assert [row.labels for row in plain.labelled().rows] == [("a/b",), (".",)]
     assert plain.labelled().rows[1].split == "test"
+    notes = Notes(label_of_folder={"a/b": "a", ".": "none"})
+    assert Manifest(Path("x"), plain.rows, notes).labelled().classes == ("a", "none")
     some = clips(Row("a/1.wav", Path("1"), labels=("dog",)), Row("a/2.wav", Path("2")))
     assert some.labelled() is some
     table = Manifest(Path("x"), plain.rows, Notes(folder_labels=False))
