@@ -26,6 +26,25 @@ class Texts(Sequence[str]):
     def __init__(self, data: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
         self._data, self._ends = data, ends
 
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """UTF-8 of all texts. Shape (bytes,)."""
+        return self._data
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """End of each text in `data`. Shape (texts,)."""
+        return self._ends
+
+    @classmethod
+    def joined(cls, several: Sequence[Texts]) -> Texts:
+        """Return the texts of several lists, one list after another."""
+        bytes_before = np.cumsum([0, *(len(texts.data) for texts in several)])
+        ends = [texts.ends + before for texts, before in zip(several, bytes_before, strict=False)]
+        data = [texts.data for texts in several]
+        empty = cls(np.zeros(0, np.uint8), np.zeros(0, np.int64))
+        return cls(np.concatenate(data), np.concatenate(ends)) if several else empty
+
     @classmethod
     def of(cls, texts: Iterable[str]) -> Texts:
         """Return texts from any iterable, which is read once."""
@@ -46,7 +65,11 @@ class Texts(Sequence[str]):
     def __getitem__(self, place: slice) -> Texts: ...
     def __getitem__(self, place: int | slice) -> str | Texts:
         if isinstance(place, slice):
-            return self.take(np.arange(len(self))[place])
+            first, last, step = place.indices(len(self))
+            if step != 1 or last <= first:
+                return self.take(np.arange(len(self))[place])
+            begin = self._ends[first - 1] if first else 0
+            return Texts(self._data[begin : self._ends[last - 1]], self._ends[first:last] - begin)
         number = place + len(self) if place < 0 else place
         if not 0 <= number < len(self):
             raise IndexError(f"text {place} of {len(self)}")
@@ -80,6 +103,37 @@ class Texts(Sequence[str]):
         # Each byte comes from its text's start, plus its place in the text.
         source = np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
         return Texts(self._data[source], ends)
+
+
+class FewTexts(Sequence[str]):
+    """An immutable list of texts of which few differ, such as the containers of many clips. A text takes 4 bytes.
+
+    Args:
+        values: The different texts.
+        codes: Place in `values` of each text, int32. Shape (texts,).
+    """
+
+    def __init__(self, values: Sequence[str], codes: NDArray[np.int32]) -> None:
+        self.values, self.codes = tuple(values), codes
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> FewTexts: ...
+    def __getitem__(self, place: int | slice) -> str | FewTexts:
+        if isinstance(place, slice):
+            return FewTexts(self.values, self.codes[place])
+        return self.values[self.codes[place]]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.values[code] for code in self.codes)
+
+    def take(self, numbers: NDArray[np.integer]) -> FewTexts:
+        """Return the texts at `numbers`, in this order."""
+        return FewTexts(self.values, self.codes[numbers])
 
 
 class TextIndex:

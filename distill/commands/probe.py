@@ -13,7 +13,7 @@ import numpy as np
 
 from distill.commands.arguments import called_with
 from distill.data.clips.dataset import ClipDataset, Crop
-from distill.data.clips.layouts import LAYOUTS, find_layout
+from distill.data.clips.layouts import LAYOUTS
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
 from distill.data.encoders.encoder import Encoder
@@ -123,8 +123,8 @@ def probe(arguments: ProbeArguments, given: frozenset[str]) -> ProbeResult:
     """
     arguments.check()
     manifest, task = labelled_manifest(arguments.data, arguments.task), arguments.task
-    if task == "auto" and Path(arguments.data).is_dir():
-        task = find_layout(Path(arguments.data)) or task
+    if task == "auto" and manifest.notes.layout in LAYOUTS:
+        task = manifest.notes.layout
     # These raise for wrong arguments and labels now, not after a long embedding.
     labels = labels_of(manifest.rows, manifest.classes)
     choose_metric(arguments.metric, task, labels)
