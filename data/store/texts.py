@@ -114,7 +114,8 @@ class FewTexts(Sequence[str]):
     """
 
     def __init__(self, values: Sequence[str], codes: NDArray[np.int32]) -> None:
-        self.values, self.codes = tuple(values), codes
+        self.values = values if isinstance(values, Texts) else tuple(values)
+        self.codes = codes
 
     def __len__(self) -> int:
         return len(self.codes)

@@ -220,7 +220,7 @@ class Measurement:
 
     def _supported(self, seconds: float) -> ProbeResult:
         """Score the encoder in windows of one length."""
-        self.encoder.cut_in(Windows(seconds=seconds))
+        self.encoder.cut_in(Windows(seconds=seconds, hop=0.0))  # side by side, as in the paper
         scored, clip_seconds = (
             self._scored(f"embeddings_{seconds:g}s", self.encoder),
             self.crop.seconds or _COST_SECONDS,

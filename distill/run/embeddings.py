@@ -26,6 +26,7 @@ from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
 from distill.run.encoders import choose_device
 from distill.run.identity import encoder_fingerprint
+from distill.run.long_clips import long_clips_fingerprint
 from distill.run.precision import Arithmetic
 
 _BATCH_SECONDS = 600.0  # limit of a batch of whole clips, padding included
@@ -73,7 +74,7 @@ def fill_store(
         **encoder_fingerprint(encoder),
         **input_fingerprint(encoder.sample_rate, crop),
         "windows": manifest.digest,
-        **asdict(arithmetic),
+        **(asdict(arithmetic) | long_clips_fingerprint(encoder, crop, manifest, path)),
     }
     ids = list(manifest.ids)
     if frames and not encoder.frame_hop:
