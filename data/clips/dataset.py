@@ -105,7 +105,7 @@ class ClipDataset(Dataset[Loaded]):
             max_seconds=self.crop.seconds or None,
             crop_position=self._crop_position(draw),
         )
-        samples, sample_rate = read(row.path, span)
+        samples, sample_rate = read(row.path, span, row.part)
         return Clip(row.id, torch.from_numpy(samples), sample_rate, self.labels(row))
 
     def labels(self, clip: Row) -> Tensor:
@@ -122,7 +122,7 @@ class ClipDataset(Dataset[Loaded]):
 def row_seconds(row: Row) -> float:
     """Return the length of a clip in seconds; 0 if its file cannot be read, since decoding reports the reason."""
     try:
-        return row.duration or max(0.0, duration(row.path) - row.start)
+        return row.duration or max(0.0, duration(row.path, row.part) - row.start)
     except AudioError:
         return 0.0
 

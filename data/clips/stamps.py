@@ -7,12 +7,15 @@ import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.data.audio.parts import WHOLE_FILE, Member, Part, open_part
 from distill.data.clips.dataset import ClipDataset, Crop, Loaded
 from distill.data.clips.manifest import Manifest, Rows
+from distill.data.errors import AudioError
 from distill.data.sampling.batches import Draws
 from distill.data.store.stamps import STAMP, Stamps
 
@@ -54,6 +57,9 @@ class StampedClips(ClipDataset):
 class FileStates:
     """The states of the files of a manifest today.
 
+    A sound inside a container has the size of its own bytes, and the time of the container. Files of other machines
+    have no state, so they never count as changed.
+
     Args:
         manifest: The clips.
         crop: Part of each clip that is embedded.
@@ -62,28 +68,35 @@ class FileStates:
     def __init__(self, manifest: Manifest, crop: Crop) -> None:
         self.rows = manifest.rows
         self.max_bytes = _MAX_BYTES_OF_CROPS if crop.seconds else _MAX_BYTES_OF_WHOLE_CLIPS
-        self._last_content: tuple[tuple[str, int, int], int] | None = None
+        self._last_content: tuple[tuple[str, Part | None, int, int], int] | None = None
 
     def stamps(self, numbers: NDArray[np.int64]) -> Stamps:
         """Return the states of the clips at `numbers`, without the digests of content. Shape (clips,)."""
         stamps = np.zeros(len(numbers), STAMP)
-        starts, durations = self.rows.starts[numbers], self.rows.durations[numbers]
-        stamps["window"] = window_digests(starts, durations)
+        stamps["window"] = window_digests(self.rows.starts[numbers], self.rows.durations[numbers])
         last, state = "", (0, 0)
         for place, path in enumerate(_paths(self.rows, numbers)):
-            if path != last:  # windows of one file follow each other
+            if path != last:  # windows of one file, and sounds of one container, follow each other
                 last, state = path, _state(path)
             stamps["size"][place], stamps["time"][place] = state
+        if self.rows.parts is not None:
+            sizes = self.rows.parts.sizes[numbers]
+            is_part = (sizes != WHOLE_FILE) & (stamps["time"] != 0)
+            stamps["size"][is_part] = np.maximum(sizes[is_part], 0)  # that of a cell is not known before it is read
         return stamps
 
     def content(self, number: int) -> int:
-        """Return the digest of the content of a clip's file, never 0. 0: the file is too large, or cannot be read."""
+        """Return the digest of the bytes of a clip's sound, never 0. 0: they are too many, or cannot be read."""
         path = next(_paths(self.rows, np.array([number])))
+        part = None if self.rows.parts is None else self.rows.parts[number]
         size, time = _state(path)
-        if not 0 < size <= self.max_bytes:
+        if not time or (part is None and not 0 < size <= self.max_bytes):
             return 0
-        if self._last_content is None or self._last_content[0] != (path, size, time):
-            self._last_content = ((path, size, time), _content_digest(path))
+        if isinstance(part, Member) and part.size > self.max_bytes:
+            return 0
+        key = (path, part, size, time)
+        if self._last_content is None or self._last_content[0] != key:
+            self._last_content = (key, _content_digest(path, part, self.max_bytes))
         return self._last_content[1]
 
 
@@ -108,23 +121,29 @@ def _paths(rows: Rows, numbers: NDArray[np.int64]) -> Iterator[str]:
 
 
 def _state(path: str) -> tuple[int, int]:
-    """Return size in bytes and time of the last change in nanoseconds; two zeros for a file that cannot be read."""
+    """Return size in bytes and time of the last change in nanoseconds; zeros if it is no file that can be read."""
     try:
         status = os.stat(path)
-        return (status.st_size, status.st_mtime_ns) if os.access(path, os.R_OK) else (0, 0)
+        is_readable = stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK)
+        return (status.st_size, status.st_mtime_ns or 1) if is_readable else (0, 0)
     except (OSError, ValueError):
         return 0, 0
 
 
-def _content_digest(path: str) -> int:
-    """Return the CRC-32 of a file, never 0. 0: it cannot be read."""
-    crc = 0
+def _content_digest(path: str, part: Part | None, max_bytes: int) -> int:
+    """Return the CRC-32 of a file or of a part of it, never 0. 0: it is longer than `max_bytes`, or cannot be read."""
+    crc = count = 0
     try:
-        with open(path, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return 0
-            while block := file.read(_READ_BYTES):
-                crc = zlib.crc32(block, crc)
-    except (OSError, ValueError):
+        with _opened(path, part) as sound:
+            while block := sound.read(_READ_BYTES):
+                crc, count = zlib.crc32(block, crc), count + len(block)
+                if count > max_bytes:
+                    return 0
+    except (OSError, ValueError, AudioError):
         return 0
     return crc or 1
+
+
+def _opened(path: str, part: Part | None) -> BinaryIO:
+    file = open(path, "rb")  # noqa: SIM115, as the caller closes it
+    return file if part is None else open_part(file, part)

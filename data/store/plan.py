@@ -80,7 +80,7 @@ class Plan:
     def extended(self, folder: Path, ids: Texts) -> Plan:
         """Return the plan with further clips at its end, after writing it."""
         fingerprint = {name: value for name, value in self.fingerprint.items() if name not in _OF_EARLIER_PLANS}
-        plan = replace(self, ids=self.ids.extended(ids), fingerprint=fingerprint | {"schema": SCHEMA})
+        plan = replace(self, ids=Texts.joined([self.ids, ids]), fingerprint=fingerprint | {"schema": SCHEMA})
         if self.fingerprint["schema"] != SCHEMA:  # its ids are in plan.json
             plan.write(folder)
             return plan

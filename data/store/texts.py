@@ -37,6 +37,15 @@ class Texts(Sequence[str]):
         return self._ends
 
     @classmethod
+    def joined(cls, several: Sequence[Texts]) -> Texts:
+        """Return the texts of several lists, one list after another."""
+        bytes_before = np.cumsum([0, *(len(texts.data) for texts in several)])
+        ends = [texts.ends + before for texts, before in zip(several, bytes_before, strict=False)]
+        data = [texts.data for texts in several]
+        empty = cls(np.zeros(0, np.uint8), np.zeros(0, np.int64))
+        return cls(np.concatenate(data), np.concatenate(ends)) if several else empty
+
+    @classmethod
     def of(cls, texts: Iterable[str]) -> Texts:
         """Return texts from any iterable, which is read once."""
         if isinstance(texts, Texts):
@@ -56,7 +65,11 @@ class Texts(Sequence[str]):
     def __getitem__(self, place: slice) -> Texts: ...
     def __getitem__(self, place: int | slice) -> str | Texts:
         if isinstance(place, slice):
-            return self.take(np.arange(*place.indices(len(self))))
+            first, last, step = place.indices(len(self))
+            if step != 1 or last <= first:
+                return self.take(np.arange(first, last, step))
+            begin = self._ends[first - 1] if first else 0
+            return Texts(self._data[begin : self._ends[last - 1]], self._ends[first:last] - begin)
         number = place + len(self) if place < 0 else place
         if not 0 <= number < len(self):
             raise IndexError(f"text {place} of {len(self)}")
@@ -98,10 +111,37 @@ class Texts(Sequence[str]):
             data[begin:end] = self._data[source]
         return Texts(data, ends)
 
-    def extended(self, texts: Texts) -> Texts:
-        """Return these texts, and then other ones."""
-        ends = texts.ends + (self._ends[-1] if len(self) else 0)
-        return Texts(np.concatenate([self._data, texts.data]), np.concatenate([self._ends, ends]))
+
+class FewTexts(Sequence[str]):
+    """An immutable list of texts of which few differ, such as the containers of many clips. A text takes 4 bytes.
+
+    Args:
+        values: The different texts.
+        codes: Place in `values` of each text, int32. Shape (texts,).
+    """
+
+    def __init__(self, values: Sequence[str], codes: NDArray[np.int32]) -> None:
+        self.values = values if isinstance(values, Texts) else tuple(values)
+        self.codes = codes
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> FewTexts: ...
+    def __getitem__(self, place: int | slice) -> str | FewTexts:
+        if isinstance(place, slice):
+            return FewTexts(self.values, self.codes[place])
+        return self.values[self.codes[place]]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.values[code] for code in self.codes)
+
+    def take(self, numbers: NDArray[np.integer]) -> FewTexts:
+        """Return the texts at `numbers`, in this order."""
+        return FewTexts(self.values, self.codes[numbers])
 
 
 class TextIndex:

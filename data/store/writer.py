@@ -56,6 +56,7 @@ class StoreWriter:
         frame_dim: Size of the embedding of a frame. 0 stores no frames.
         rows_per_shard: Rows of a shard. 0 means 4096, or 256 with frames.
         origin: JSON values about the embeddings that do not determine them, such as the licence of the weights.
+        refuse_others: Whether a store that has none of the clips is refused.
 
     Attributes:
         plan: Fingerprint and clips of the store, with the new ones.
@@ -63,7 +64,7 @@ class StoreWriter:
         places: Place in `ids` of each row of the plan; -1 for a clip that is not among them. Shape (rows,).
 
     Raises:
-        StoreError: the folder holds a store with another fingerprint, or shards without a plan.
+        StoreError: the folder holds a store with another fingerprint or only of other clips, or shards without a plan.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class StoreWriter:
         frame_dim: int = 0,
         rows_per_shard: int = 0,
         origin: Mapping[str, Any] = MappingProxyType({}),
+        refuse_others: bool = False,
     ) -> None:
         self.path, texts = Path(path), Texts.of(ids)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,7 @@ class StoreWriter:
             self.plan = Plan.read(self.path)
             refuse_difference(self.path, *map(_compared, (self.plan.fingerprint, described)))
             self.planned_before = len(self.plan.ids)
-            self.places = self._extend(texts)
+            self.places = self._extend(texts, refuse_others)
             return
         if leftover := next(self.path.glob("[0-9]*.json"), None):
             raise StoreError(f"{leftover} belongs to a store whose {PLAN} is missing; choose another folder")
@@ -212,11 +214,15 @@ class StoreWriter:
         is_done = sidecar is not None and (any_rows or sidecar.rows == len(self.rows(shard)))
         return files, sidecar if is_done else None
 
-    def _extend(self, ids: Texts) -> NDArray[np.int64]:
+    def _extend(self, ids: Texts, refuse_others: bool) -> NDArray[np.int64]:
         """Append new clips to the plan. Return the place in `ids` of each row of the plan."""
         if self.plan.ids == ids:
             return np.arange(len(ids))
         places = TextIndex(ids).find_all(self.plan.ids)
+        if refuse_others and len(places) and (places < 0).all():
+            raise StoreError(
+                f"{self.path} holds {len(places):,} clips, and none of them is in the data; choose another folder"
+            )
         is_new = np.ones(len(ids), bool)
         is_new[places[places >= 0]] = False
         new = np.flatnonzero(is_new)

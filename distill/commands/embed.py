@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from distill.data.clips.dataset import Crop
 from distill.data.clips.sources import read_manifest
+from distill.data.clips.windows import write_windows
 from distill.data.encoders.registry import Written
+from distill.data.encoders.windows import Windows
 from distill.data.files import lock
 from distill.data.store.reader import EmbeddingStore
-from distill.run.embeddings import fill_store
+from distill.run.embeddings import Upkeep, fill_store
 from distill.run.encoders import encoder_of, introduction
 from distill.run.precision import Arithmetic
 from distill.run.set_aside import report_set_aside
+from distill.run.window_rows import WHOLE, row_tiling, window_rows
 from distill.teachers.teacher import Teacher
 
 
@@ -22,6 +26,7 @@ def embed(
     teacher: Written | Teacher | None = None,
     model: str | None = None,
     crop: Crop | None = None,
+    windows: bool | float | Windows = False,
     batch_size: int = 16,
     dtype: str = "float16",
     frames: bool = False,
@@ -42,6 +47,8 @@ def embed(
         teacher: Teacher to embed with: a registered name, an import path, or an object. None: use `model`.
         model: Trained student to embed with: a run folder, a student folder or a hub id. None: use `teacher`.
         crop: Part of each clip that is embedded. It must not be random. None: the default of `Crop`.
+        windows: Embed a row for each window of each clip, instead of its crop; windows.csv has their times. True: the
+            windows of the encoder. A number: their length in seconds. `Windows`: length and hop.
         batch_size: Clips per batch. It does not change the embeddings.
         dtype: Data type of the stored embeddings: "float16" or "float32".
         frames: Store the embeddings of frames too. Objectives that compare frames need them; they need much more disk.
@@ -59,12 +66,17 @@ def embed(
     """
     encoder = encoder_of(teacher, model, allow_import, untrained)
     print(introduction(encoder))
-    manifest = read_manifest(data)
+    manifest, upkeep = read_manifest(data), Upkeep(drop=True)
+    if windows is not False:
+        tiling = row_tiling(encoder, windows, crop)
+        manifest, crop = window_rows(encoder, manifest, tiling), WHOLE
+        upkeep = replace(upkeep, shaped_by={"row_windows": {"seconds": tiling.seconds, "hop": tiling.hop}})
     with lock(Path(out), "distill embed"):
         store = fill_store(
-            encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic, frames,
-            drop=True,
-        )  # fmt: skip
+            encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic, frames, upkeep
+        )
+        if windows is not False:
+            write_windows(manifest, Path(out) / "windows.csv")
     print(f"{len(store)} embeddings of {store.dim} numbers in {out}")
     report_set_aside(store.set_aside, manifest, Path(out) / "set_aside.csv")
     return store

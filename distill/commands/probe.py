@@ -13,7 +13,7 @@ import numpy as np
 
 from distill.commands.arguments import called_with
 from distill.data.clips.dataset import ClipDataset, Crop
-from distill.data.clips.layouts import LAYOUTS, find_layout
+from distill.data.clips.layouts import LAYOUTS
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
 from distill.data.encoders.encoder import Encoder
@@ -123,8 +123,8 @@ def probe(arguments: ProbeArguments, given: frozenset[str]) -> ProbeResult:
     """
     arguments.check()
     manifest, task = labelled_manifest(arguments.data, arguments.task), arguments.task
-    if task == "auto" and Path(arguments.data).is_dir():
-        task = find_layout(Path(arguments.data)) or task
+    if task == "auto" and manifest.notes.layout in LAYOUTS:
+        task = manifest.notes.layout
     # These raise for wrong arguments and labels now, not after a long embedding.
     labels = labels_of(manifest.rows, manifest.classes)
     choose_metric(arguments.metric, task, labels)
@@ -220,7 +220,7 @@ class Measurement:
 
     def _supported(self, seconds: float) -> ProbeResult:
         """Score the encoder in windows of one length."""
-        self.encoder.cut_in(Windows(seconds=seconds))
+        self.encoder.cut_in(Windows(seconds=seconds, hop=0.0))  # side by side, as in the paper
         scored, clip_seconds = (
             self._scored(f"embeddings_{seconds:g}s", self.encoder),
             self.crop.seconds or _COST_SECONDS,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -30,6 +31,7 @@ from distill.data.store.stamps import STAMP
 from distill.data.store.writer import StoreWriter
 from distill.run.encoders import choose_device
 from distill.run.identity import encoder_fingerprint, require_known_weights
+from distill.run.long_clips import long_clips_fingerprint
 from distill.run.precision import Arithmetic
 from distill.run.resuming import Stopped
 from distill.run.updates import Update, find_update, refuse_other_windows
@@ -37,6 +39,23 @@ from distill.training.stopping import StopSignals
 
 _BATCH_SECONDS = 600.0  # limit of a batch of whole clips, padding included
 _KEEP_SECONDS = 30.0  # after kill -9, work of this time and of one batch is lost
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """How a store is continued and brought up to date.
+
+    Args:
+        drop: Whether the store drops clips that are not in the manifest. A store without any clip of it is refused.
+        shaped_by: JSON values that determine the rows beside the arguments of `fill_store`, for the fingerprint.
+        continuation: How the user continues after a signal, for the message.
+        clock: Function that returns the time in seconds.
+    """
+
+    drop: bool = False
+    shaped_by: Mapping[str, Any] = MappingProxyType({})
+    continuation: str = "run the same command again to continue"
+    clock: Callable[[], float] = time.monotonic
 
 
 def fill_store(
@@ -50,10 +69,7 @@ def fill_store(
     device: str = "auto",
     arithmetic: Arithmetic = Arithmetic(),
     frames: bool = False,
-    *,
-    drop: bool = False,
-    continuation: str = "run the same command again to continue",
-    clock: Callable[[], float] = time.monotonic,
+    upkeep: Upkeep = Upkeep(),
 ) -> EmbeddingStore:
     """Embed the clips that a store does not hold yet, and those whose files changed.
 
@@ -71,9 +87,7 @@ def fill_store(
         device: "cpu", "cuda", or "auto": a GPU if there is one.
         arithmetic: Precision of the encoder, and whether it is compiled.
         frames: Whether the embeddings of frames are stored too.
-        drop: Whether the store drops clips that are not in the manifest.
-        continuation: How the user continues after a signal, for the message.
-        clock: Function that returns the time in seconds.
+        upkeep: How the store is continued and brought up to date.
 
     Returns:
         The complete store.
@@ -85,8 +99,10 @@ def fill_store(
     """
     _check(encoder, crop, dtype, frames)
     refuse_other_windows(path, manifest)
-    writer = _writer(encoder, manifest, path, crop, dtype, arithmetic, frames)
-    update = find_update(writer, FileStates(manifest, crop), drop)
+    fingerprint = {**_fingerprint(encoder, manifest, path, crop, arithmetic), **upkeep.shaped_by}
+    frame_dim, origin = encoder.frame_dim if frames else 0, _origin(encoder)
+    writer = StoreWriter(path, manifest.ids, encoder.clip_dim, fingerprint, dtype, frame_dim, 0, origin, upkeep.drop)
+    update = find_update(writer, FileStates(manifest, crop), upkeep.drop)
     if writer.planned_before is not None:
         print("\n".join(update.lines()))
     encoder = encoder.to(choose_device(device))  # also if nothing is left to embed: its cost is measured there
@@ -95,8 +111,8 @@ def fill_store(
             workers = 0 if encoder.device.type == "cpu" else min(8, os.cpu_count() or 1)
         clips = StampedClips(manifest, encoder.sample_rate, crop)
         encoder.eval()
-        filling = _Filling(arithmetic.apply(encoder), encoder.device, writer, clips, batch_size, clock)
-        filling.run(update, workers, continuation)
+        filling = _Filling(arithmetic.apply(encoder), encoder.device, writer, clips, batch_size, upkeep.clock)
+        filling.run(update, workers, upkeep.continuation)
     return EmbeddingStore(path)
 
 
@@ -112,19 +128,18 @@ def _check(encoder: Encoder, crop: Crop, dtype: str, frames: bool) -> None:
         raise UserError("the encoder embeds whole clips and has no frames to store")
 
 
-def _writer(
-    encoder: Encoder, manifest: Manifest, path: Path, crop: Crop, dtype: str, arithmetic: Arithmetic, frames: bool
-) -> StoreWriter:
-    """Return a writer of the store at `path` for an encoder and its input. Raises StoreError for another store."""
+def _fingerprint(
+    encoder: Encoder, manifest: Manifest, path: Path, crop: Crop, arithmetic: Arithmetic
+) -> dict[str, Any]:
+    """Return what determines an embedding. Raises UserError if nothing identifies the weights."""
     identified = encoder_fingerprint(encoder)
     require_known_weights(encoder, identified)
-    fingerprint = {
+    return {
         **identified,
         **input_fingerprint(encoder.sample_rate, crop),
         **asdict(arithmetic),
+        **long_clips_fingerprint(encoder, crop, manifest, path),
     }
-    frame_dim = encoder.frame_dim if frames else 0
-    return StoreWriter(path, manifest.ids, encoder.clip_dim, fingerprint, dtype, frame_dim, origin=_origin(encoder))
 
 
 def _origin(encoder: Encoder) -> dict[str, Any]:

@@ -23,6 +23,9 @@ def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     """
     spec = TEACHERS.spec_of(encoder)
     options = {key: value for key, value in spec.options.items() if key not in ("checkpoint", "revision")}
+    if isinstance(windows := options.get("windows"), Mapping):
+        # As in earlier versions. Clips of up to a window do not depend on the hop; `long_clips` states it for longer.
+        options["windows"] = {**windows, "hop": windows.get("hop") or 0.0}
     fingerprint = {"encoder": spec.name, "options": options, "weights": weights_digest(encoder)}
     if next(encoder.parameters(), None) is None and (files := _file_digests(spec.options)):
         fingerprint |= {"options": {key: value for key, value in options.items() if key not in files}, "files": files}
@@ -64,8 +67,9 @@ def _file_digests(options: Mapping[str, Any]) -> dict[str, str]:
 def identity(encoder: Encoder) -> str:
     """Return a digest of class, options and weights: 16 hexadecimal digits. Encoders of one identity embed equally.
 
-    The location of the weights does not count. A store has the identity of the teacher that wrote it. A store that
-    another program wrote has an identity of its own. A frozen student has the identity of the student.
+    Clips that are longer than a window may differ, since they also depend on the default of the windows' hop. The
+    location of the weights does not count. A store has the identity of the teacher that wrote it. A store that another
+    program wrote has an identity of its own. A frozen student has the identity of the student.
     """
     if isinstance(encoder, Teacher) and encoder.store is not None:
         fingerprint = encoder.store.fingerprint

@@ -22,7 +22,7 @@ from distill.data.store.reader import EmbeddingStore
 from distill.objectives.objective import Objective
 from distill.run.card import inherited_licence, model_card
 from distill.run.clusters import clustering_of
-from distill.run.embeddings import fill_store
+from distill.run.embeddings import Upkeep, fill_store
 from distill.run.folder import Run
 from distill.run.held_out import part_clips
 from distill.run.identity import identity
@@ -142,7 +142,7 @@ class Job:
         with lock(path, "distill fit"):
             fill_store(
                 teacher, self.parts.manifest, path, self.plan.crop, batch_size, frames=self.reads_frames,
-                continuation=self._continuation(),
+                upkeep=Upkeep(continuation=self._continuation()),
             )  # fmt: skip
         return path
 

@@ -21,26 +21,26 @@ def report_set_aside(clips: Iterable[SetAside], manifest: Manifest, path: Path) 
 
     Args:
         clips: Clips that were set aside, with the reasons. Clips of other data, which a store may hold, are left out.
-        manifest: All clips of the data.
+        manifest: All clips of the data. Its notes name those that its reader set aside; they are listed too.
         path: CSV file with the columns id, path, reason and detail.
 
     Returns:
-        The number of clips.
+        The number of clips of the manifest among them.
     """
-    by_id = {clip.id: clip for clip in clips}
+    by_id, unread = {clip.id: clip for clip in clips}, manifest.notes.set_aside
     places = (place for place, clip_id in enumerate(manifest.ids) if clip_id in by_id) if by_id else ()
     rows = list(manifest.rows.take(np.fromiter(places, np.int64)))
-    if not rows:
+    listed = [(clip.id, clip) for clip in unread] + [(row.path, by_id[row.id]) for row in rows]
+    if not listed:
         path.unlink(missing_ok=True)  # the list of an earlier run
         return 0
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(["id", "path", "reason", "detail"])
-    for row in rows:
-        clip = by_id[row.id]
-        table.writerow([as_text(row.id), as_text(row.path), clip.reason, as_text(clip.detail)])
+    table.writerows([as_text(clip.id), as_text(file), clip.reason, as_text(clip.detail)] for file, clip in listed)
     write_text(path, text.getvalue())
-    counts = Counter(by_id[row.id].reason for row in rows).most_common()
+    counts = Counter(clip.reason for _, clip in listed).most_common()
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
-    print(f"{len(rows)} of {len(manifest)} clips could not be used ({reasons}); they are listed in {path}")
+    total = len(manifest) + len(unread)
+    print(f"{len(listed)} of {total} clips could not be used ({reasons}); they are listed in {path}")
     return len(rows)

@@ -57,7 +57,7 @@ def highest_frequency(manifest: Manifest) -> float:
     rates = [0]
     for row in manifest.rows[:: max(1, len(manifest) // _FILES)]:
         try:
-            rates.append(sample_rate_of(row.path))
+            rates.append(sample_rate_of(row.path, row.part))
         except AudioError:
             continue  # decoding reports the reason
     return max(rates) / 2

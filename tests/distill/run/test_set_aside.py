@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from distill.data.clips.manifest import Manifest, Row
+from distill.data.clips.summary import Notes
 from distill.data.store.format import SetAside
 from distill.run.set_aside import report_set_aside
 
@@ -36,3 +37,13 @@ def test_without_such_clips_nothing_is_written(
     assert report_set_aside(clips, Manifest(Path("data"), ROWS), tmp_path / "list.csv") == 0
     assert not list(tmp_path.iterdir())
     assert not capsys.readouterr().out
+
+
+def test_what_the_reader_of_the_data_set_aside_is_listed_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = Notes(set_aside=(SetAside("e.m4a", "unsupported_format", "run: ffmpeg"),))
+    report_set_aside([SetAside("b.wav", "malformed", "")], Manifest(Path("data"), ROWS, notes), tmp_path / "list.csv")
+    assert "2 of 5 clips could not be used (1 unsupported_format, 1 malformed)" in capsys.readouterr().out
+    with open(tmp_path / "list.csv", newline="", encoding="utf-8") as file:
+        assert [row[0] for row in csv.reader(file)] == ["id", "e.m4a", "b.wav"]

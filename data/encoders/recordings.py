@@ -1,0 +1,116 @@
+"""Recordings of hours: a clip that comes in pieces is encoded window by window, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from distill.data.audio.read import Span, blocks, sample_rate_of
+from distill.data.audio.resample import resample_blocks
+from distill.data.batch import AudioBatch, Embeddings
+from distill.data.encoders.windows import MIN_WINDOWS_PER_BATCH, Encode, Tiling, join, pool_clips
+
+LONG_SECONDS = 120.0  # a longer part of a file is not held in memory at once
+_PIECE_SECONDS = 30.0
+
+Pieces = Callable[[], Iterator[Tensor]]
+"""Returns the samples of one clip, (samples,) float32 in [-1, 1], one piece after another. It may be called again."""
+
+
+class Window(NamedTuple):
+    """One window of a recording.
+
+    Args:
+        start: Start, in seconds from the start of the recording.
+        end: End, in seconds from the start of the recording.
+        embeddings: Embeddings of the window, a batch of one. Its frame times count from `start`.
+    """
+
+    start: float
+    end: float
+    embeddings: Embeddings
+
+
+def pieces_of(path: str | os.PathLike[str], span: Span, sample_rate: int) -> Pieces:
+    """Return the pieces of a part of an audio file, at `sample_rate` Hz. Reading them raises AudioError."""
+
+    def pieces() -> Iterator[Tensor]:
+        return resample_blocks(blocks(path, span, seconds=_PIECE_SECONDS), sample_rate_of(path), sample_rate)
+
+    return pieces
+
+
+def window_batches(
+    pieces: Iterable[Tensor], tiling: Tiling, sample_rate: int, rows: int = MIN_WINDOWS_PER_BATCH
+) -> Iterator[tuple[list[int], AudioBatch]]:
+    """Cut a clip that comes in pieces into windows, and yield them in batches, with the first sample of each window.
+
+    Args:
+        pieces: Samples of the clip, one piece after another. Shape (samples,).
+        tiling: The windows.
+        sample_rate: Rate of the pieces, in Hz.
+        rows: Windows of a batch. The last batch may have fewer.
+    """
+    size = round(tiling.seconds * sample_rate)
+    windows = _windows(pieces, tiling, sample_rate)
+    while part := list(islice(windows, rows)):
+        waveform = torch.zeros(len(part), size)
+        for row, (_, samples) in zip(waveform, part, strict=True):
+            row[: len(samples)] = samples
+        lengths = torch.tensor([len(samples) for _, samples in part])
+        yield [start for start, _ in part], AudioBatch.of(waveform, sample_rate, lengths)
+
+
+def _windows(pieces: Iterable[Tensor], tiling: Tiling, sample_rate: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield the first sample of each window of a clip, and the samples of the window."""
+    size, hop = round(tiling.seconds * sample_rate), round(tiling.hop * sample_rate)
+    received = start = 0  # samples of the clip so far; first sample of the next window
+    waiting = torch.zeros(0)  # the last samples so far: those that a window may still need
+    for piece in pieces:
+        received += len(piece)
+        waiting = torch.cat([waiting, piece])
+        while received >= start + size:
+            first = len(waiting) - (received - start)
+            yield start, waiting[first : first + size]
+            start += hop
+        waiting = waiting[max(0, len(waiting) - max(0, received - start)) :]
+    count = tiling.grid(torch.tensor([received]), sample_rate).counts[0] if received else 0
+    while start < count * hop:
+        yield start, waiting[max(0, len(waiting) - (received - start)) :]
+        start += hop
+
+
+def encode_pieces(
+    encode: Encode, pieces: Iterable[Tensor], tiling: Tiling, sample_rate: int, device: torch.device, frames: bool
+) -> Embeddings:
+    """Encode a clip that comes in pieces, window by window.
+
+    Args:
+        encode: Function that encodes a batch of windows.
+        pieces: Samples of the clip, one piece after another. Shape (samples,).
+        tiling: The windows.
+        sample_rate: Rate of the pieces, in Hz.
+        device: Device of the encoder.
+        frames: Whether the frames are returned. Their memory grows with the length of the clip.
+
+    Returns:
+        The embeddings of the clip, a batch of one. Without `frames`, its only frame is the clip embedding.
+    """
+    parts, last = [], 0
+    for starts, batch in window_batches(pieces, tiling, sample_rate):
+        part = encode(batch.to(device))
+        parts.append(part if frames else Embeddings.of_clip(part.clip)._replace(logits=part.logits))
+        last = starts[-1] + int(batch.lengths[-1])
+    grid = tiling.grid(torch.tensor([last]), sample_rate)
+    if frames:
+        return join(parts, grid, tiling.pooling)
+    clip, logits = (
+        pool_clips(torch.cat(vectors), grid, tiling.pooling)
+        for vectors in ([part.clip for part in parts], [part.logits for part in parts])
+    )
+    return Embeddings.of_clip(clip)._replace(logits=logits)
