@@ -13,9 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from distill.data.clips.dataset import row_seconds
+from distill.data.clips.dataset import clip_seconds
 from distill.data.clips.manifest import Manifest, Rows
 from distill.data.files import write_atomically
 from distill.data.store.texts import FewTexts, Texts
@@ -59,18 +58,6 @@ def in_windows(
         parts=None if rows.parts is None else rows.parts.take(numbers),
     )
     return Manifest(manifest.source, windowed, manifest.notes)
-
-
-def clip_seconds(manifest: Manifest) -> NDArray[np.float64]:
-    """Return the length of each clip in seconds (clips,); 0 for a file that cannot be read.
-
-    Only headers of clips of unknown length are read.
-    """
-    lengths = manifest.rows.durations.copy()
-    unknown = np.flatnonzero(np.isnan(lengths)).tolist()
-    for number in tqdm(unknown, desc="read lengths", unit="clip", delay=5, leave=False):
-        lengths[number] = row_seconds(manifest.rows[number])
-    return lengths
 
 
 def write_windows(manifest: Manifest, path: Path) -> None:

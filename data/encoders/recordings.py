@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from distill.data.audio.parts import Part
 from distill.data.audio.read import Span, blocks, sample_rate_of
 from distill.data.audio.resample import resample_blocks
 from distill.data.batch import AudioBatch, Embeddings
@@ -36,11 +37,19 @@ class Window(NamedTuple):
     embeddings: Embeddings
 
 
-def pieces_of(path: str | os.PathLike[str], span: Span, sample_rate: int) -> Pieces:
-    """Return the pieces of a part of an audio file, at `sample_rate` Hz. Reading them raises AudioError."""
+def pieces_of(path: str | os.PathLike[str], span: Span, sample_rate: int, part: Part | None = None) -> Pieces:
+    """Return the pieces of a part of a sound, at `sample_rate` Hz. Reading them raises AudioError.
+
+    Args:
+        path: The file.
+        span: The part of the sound.
+        sample_rate: In Hz.
+        part: The part of the file that holds the sound. None: the whole file is the sound.
+    """
 
     def pieces() -> Iterator[Tensor]:
-        return resample_blocks(blocks(path, span, seconds=_PIECE_SECONDS), sample_rate_of(path), sample_rate)
+        decoded = blocks(path, span, part, seconds=_PIECE_SECONDS)
+        return resample_blocks(decoded, sample_rate_of(path, part), sample_rate)
 
     return pieces
 
