@@ -33,7 +33,7 @@ from distill.run.encoders import choose_device
 from distill.run.identity import encoder_fingerprint, require_known_weights
 from distill.run.long_clips import long_clips_fingerprint
 from distill.run.precision import Arithmetic, Prepared
-from distill.run.recordings import embed_recording, longest_at_once
+from distill.run.recordings import cut_line, embed_recording, longest_at_once
 from distill.run.resuming import Stopped
 from distill.run.updates import Update, find_update, refuse_other_windows
 from distill.training.stopping import StopSignals
@@ -117,6 +117,8 @@ def fill_store(
         filling = _Filling(arithmetic.apply(encoder), encoder.device, writer, clips, batch_size, upkeep.clock)
         filling.run(update, workers, upkeep.continuation)
         upkeep.on_sound(filling.seconds)
+        if line := cut_line(encoder, filling.long):
+            print(line)
     return EmbeddingStore(path)
 
 
@@ -168,6 +170,7 @@ class _Filling:
 
     Attributes:
         seconds: Sound of the clips that were embedded.
+        long: Number of the clips that were embedded piece by piece.
     """
 
     def __init__(
@@ -181,7 +184,7 @@ class _Filling:
     ) -> None:
         self.encode, self.device, self.writer, self.clips = encode, device, writer, clips
         self.batch_size, self.clock = batch_size, clock
-        self.seconds = Seconds()
+        self.seconds, self.long = Seconds(), 0
         self._kept_at = clock()
         self._check_signals: Callable[[], None] = lambda: None
 
@@ -250,7 +253,7 @@ class _Filling:
                 shard.put_aside(SetAside(row.id, error.reason, error.detail), stamps[row.id])
             else:
                 self._add_embedded(shard, (row.id,), _on_cpu(embedded), stamps)
-                self.seconds = self.seconds.plus(span.measured[-1])
+                self.seconds, self.long = self.seconds.plus(span.measured[-1]), self.long + 1
 
     def _add_embedded(
         self, shard: Shard, ids: Sequence[str], embedded: Embeddings, stamps: Mapping[str, np.void]

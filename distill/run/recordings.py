@@ -23,6 +23,22 @@ def longest_at_once(encoder: Encoder) -> float:
     return math.inf if reads_no_audio else LONG_SECONDS
 
 
+def cut_line(encoder: Encoder, clips: int) -> str:
+    """Return a line on long clips that an encoder without windows cannot embed whole; empty without any.
+
+    Args:
+        encoder: The encoder.
+        clips: Number of clips that were embedded piece by piece.
+    """
+    if not clips or encoder.windows.seconds or encoder.longest_whole == math.inf:
+        return ""
+    name = type(encoder).__name__
+    return (
+        f"{clips:,} clips of more than {encoder.longest_whole:g} s were embedded in windows of "
+        f"{encoder.tiling.seconds:g} s, whose mean they are: {name} has no windows of its own"
+    )
+
+
 @torch.inference_mode()
 def embed_recording(encode: Prepared, row: Row, span: Span, frames: bool, on_piece: Callable[[], None]) -> Embeddings:
     """Embed a long clip piece by piece.

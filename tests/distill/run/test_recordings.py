@@ -149,6 +149,16 @@ def test_a_signal_stops_within_a_recording_and_keeps_the_others(
     np.testing.assert_array_equal(fill(tmp_path / "sounds", tmp_path / "store", Level()).read_all(), whole)
 
 
+@pytest.mark.parametrize(("windows", "said"), [(_NONE, True), (distill.Windows(20.0), False)])
+def test_one_line_says_that_long_clips_are_not_whole(
+    windows: distill.Windows, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "sounds", a=1.0, b=130.0, c=121.0, d=119.0)
+    fill(tmp_path / "sounds", tmp_path / "store", Level(windows))
+    line = "2 clips of more than 120 s were embedded in windows of 10 s, whose mean they are: Level has no windows"
+    assert (line in capsys.readouterr().out) == said
+
+
 def test_stored_embeddings_need_no_pieces(tmp_path: Path) -> None:
     write(tmp_path / "sounds", a=130.0)
     fill(tmp_path / "sounds", tmp_path / "store", Level())
