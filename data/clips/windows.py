@@ -65,18 +65,23 @@ def write_windows(manifest: Manifest, path: Path) -> None:
 
     Paths are relative to `root_of(manifest)` where the files lie below it. Labels are lists in JSON.
     """
-    labelled, root = manifest.labelled(), f"{root_of(manifest)}/"
-    texts = [json.dumps(list(labels), ensure_ascii=False) if labels else "" for labels in labelled.rows.labels.values]
+    rows, root = manifest.labelled().rows, f"{root_of(manifest)}/"
+    paths = rows.ids if rows.paths is None else rows.paths
+    texts = [json.dumps(list(labels), ensure_ascii=False) if labels else "" for labels in rows.labels.values]
+    splits = (rows.splits[number][0] for number in range(len(rows)))
 
     def write(file: BinaryIO) -> None:
         # Names of files that are not UTF-8 keep their bytes.
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
         table = csv.writer(text)
         table.writerow(_COLUMNS)
-        for row, code in zip(labelled.rows, labelled.rows.labels.codes.tolist(), strict=True):
-            end = "" if row.duration is None else _text(row.start + row.duration)
-            path = str(row.path).removeprefix(root)
-            table.writerow((row.id, path, _text(row.start), end, texts[code], row.split))
+        table.writerows(
+            (name, path.removeprefix(root), _text(start), "" if end != end else _text(end), texts[code], split)
+            for name, path, start, end, code, split in zip(
+                rows.ids, paths, rows.starts.tolist(), (rows.starts + rows.durations).tolist(),
+                rows.labels.codes.tolist(), splits, strict=True,
+            )
+        )  # fmt: skip
         text.flush()
         text.detach()  # the caller closes the file
 
