@@ -6,9 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -53,7 +52,7 @@ class Upkeep:
     """
 
     drop: bool = False
-    shaped_by: Mapping[str, Any] = MappingProxyType({})
+    shaped_by: Mapping[str, Any] = field(default_factory=dict)
     continuation: str = "run the same command again to continue"
     clock: Callable[[], float] = time.monotonic
 
@@ -211,6 +210,7 @@ class _Filling:
                 if not has_embeddings:
                     raise _nothing_embedded(shard)
                 self.writer.finish(shard)
+                self._kept_at = self.clock()
                 check_signals()
 
     def _fill(self, shard: Shard, loaded: Iterator[StampedBatch], unread: int, bar: tqdm[NoReturn]) -> Iterator[None]:
@@ -220,7 +220,7 @@ class _Filling:
             self._add(shard, batch)
             unread -= len(batch.ids)
             bar.update(len(batch.ids))
-            if self.clock() - self._kept_at >= _KEEP_SECONDS:
+            if unread and self.clock() - self._kept_at >= _KEEP_SECONDS:
                 self.writer.keep(shard)
                 self._kept_at = self.clock()
             yield
