@@ -36,6 +36,7 @@ class Mel(Teacher):
 
     sample_rate = 32_000
     published = Published(0, 256, 128, _HOP_SECONDS)
+    weights = None
     licence = "none: computed"
     source = "built in"
 

@@ -33,6 +33,7 @@ class Spectral(Teacher):
 
     sample_rate = 16_000
     published = Published(0, 280, 64, 0.1)
+    weights = None
     licence = "MIT (no weights)"
     source = "built in"
 

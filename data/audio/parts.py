@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from distill.data.errors import AudioError, first_line
 
 MAX_BYTES_IN_MEMORY = 4 << 20  # a longer sound is read piece by piece, while it is decoded
-_WHOLE_FILE = -1  # in `Parts.sizes`; lower numbers are cells of `Parts.columns`
+WHOLE_FILE = -1  # in `Parts.sizes`; lower numbers are cells of `Parts.columns`
 
 ReadAt = Callable[[int, int], bytes]
 """Returns up to `size` bytes from `offset` on; fewer only at the end."""
@@ -74,7 +74,7 @@ class Parts:
         first, size = int(self.firsts[clip]), int(self.sizes[clip])
         if size >= 0:
             return Member(first, size)
-        return None if size == _WHOLE_FILE else Cell(self.columns[_WHOLE_FILE - 1 - size], first)
+        return None if size == WHOLE_FILE else Cell(self.columns[WHOLE_FILE - 1 - size], first)
 
     def __iter__(self) -> Iterator[Part | None]:
         return (self[clip] for clip in range(len(self)))
@@ -94,7 +94,7 @@ class Parts:
     @classmethod
     def cells(cls, column: str, rows: NDArray[np.int64]) -> Parts:
         """Return the cells of one column at `rows`."""
-        return cls(rows, np.full(len(rows), _WHOLE_FILE - 1, np.int64), (column,))
+        return cls(rows, np.full(len(rows), WHOLE_FILE - 1, np.int64), (column,))
 
 
 class PartsBuilder:
@@ -108,9 +108,9 @@ class PartsBuilder:
     def append(self, part: Part | None) -> None:
         """Add the part of the next clip."""
         if isinstance(part, Cell):
-            first, size = part.row, _WHOLE_FILE - 1 - self._columns.setdefault(part.column, len(self._columns))
+            first, size = part.row, WHOLE_FILE - 1 - self._columns.setdefault(part.column, len(self._columns))
         else:
-            first, size = (0, _WHOLE_FILE) if part is None else (part.first, part.size)
+            first, size = (0, WHOLE_FILE) if part is None else (part.first, part.size)
         self._firsts.append(first)
         self._sizes.append(size)
         self._any = self._any or part is not None

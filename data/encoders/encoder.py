@@ -40,6 +40,7 @@ class Encoder(nn.Module, Rebuildable, ABC):
         labels: Label of each column of the logits. AudioSet's labels are its `mid`s, sorted.
         provenance: The file of the weights. None without a file.
         longest_window: Longest input of the network, in seconds.
+        weights: A class without weights and files of its own sets it to None; a store refuses it otherwise.
         whole_seconds: Longest clip that is encoded whole without windows, in seconds. Memory grows with the length of
             a clip, so longer ones are cut into windows of 10 s.
         shaped_by: Other values of the checkpoint that determine an embedding, such as input statistics. They are part

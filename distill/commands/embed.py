@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from distill.data.clips.dataset import Crop
@@ -11,11 +12,11 @@ from distill.data.encoders.registry import Written
 from distill.data.encoders.windows import Windows
 from distill.data.files import lock
 from distill.data.store.reader import EmbeddingStore
-from distill.run.embeddings import fill_store
+from distill.run.embeddings import Upkeep, fill_store
 from distill.run.encoders import encoder_of, introduction
 from distill.run.precision import Arithmetic
 from distill.run.set_aside import report_set_aside
-from distill.run.window_rows import WHOLE, window_rows
+from distill.run.window_rows import WHOLE, row_tiling, window_rows
 from distill.teachers.teacher import Teacher
 
 
@@ -38,6 +39,7 @@ def embed(
     """Embed every clip of a data set into a store.
 
     A command that was interrupted can be run again. It embeds the missing clips, and the result is the same.
+    If files were added, changed or removed since, the store is brought up to date: only those are embedded or dropped.
 
     Args:
         data: Clips: a folder of audio, a table, or the folder of a published data set.
@@ -64,12 +66,14 @@ def embed(
     """
     encoder = encoder_of(teacher, model, allow_import, untrained)
     print(introduction(encoder))
-    manifest = read_manifest(data)
+    manifest, upkeep = read_manifest(data), Upkeep(drop=True)
     if windows is not False:
-        manifest, crop = window_rows(encoder, manifest, windows, crop), WHOLE
+        tiling = row_tiling(encoder, windows, crop)
+        manifest, crop = window_rows(encoder, manifest, tiling), WHOLE
+        upkeep = replace(upkeep, shaped_by={"row_windows": {"seconds": tiling.seconds, "hop": tiling.hop}})
     with lock(Path(out), "distill embed"):
         store = fill_store(
-            encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic, frames
+            encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic, frames, upkeep
         )
         if windows is not False:
             write_windows(manifest, Path(out) / "windows.csv")

@@ -11,7 +11,7 @@ from distill.data.clips.dataset import Crop, row_seconds
 from distill.data.clips.manifest import Manifest
 from distill.data.encoders.encoder import Encoder
 from distill.data.errors import StoreError
-from distill.data.store.reader import EmbeddingStore
+from distill.data.store.plan import Plan
 from distill.teachers.teacher import Teacher
 
 _FIELD = "long_clips"
@@ -35,7 +35,7 @@ def long_clips_fingerprint(encoder: Encoder, crop: Crop, manifest: Manifest, pat
     fingerprint = _fingerprint(encoder, crop)
     if not fingerprint or not (path / "plan.json").is_file():
         return fingerprint
-    if _FIELD not in EmbeddingStore(path, partial=True).fingerprint:
+    if _FIELD not in Plan.read(path).fingerprint:
         _refuse_long_clips(encoder, crop, manifest, path)
         return {}
     return fingerprint

@@ -9,18 +9,17 @@ from distill.data.clips.dataset import Crop
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.windows import in_windows
 from distill.data.encoders.encoder import Encoder
-from distill.data.encoders.windows import Windows
+from distill.data.encoders.windows import Tiling, Windows
 from distill.data.errors import UserError
 
 WHOLE = Crop(seconds=0.0)  # of a window
 
 
-def window_rows(encoder: Encoder, manifest: Manifest, windows: bool | float | Windows, crop: Crop | None) -> Manifest:
-    """Return a manifest with a row for each window of each clip, and print their number.
+def row_tiling(encoder: Encoder, windows: bool | float | Windows, crop: Crop | None) -> Tiling:
+    """Return the windows that are rows.
 
     Args:
-        encoder: Encoder of the windows. Its own windows change, so that it encodes a row of their length as it is.
-        manifest: The clips.
+        encoder: Encoder of the windows.
         windows: True: the windows of the encoder, or of 10 s if it has none. A number: the length of the windows in
             seconds. `Windows`: their length and hop.
         crop: The user's crop. It must be None, since windows leave nothing out.
@@ -30,10 +29,21 @@ def window_rows(encoder: Encoder, manifest: Manifest, windows: bool | float | Wi
     """
     if crop is not None:
         raise UserError("--windows embeds all of each clip; omit --crop")
-    if windows is not True:
-        windows = windows if isinstance(windows, Windows) else _of_seconds(windows)
-        _check(windows, encoder)
-    tiling = encoder.tiling if windows is True else windows.tiling(encoder.covered)
+    if windows is True:
+        return encoder.tiling
+    windows = windows if isinstance(windows, Windows) else _of_seconds(windows)
+    _check(windows, encoder)
+    return windows.tiling(encoder.covered)
+
+
+def window_rows(encoder: Encoder, manifest: Manifest, tiling: Tiling) -> Manifest:
+    """Return a manifest with a row for each window of each clip, and print their number.
+
+    Args:
+        encoder: Encoder of the windows. Its own windows change, so that it encodes a row of their length as it is.
+        manifest: The clips.
+        tiling: The windows.
+    """
     if tiling.seconds <= encoder.windows.seconds:
         encoder.cut_in(replace(encoder.windows, hop=0.0))
     cut = in_windows(manifest, tiling.seconds, tiling.hop, tiling.counts)

@@ -11,7 +11,7 @@ import pytest
 import distill
 from distill.data.clips.sources import read_manifest
 from distill.data.errors import UserError
-from distill.run.window_rows import window_rows
+from distill.run.window_rows import row_tiling, window_rows
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_windows_are_those_of_the_encoder_or_of_the_user(
 ) -> None:  # fmt: skip
     teacher = distill.create_teacher("spectral", windows=distill.Windows(**own))
     manifest = read_manifest(sounds(2, seconds=7.0))
-    found = window_rows(teacher, manifest, windows, None)
+    found = window_rows(teacher, manifest, row_tiling(teacher, windows, None))
     seconds, hop = expected
     rows = [row for row in found.rows if row.id.startswith(str(manifest.ids[0]))]
     assert [row.start for row in rows[:2]] == ([0, hop] if seconds < 7 else [0])
@@ -41,7 +41,7 @@ def test_windows_are_those_of_the_encoder_or_of_the_user(
 
 def test_a_row_is_encoded_as_it_is_also_where_windows_overlap(sounds: Callable[..., Path]) -> None:
     teacher = distill.create_teacher("spectral", windows=distill.Windows(2.0, hop=0.5))
-    window_rows(teacher, read_manifest(sounds(1)), True, None)
+    window_rows(teacher, read_manifest(sounds(1)), row_tiling(teacher, True, None))
     assert teacher.longest_whole == 2.0
 
 
@@ -55,8 +55,6 @@ def test_a_row_is_encoded_as_it_is_also_where_windows_overlap(sounds: Callable[.
         (distill.Windows(1.0, pooling="max"), None, "each window is a row"),
     ],
 )
-def test_windows_that_do_not_fit_are_refused(
-    windows: Any, crop: distill.Crop | None, message: str, sounds: Callable[..., Path]
-) -> None:
+def test_windows_that_do_not_fit_are_refused(windows: Any, crop: distill.Crop | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        window_rows(distill.create_teacher("musicnn"), read_manifest(sounds(1)), windows, crop)
+        row_tiling(distill.create_teacher("musicnn"), windows, crop)
