@@ -104,12 +104,17 @@ class FileStates:
 
 def window_digests(starts: NDArray[np.float64], durations: NDArray[np.float64]) -> NDArray[np.uint32]:
     """Return a digest of each start and duration in seconds, never 0. NaN is the duration to the end of the file."""
-    bits = (starts + 0.0).view(np.uint64), np.where(np.isnan(durations), -1.0, durations).view(np.uint64)
-    mixed = bits[0] * np.uint64(0x9E3779B97F4A7C15) + bits[1]
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # the finaliser of SplitMix64
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    digests = ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(32)).astype(np.uint32)
-    return np.maximum(digests, np.uint32(1))
+    bits = np.where(np.isnan(durations), -1.0, durations).view(np.uint64)
+    mixed = _mixed(_mixed((starts + 0.0).view(np.uint64)) ^ bits)  # + 0.0, since -0.0 is the same start
+    return np.maximum((mixed >> np.uint64(32)).astype(np.uint32), np.uint32(1))
+
+
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return numbers in which each bit depends on all bits of the given one: SplitMix64."""
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+    return bits ^ (bits >> np.uint64(31))
 
 
 def _paths(rows: Rows, numbers: NDArray[np.int64]) -> Iterator[str]:

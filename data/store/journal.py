@@ -85,7 +85,7 @@ def delete_journal(files: ShardFiles) -> None:
 def _arrays(path: Path, names: tuple[str, ...] = ()) -> dict[str, NDArray[Any]] | None:
     """Return arrays of a segment; all if no names are given. None: the segment is damaged, and its rows are missing."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in names or arrays.files}
     except (BadZipFile, ValueError, KeyError, EOFError, OSError):
         return None

@@ -223,6 +223,7 @@ class _Filling:
                 if not has_embeddings:
                     raise _nothing_embedded(shard)
                 self.writer.finish(shard)
+                self._kept_at = self.clock()
                 check()
 
     def _fill(self, shard: Shard, loaded: Iterator[StampedBatch], unread: int, bar: tqdm[NoReturn]) -> None:
@@ -232,10 +233,15 @@ class _Filling:
             self._add(shard, batch)
             unread -= len(batch.ids)
             bar.update(len(batch.ids))
-            if self.clock() - self._kept_at >= _KEEP_SECONDS:
-                self.writer.keep(shard)
-                self._kept_at = self.clock()
+            if unread:
+                self._keep_if_due(shard)
             self._check_signals()
+
+    def _keep_if_due(self, shard: Shard) -> None:
+        """Write the new rows of a shard to its journal if the last time is half a minute ago."""
+        if self.clock() - self._kept_at >= _KEEP_SECONDS:
+            self.writer.keep(shard)
+            self._kept_at = self.clock()
 
     def _add(self, shard: Shard, batch: StampedBatch) -> None:
         """Add the rows of a batch to its shard."""
@@ -245,10 +251,15 @@ class _Filling:
         if batch.batch is not None:
             self._add_embedded(shard, batch.batch.ids, _embed_batch(self.encode, batch.batch, self.device), stamps)
             self.seconds = self.seconds.plus(batch.seconds)
+
+        def between_pieces() -> None:
+            self._keep_if_due(shard)  # a recording may take longer than half a minute
+            self._check_signals()
+
         for row in (self.clips.manifest.rows[number] for number in batch.long):
             span = replace(self.clips.span(row), longest_seconds=math.inf)
             try:
-                embedded = embed_recording(self.encode, row, span, bool(self.writer.frame_dim), self._check_signals)
+                embedded = embed_recording(self.encode, row, span, bool(self.writer.frame_dim), between_pieces)
             except AudioError as error:
                 shard.put_aside(SetAside(row.id, error.reason, error.detail), stamps[row.id])
             else:

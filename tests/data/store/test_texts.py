@@ -27,6 +27,15 @@ def test_texts_read_as_the_list_that_they_were_made_of(words: list[str]) -> None
     assert Texts.of(texts) is texts
 
 
+def test_texts_are_equal_to_a_list_of_the_same() -> None:
+    texts = Texts.of(WORDS)
+    assert texts == WORDS == texts
+    assert texts == tuple(WORDS)
+    assert texts != WORDS[:-1]
+    assert texts != [*WORDS[:-1], "x"]
+    assert texts != "a.wav"
+
+
 def test_texts_are_taken_by_number_and_by_slice() -> None:
     texts = Texts.of(WORDS)
     assert list(texts.take(np.array([5, 0, 0, 3]))) == [WORDS[5], WORDS[0], WORDS[0], WORDS[3]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,22 @@ def test_a_signal_stops_within_a_recording_and_keeps_the_others(
     assert len(calls) < 5
     monkeypatch.undo()
     np.testing.assert_array_equal(fill(tmp_path / "sounds", tmp_path / "store", Level()).read_all(), whole)
+
+
+def test_clips_before_a_recording_are_kept_while_it_is_embedded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "sounds", a=1.0, b=400.0)
+    encoder, times = Level(), itertools.count(0.0, 20.0)
+    encode, kept = encoder.encode, list[int]()
+
+    def watched(batch: distill.AudioBatch) -> distill.Embeddings:
+        kept.append(len(list((tmp_path / "store").glob("*.partial.*"))))
+        return encode(batch)
+
+    monkeypatch.setattr(encoder, "encode", watched)
+    fill(tmp_path / "sounds", tmp_path / "store", encoder, batch_size=1, upkeep=Upkeep(clock=times.__next__))
+    assert kept[-1] == 1
 
 
 @pytest.mark.parametrize(("windows", "said"), [(_NONE, True), (distill.Windows(20.0), False)])
