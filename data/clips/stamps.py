@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import zlib
@@ -40,8 +41,8 @@ class StampedBatch(Loaded):
 class StampedClips(ClipDataset):
     """Clips whose batches hold the states of their files too, for a store."""
 
-    def __init__(self, manifest: Manifest, sample_rate: int, crop: Crop) -> None:
-        super().__init__(manifest, sample_rate, crop)
+    def __init__(self, manifest: Manifest, sample_rate: int, crop: Crop, longest_seconds: float = math.inf) -> None:
+        super().__init__(manifest, sample_rate, crop, longest_seconds=longest_seconds)
         self._states = FileStates(manifest, crop)
 
     def __getitems__(self, batch: Draws) -> StampedBatch:
@@ -51,7 +52,8 @@ class StampedClips(ClipDataset):
         for place, row in enumerate(rows.tolist()):
             stamps["content"][place] = self._states.content(row)
         loaded = super().__getitems__(batch)
-        return StampedBatch(loaded.batch, loaded.set_aside, tuple(self.manifest.rows.ids.take(rows)), stamps)
+        ids = tuple(self.manifest.rows.ids.take(rows))
+        return StampedBatch(loaded.batch, loaded.set_aside, ids, stamps, long=loaded.long, seconds=loaded.seconds)
 
 
 class FileStates:

@@ -13,9 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from distill.data.clips.dataset import row_seconds
+from distill.data.clips.dataset import clip_seconds
 from distill.data.clips.manifest import Manifest, Rows
 from distill.data.files import write_atomically
 from distill.data.store.texts import FewTexts, Texts
@@ -61,35 +60,28 @@ def in_windows(
     return Manifest(manifest.source, windowed, manifest.notes)
 
 
-def clip_seconds(manifest: Manifest) -> NDArray[np.float64]:
-    """Return the length of each clip in seconds (clips,); 0 for a file that cannot be read.
-
-    Only headers of clips of unknown length are read.
-    """
-    lengths = manifest.rows.durations.copy()
-    unknown = np.flatnonzero(np.isnan(lengths)).tolist()
-    for number in tqdm(unknown, desc="read lengths", unit="clip", delay=5, leave=False):
-        lengths[number] = row_seconds(manifest.rows[number])
-    return lengths
-
-
 def write_windows(manifest: Manifest, path: Path) -> None:
     """Write the rows of a manifest as a table that `--data` reads: id, path, start, end, labels and split.
 
     Paths are relative to `root_of(manifest)` where the files lie below it. Labels are lists in JSON.
     """
-    labelled, root = manifest.labelled(), f"{root_of(manifest)}/"
-    texts = [json.dumps(list(labels), ensure_ascii=False) if labels else "" for labels in labelled.rows.labels.values]
+    rows, root = manifest.labelled().rows, f"{root_of(manifest)}/"
+    paths = rows.ids if rows.paths is None else rows.paths
+    texts = [json.dumps(list(labels), ensure_ascii=False) if labels else "" for labels in rows.labels.values]
+    splits = (rows.splits[number][0] for number in range(len(rows)))
 
     def write(file: BinaryIO) -> None:
         # Names of files that are not UTF-8 keep their bytes.
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
         table = csv.writer(text)
         table.writerow(_COLUMNS)
-        for row, code in zip(labelled.rows, labelled.rows.labels.codes.tolist(), strict=True):
-            end = "" if row.duration is None else _text(row.start + row.duration)
-            path = str(row.path).removeprefix(root)
-            table.writerow((row.id, path, _text(row.start), end, texts[code], row.split))
+        table.writerows(
+            (name, path.removeprefix(root), _text(start), "" if end != end else _text(end), texts[code], split)
+            for name, path, start, end, code, split in zip(
+                rows.ids, paths, rows.starts.tolist(), (rows.starts + rows.durations).tolist(),
+                rows.labels.codes.tolist(), splits, strict=True,
+            )
+        )  # fmt: skip
         text.flush()
         text.detach()  # the caller closes the file
 

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from distill.data.audio.parts import Part
 from distill.data.audio.read import Span, blocks, sample_rate_of
 from distill.data.audio.resample import resample_blocks
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.encoders.windows import MIN_WINDOWS_PER_BATCH, Encode, Tiling, join, pool_clips
+from distill.data.encoders.windows import MIN_WINDOWS_PER_BATCH, Encode, Tiling, join
 
 LONG_SECONDS = 120.0  # a longer part of a file is not held in memory at once
 _PIECE_SECONDS = 30.0
@@ -36,11 +37,19 @@ class Window(NamedTuple):
     embeddings: Embeddings
 
 
-def pieces_of(path: str | os.PathLike[str], span: Span, sample_rate: int) -> Pieces:
-    """Return the pieces of a part of an audio file, at `sample_rate` Hz. Reading them raises AudioError."""
+def pieces_of(path: str | os.PathLike[str], span: Span, sample_rate: int, part: Part | None = None) -> Pieces:
+    """Return the pieces of a part of a sound, at `sample_rate` Hz. Reading them raises AudioError.
+
+    Args:
+        path: The file.
+        span: The part of the sound.
+        sample_rate: In Hz.
+        part: The part of the file that holds the sound. None: the whole file is the sound.
+    """
 
     def pieces() -> Iterator[Tensor]:
-        return resample_blocks(blocks(path, span, seconds=_PIECE_SECONDS), sample_rate_of(path), sample_rate)
+        decoded = blocks(path, span, part, seconds=_PIECE_SECONDS)
+        return resample_blocks(decoded, sample_rate_of(path, part), sample_rate)
 
     return pieces
 
@@ -101,16 +110,44 @@ def encode_pieces(
     Returns:
         The embeddings of the clip, a batch of one. Without `frames`, its only frame is the clip embedding.
     """
-    parts, last = [], 0
+    parts, last = list[Embeddings](), 0
+    clip, logits = _Pooled(tiling.pooling), _Pooled(tiling.pooling)
     for starts, batch in window_batches(pieces, tiling, sample_rate):
         part = encode(batch.to(device))
-        parts.append(part if frames else Embeddings.of_clip(part.clip)._replace(logits=part.logits))
+        if frames:
+            parts.append(part)
+        else:
+            clip.add(part.clip, batch.lengths)
+            logits.add(part.logits, batch.lengths)
         last = starts[-1] + int(batch.lengths[-1])
-    grid = tiling.grid(torch.tensor([last]), sample_rate)
     if frames:
-        return join(parts, grid, tiling.pooling)
-    clip, logits = (
-        pool_clips(torch.cat(vectors), grid, tiling.pooling)
-        for vectors in ([part.clip for part in parts], [part.logits for part in parts])
-    )
-    return Embeddings.of_clip(clip)._replace(logits=logits)
+        return join(parts, tiling.grid(torch.tensor([last]), sample_rate), tiling.pooling)
+    return Embeddings.of_clip(clip.result())._replace(logits=logits.result())
+
+
+class _Pooled:
+    """The pooled vector of windows, in the memory of one vector.
+
+    Args:
+        pooling: "mean" or "max".
+    """
+
+    def __init__(self, pooling: str) -> None:
+        self.is_maximum = pooling == "max"
+        self._samples = 0
+        self._vector: Tensor | None = None  # maximum, or sum weighted by samples
+        self._dtype = torch.float32
+
+    def add(self, vectors: Tensor, samples: Tensor) -> None:
+        """Add vectors (windows, dim) of windows with some valid samples (windows,)."""
+        wide, weights = vectors.double(), samples.to(vectors.device, torch.float64)
+        added = wide.amax(0) if self.is_maximum else weights @ wide
+        if self._vector is not None:
+            added = torch.maximum(self._vector, added) if self.is_maximum else self._vector + added
+        self._vector, self._dtype, self._samples = added, vectors.dtype, self._samples + int(samples.sum())
+
+    def result(self) -> Tensor:
+        """Return the pooled vector. Shape (1, dim)."""
+        assert self._vector is not None
+        vector = self._vector if self.is_maximum else self._vector / self._samples
+        return vector.to(self._dtype).unsqueeze(0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from distill.data.clips.dataset import Crop
+from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
 from distill.data.clips.windows import write_windows
+from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Written
 from distill.data.encoders.windows import Windows
 from distill.data.files import lock
@@ -16,6 +18,7 @@ from distill.run.embeddings import Upkeep, fill_store
 from distill.run.encoders import encoder_of, introduction
 from distill.run.precision import Arithmetic
 from distill.run.set_aside import report_set_aside
+from distill.run.sound_share import printing
 from distill.run.window_rows import WHOLE, row_tiling, window_rows
 from distill.teachers.teacher import Teacher
 
@@ -66,17 +69,32 @@ def embed(
     """
     encoder = encoder_of(teacher, model, allow_import, untrained)
     print(introduction(encoder))
-    manifest, upkeep = read_manifest(data), Upkeep(drop=True)
-    if windows is not False:
-        tiling = row_tiling(encoder, windows, crop)
-        manifest, crop = window_rows(encoder, manifest, tiling), WHOLE
-        upkeep = replace(upkeep, shaped_by={"row_windows": {"seconds": tiling.seconds, "hop": tiling.hop}})
+    rows = _rows(encoder, read_manifest(data), windows, crop)
     with lock(Path(out), "distill embed"):
         store = fill_store(
-            encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic, frames, upkeep
-        )
+            encoder, rows.manifest, Path(out), rows.crop, batch_size, dtype, workers, device, arithmetic, frames,
+            rows.upkeep,
+        )  # fmt: skip
         if windows is not False:
-            write_windows(manifest, Path(out) / "windows.csv")
+            write_windows(rows.manifest, Path(out) / "windows.csv")
     print(f"{len(store)} embeddings of {store.dim} numbers in {out}")
-    report_set_aside(store.set_aside, manifest, Path(out) / "set_aside.csv")
+    report_set_aside(store.set_aside, rows.manifest, Path(out) / "set_aside.csv")
     return store
+
+
+class _Rows(NamedTuple):
+    """What becomes a row of the store."""
+
+    manifest: Manifest
+    crop: Crop
+    upkeep: Upkeep
+
+
+def _rows(encoder: Encoder, manifest: Manifest, windows: bool | float | Windows, crop: Crop | None) -> _Rows:
+    """Return the clips, cropped, or their windows."""
+    if windows is False:
+        crop = crop or Crop()
+        return _Rows(manifest, crop, Upkeep(drop=True, on_sound=printing(crop, "--windows embeds all of it")))
+    tiling = row_tiling(encoder, windows, crop)
+    shape = {"row_windows": {"seconds": tiling.seconds, "hop": tiling.hop}}
+    return _Rows(window_rows(encoder, manifest, tiling), WHOLE, Upkeep(drop=True, shaped_by=shape))

@@ -30,10 +30,12 @@ from distill.evaluation.settings import FineTuning
 from distill.evaluation.splits import splits_of
 from distill.evaluation.verdicts import score_lines, verdicts
 from distill.run.baselines import baselines_of
-from distill.run.embeddings import fill_store
+from distill.run.embeddings import Upkeep, fill_store
 from distill.run.encoders import choose_device, encoder_of, introduction
 from distill.run.identity import identity
 from distill.run.set_aside import report_set_aside
+from distill.run.sound_share import printing
+from distill.run.start_checks import check_lengths
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
@@ -232,9 +234,11 @@ class Measurement:
     def _scored(self, name: str, encoder: Encoder) -> Scored:
         """Embed the clips into a store, and score them. `name` is the name of its folder."""
         arguments = self.arguments
+        on_sound = printing(self.crop, "--crop.seconds 0 uses all of it")
+        upkeep = Upkeep(on_sound=on_sound) if encoder is self.encoder else Upkeep()  # once, and not for each baseline
         store = fill_store(
             encoder, self.manifest, arguments.folder / name, self.crop, arguments.batch_size, "float32",
-            arguments.workers, arguments.device,
+            arguments.workers, arguments.device, upkeep=upkeep,
         )  # fmt: skip
         report_set_aside(store.set_aside, self.manifest, arguments.folder / "set_aside.csv")
         return score_store(store, self.manifest, arguments.protocol, arguments.seeds, self.task, arguments.metric)
@@ -248,6 +252,7 @@ class Measurement:
             raise UserError("--protocol finetune trains students (--model)")
         accelerator = "cpu" if choose_device(arguments.device).type == "cpu" else "gpu"
         engine = Engine(accelerator=accelerator, workers=max(0, arguments.workers))
+        check_lengths(self.manifest, self.crop)
         clips = ClipDataset(self.manifest, student.sample_rate, self.crop)
         usable, aside = readable(clips, arguments.finetuning.batch_size, engine.workers)
         report_set_aside(aside, self.manifest, arguments.folder / "set_aside.csv")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,12 +17,12 @@ from tqdm import tqdm
 
 from distill.data.audio.read import as_text
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.clips.dataset import ClipDataset, Crop, input_fingerprint, row_seconds
+from distill.data.clips.dataset import ClipDataset, Crop, Seconds, input_fingerprint, row_seconds
 from distill.data.clips.loading import loader
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.stamps import FileStates, StampedBatch, StampedClips
 from distill.data.encoders.encoder import Encoder
-from distill.data.errors import UserError
+from distill.data.errors import AudioError, UserError
 from distill.data.sampling.batches import Draws
 from distill.data.store.format import REMOVED, ClipFrames, SetAside, forecast_bytes
 from distill.data.store.reader import EmbeddingStore
@@ -31,7 +32,8 @@ from distill.data.store.writer import StoreWriter
 from distill.run.encoders import choose_device
 from distill.run.identity import encoder_fingerprint, require_known_weights
 from distill.run.long_clips import long_clips_fingerprint
-from distill.run.precision import Arithmetic
+from distill.run.precision import Arithmetic, Prepared
+from distill.run.recordings import cut_line, embed_recording, longest_at_once
 from distill.run.resuming import Stopped
 from distill.run.updates import Update, find_update, refuse_other_windows
 from distill.training.stopping import StopSignals
@@ -48,12 +50,14 @@ class Upkeep:
         drop: Whether the store drops clips that are not in the manifest. A store without any clip of it is refused.
         shaped_by: JSON values that determine the rows beside the arguments of `fill_store`, for the fingerprint.
         continuation: How the user continues after a signal, for the message.
+        on_sound: Function that gets the sound of the clips that were embedded now.
         clock: Function that returns the time in seconds.
     """
 
     drop: bool = False
     shaped_by: Mapping[str, Any] = field(default_factory=dict)
     continuation: str = "run the same command again to continue"
+    on_sound: Callable[[Seconds], None] = lambda seconds: None
     clock: Callable[[], float] = time.monotonic
 
 
@@ -108,10 +112,13 @@ def fill_store(
     if update.shards:
         if workers < 0:
             workers = 0 if encoder.device.type == "cpu" else min(8, os.cpu_count() or 1)
-        clips = StampedClips(manifest, encoder.sample_rate, crop)
+        clips = StampedClips(manifest, encoder.sample_rate, crop, longest_at_once(encoder))
         encoder.eval()
         filling = _Filling(arithmetic.apply(encoder), encoder.device, writer, clips, batch_size, upkeep.clock)
         filling.run(update, workers, upkeep.continuation)
+        upkeep.on_sound(filling.seconds)
+        if line := cut_line(encoder, filling.long):
+            print(line)
     return EmbeddingStore(path)
 
 
@@ -154,17 +161,21 @@ class _Filling:
     """The embedding of the missing rows of a store, one shard after another.
 
     Args:
-        encode: Function that embeds a batch.
+        encode: Encoder with its arithmetic.
         device: Device of the encoder.
         writer: Writer of the store.
         clips: Clips of the data.
         batch_size: Clips per batch, at most.
         clock: Function that returns the time in seconds.
+
+    Attributes:
+        seconds: Sound of the clips that were embedded.
+        long: Number of the clips that were embedded piece by piece.
     """
 
     def __init__(
         self,
-        encode: Encode,
+        encode: Prepared,
         device: torch.device,
         writer: StoreWriter,
         clips: StampedClips,
@@ -173,7 +184,9 @@ class _Filling:
     ) -> None:
         self.encode, self.device, self.writer, self.clips = encode, device, writer, clips
         self.batch_size, self.clock = batch_size, clock
+        self.seconds, self.long = Seconds(), 0
         self._kept_at = clock()
+        self._check_signals: Callable[[], None] = lambda: None
 
     def run(self, update: Update, workers: int, continuation: str) -> None:
         """Embed what an update names.
@@ -190,18 +203,18 @@ class _Filling:
             tqdm(total=total, desc="embed", unit="clip", mininterval=0.5, dynamic_ncols=True, disable=not total) as bar,
         ):
 
-            def check_signals() -> None:
+            def check() -> None:
                 if signals.stopped_by:
                     message = f"stopped after {bar.n:,} of {total:,} clips, which are kept; {continuation}"
                     raise Stopped(message, signals.stopped_by)
 
+            self._check_signals = check
             for number, rows in update.shards.items():
                 shard = self.writer.open(number)
                 shard.forget(rows.embed.tolist())
                 shard.remove(rows.remove.tolist())
                 try:
-                    for _ in self._fill(shard, loaded, len(rows.embed), bar):
-                        check_signals()
+                    self._fill(shard, loaded, len(rows.embed), bar)
                 except BaseException:  # such as a full memory of the GPU
                     with suppress(OSError):
                         self.writer.keep(shard)
@@ -211,29 +224,52 @@ class _Filling:
                     raise _nothing_embedded(shard)
                 self.writer.finish(shard)
                 self._kept_at = self.clock()
-                check_signals()
+                check()
 
-    def _fill(self, shard: Shard, loaded: Iterator[StampedBatch], unread: int, bar: tqdm[NoReturn]) -> Iterator[None]:
-        """Embed the missing rows of a shard, and yield after each batch."""
+    def _fill(self, shard: Shard, loaded: Iterator[StampedBatch], unread: int, bar: tqdm[NoReturn]) -> None:
+        """Embed the missing rows of a shard. Raises Stopped after a signal."""
         while unread:
             batch = next(loaded)
             self._add(shard, batch)
             unread -= len(batch.ids)
             bar.update(len(batch.ids))
-            if unread and self.clock() - self._kept_at >= _KEEP_SECONDS:
-                self.writer.keep(shard)
-                self._kept_at = self.clock()
-            yield
+            if unread:
+                self._keep_if_due(shard)
+            self._check_signals()
+
+    def _keep_if_due(self, shard: Shard) -> None:
+        """Write the new rows of a shard to its journal if the last time is half a minute ago."""
+        if self.clock() - self._kept_at >= _KEEP_SECONDS:
+            self.writer.keep(shard)
+            self._kept_at = self.clock()
 
     def _add(self, shard: Shard, batch: StampedBatch) -> None:
         """Add the rows of a batch to its shard."""
         stamps = dict(zip(batch.ids, batch.stamps, strict=True))
         for clip in batch.set_aside:
             shard.put_aside(clip, stamps[clip.id])
-        if batch.batch is None:
-            return
-        embedded = _embed_batch(self.encode, batch.batch, self.device)
-        ids = batch.batch.ids
+        if batch.batch is not None:
+            self._add_embedded(shard, batch.batch.ids, _embed_batch(self.encode, batch.batch, self.device), stamps)
+            self.seconds = self.seconds.plus(batch.seconds)
+
+        def between_pieces() -> None:
+            self._keep_if_due(shard)  # a recording may take longer than half a minute
+            self._check_signals()
+
+        for row in (self.clips.manifest.rows[number] for number in batch.long):
+            span = replace(self.clips.span(row), longest_seconds=math.inf)
+            try:
+                embedded = embed_recording(self.encode, row, span, bool(self.writer.frame_dim), between_pieces)
+            except AudioError as error:
+                shard.put_aside(SetAside(row.id, error.reason, error.detail), stamps[row.id])
+            else:
+                self._add_embedded(shard, (row.id,), _on_cpu(embedded), stamps)
+                self.seconds, self.long = self.seconds.plus(span.measured[-1]), self.long + 1
+
+    def _add_embedded(
+        self, shard: Shard, ids: Sequence[str], embedded: Embeddings, stamps: Mapping[str, np.void]
+    ) -> None:
+        """Add the embeddings of clips to their shard."""
         finite = embedded.clip.isfinite().all(1).tolist()
         for clip in _not_finite(ids, finite):
             shard.put_aside(clip, stamps[clip.id])
@@ -284,7 +320,11 @@ def _batches(clips: ClipDataset, rows: Sequence[int], batch_size: int) -> Iterat
 @torch.inference_mode()
 def _embed_batch(encode: Encode, batch: AudioBatch, device: torch.device) -> Embeddings:
     """Return the embeddings of a batch on the CPU, floating-point tensors as float32."""
-    tensors = (tensor.cpu() for tensor in encode(batch.to(device)))
+    return _on_cpu(encode(batch.to(device)))
+
+
+def _on_cpu(embedded: Embeddings) -> Embeddings:
+    tensors = (tensor.cpu() for tensor in embedded)
     return Embeddings(*(tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors))
 
 

@@ -32,7 +32,8 @@ from distill.run.parts import Parts, check, prepare, resolve
 from distill.run.recipe import default_steps, plan, print_reasons, steps_of_budget, training_seconds
 from distill.run.resuming import Stopped, newest_checkpoint
 from distill.run.set_aside import report_set_aside
-from distill.run.start_checks import check_band, check_encoders
+from distill.run.sound_share import printing
+from distill.run.start_checks import check_band, check_encoders, check_lengths
 from distill.run.targets import check_clips, check_store
 from distill.students.saved import load_student, save_student, untrained_copy
 from distill.students.student import Student
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # lightning is slow to import, and commands that only inspect
     from distill.data.clips.module import AudioData
     from distill.run.quality_table import QualityReport
 
+MORE_SOUND = "the windows of `distill embed --windows` are clips that use all of it"
 _STATISTICS_DRAWS = 50_000  # more draws hardly change the statistics of stored embeddings
 _VALIDATIONS = 20  # in a run without epochs
 _MAX_EMBEDDING_BATCH = 16  # clips; a teacher needs more memory than its student
@@ -70,6 +72,7 @@ class Job:
         self.options, self.run = options, Run(options.out)
         self.parts: Parts = prepare(options)
         self.plan = plan(options, len(self.parts.manifest), self.parts.teachers, self.parts.student)
+        check_lengths(self.parts.manifest, self.plan.crop)
         self.reads_frames = check(options, self.plan.crop, self.parts).reads_frames
         self.resolved = resolve(self.plan.applied(options, self.parts.student), self.parts)
         self._stores: dict[str, Path] = {}  # a store is opened once, as that hashes the teacher's weights
@@ -142,7 +145,7 @@ class Job:
         with lock(path, "distill fit"):
             fill_store(
                 teacher, self.parts.manifest, path, self.plan.crop, batch_size, frames=self.reads_frames,
-                upkeep=Upkeep(continuation=self._continuation()),
+                upkeep=Upkeep(continuation=self._continuation(), on_sound=printing(self.plan.crop, MORE_SOUND)),
             )  # fmt: skip
         return path
 

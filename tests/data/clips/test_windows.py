@@ -13,9 +13,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from distill.data.clips import dataset
+from distill.data.clips.dataset import clip_seconds
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.sources import read_manifest
-from distill.data.clips.windows import clip_seconds, in_windows, root_of, write_windows
+from distill.data.clips.windows import in_windows, root_of, write_windows
 
 RATE = 100
 

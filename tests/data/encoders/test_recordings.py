@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,7 +147,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
         write(tmp_path / "x.wav", seconds, 1_100)
         sizes = [0]
 
-        def watched_decode(sound: reading._Sequential, count: int, sizes: list[int] = sizes) -> reading.Samples:
+        def watched_decode(sound: Any, count: int, sizes: list[int] = sizes) -> reading.Samples:
             samples = decode(sound, count)
             sizes.append(len(samples))
             return samples
@@ -166,6 +168,23 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
             sizes.append(encoder.largest)
         largest[seconds] = max(sizes)
     assert largest[130.0] == largest[1300.0] == 8 * 10 * RATE
+
+
+@pytest.mark.parametrize("windows", [Windows(seconds=0), Windows(1.0)])
+def test_pieces_are_not_kept(windows: Windows) -> None:
+    pieces, most = list[weakref.ref[Tensor]](), 0
+
+    def coming() -> Iterator[Tensor]:
+        nonlocal most
+        for _ in range(60):
+            piece = torch.randn(10 * RATE)
+            pieces.append(weakref.ref(piece))
+            yield piece
+            most = max(most, sum(piece() is not None for piece in pieces))
+
+    with torch.inference_mode():
+        Steps(windows).encode_pieces(coming, frames=False)
+    assert most <= (14 if windows.seconds == 0 else 3)  # two minutes are held to see whether the clip is longer
 
 
 def test_batches_of_windows_are_full_but_the_last() -> None:
