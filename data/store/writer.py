@@ -127,6 +127,8 @@ class StoreWriter:
         ids = self.plan.ids_of(shard)
         states, stamps = np.zeros(len(ids), np.uint8), unknown_stamps(len(ids))
         removed = np.zeros(len(ids), bool)
+        if sidecar is not None:
+            delete_journal(files)  # of a killed writer that had just finished the shard
         if sidecar is not None and not sidecar.set_aside:  # the usual case, which needs no search
             states[: sidecar.rows], stamps[: sidecar.rows] = EMBEDDED, read_stamps(files.stamps, sidecar.rows)
             return Held(states, removed, stamps, sidecar.rows == len(ids))
@@ -151,7 +153,6 @@ class StoreWriter:
             for block in read_journal(files):
                 opened.put(block)
             return opened
-        delete_journal(files)  # of a killed writer that had just finished the shard
         block = read_finished(files, sidecar, opened.ids[: sidecar.rows], self.plan.row_format)
         write_journal(files, block)
         files.sidecar.unlink()

@@ -281,22 +281,11 @@ class _Filling:
     def _batches(self, number: int, update: Update) -> Iterator[Sequence[int]]:
         """Yield the clips of the data that a shard misses, in batches.
 
-        They are the batches of an empty shard without those that are done. So a continued shard has the same batches as
-        one that was not stopped. Single missing clips come last, together.
+        The journal holds the first batches. So a continued shard has the batches of one that was not stopped.
         """
-        rows = self.writer.rows(number)
-        places = self.writer.places[rows.start : rows.stop]
-        missing = set(places[update.shards[number].embed].tolist())
-        rest: list[int] = []
-        if not missing:
-            return
-        for batch in _batches(self.clips, places[places >= 0].tolist(), self.batch_size):
-            if missing.issuperset(batch):
-                yield batch
-            else:
-                rest.extend(place for place in batch if place in missing)
-        if rest:
-            yield from _batches(self.clips, rest, self.batch_size)
+        missing = self.writer.rows(number).start + update.shards[number].embed
+        if len(missing):
+            yield from _batches(self.clips, self.writer.places[missing].tolist(), self.batch_size)
 
 
 def _nothing_embedded(shard: Shard) -> UserError:

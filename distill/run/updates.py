@@ -77,7 +77,7 @@ def find_update(writer: StoreWriter, states: FileStates, drop: bool) -> Update:
     """
     update = Update()
     shards = range(writer.shard_count)
-    for shard in tqdm(shards, desc="compare with the files", unit="shard", delay=5, leave=False):
+    for shard in tqdm(shards, desc="compare with the files", unit="shard", mininterval=0.5, delay=5, leave=False):
         _compare_shard(update, writer, shard, states, drop)
     return update
 

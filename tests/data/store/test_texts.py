@@ -79,6 +79,8 @@ def test_texts_with_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> 
     assert index.find_all(reversed(WORDS)).tolist() == [6, 5, 4, 3, 2, 1, 0]
     assert index.repeated is None
     assert TextIndex(Texts.of([*WORDS, "b c.flac"])).repeated == 7
+    of_one_length = TextIndex(Texts.of(["abc", "abd", "bbc"]))
+    assert of_one_length.find_all(["bbc", "abd", "abx", "abc"]).tolist() == [2, 1, -1, 0]
 
 
 def test_few_texts_read_like_a_list() -> None:

@@ -165,6 +165,13 @@ def test_a_finished_shard_moves_to_its_journal_before_it_changes(tmp_path: Path)
     np.testing.assert_array_equal(EmbeddingStore(tmp_path).read_all(), VECTORS)
 
 
+def test_a_journal_that_a_killed_writer_left_beside_its_shard_is_deleted(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    (tmp_path / "00001.partial.0000").write_bytes(b"old rows")
+    assert writer(tmp_path).held(1).is_done
+    assert not list(tmp_path.glob("*.partial.*"))
+
+
 @pytest.mark.parametrize("frame_dim", [0, 3])
 def test_the_index_takes_at_most_100_bytes_a_clip(frame_dim: int, tmp_path: Path) -> None:
     ids = [f"{number:036d}.wav" for number in range(3_000)]  # of 40 bytes
