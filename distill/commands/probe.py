@@ -33,6 +33,7 @@ from distill.run.baselines import baselines_of
 from distill.run.embeddings import Upkeep, fill_store
 from distill.run.encoders import choose_device, encoder_of, introduction
 from distill.run.identity import identity
+from distill.run.recipe import stored_crop
 from distill.run.set_aside import report_set_aside
 from distill.run.sound_share import printing
 from distill.run.start_checks import check_lengths
@@ -62,7 +63,8 @@ class ProbeArguments:
         support: Temporal supports in seconds, such as 0.5,1,2,5,10. Clips are embedded in windows of each length, and
             scores and costs are compared (as in arXiv 2312.14005). Empty: one score, with the encoder's own windows.
         out: Folder of the embeddings and the result. Empty: `probe/NAME-OF-DATA` in the run.
-        crop: Part of each clip that is embedded. None: at most 10 s, centred.
+        crop: Part of each clip that is embedded. None: that of the store of a teacher that reads one, otherwise at most
+            10 s, centred.
         finetuning: Settings of the protocol "finetune".
         batch_size: Clips per batch for embedding. `finetuning` has its own.
         workers: Processes that decode audio. 0 decodes in the main process. -1: 0 on a CPU, up to 8 with a GPU.
@@ -165,14 +167,15 @@ class Measurement:
     @property
     def crop(self) -> Crop:
         """Part of each clip that is embedded."""
-        return self.arguments.crop or Crop()
+        return self.arguments.crop or stored_crop(self.encoder) or Crop()
 
     def score(self) -> ProbeResult:
         """Score the encoder by one protocol, and write the result."""
         arguments, folder = self.arguments, self.arguments.folder / self.arguments.protocol
         is_finetuned = arguments.protocol == "finetune"
         scored = self._finetuned() if is_finetuned else self._scored("embeddings", self.encoder)
-        result = scored.result.of(self.named, cost_of(self.encoder, _COST_SECONDS))
+        reads_store = isinstance(self.encoder, Teacher) and self.encoder.store is not None
+        result = scored.result.of(self.named, None if reads_store else cost_of(self.encoder, _COST_SECONDS))
         if arguments.baselines and not is_finetuned:
             result = replace(result, baselines=tuple(self._baselines(scored)))
         _write(replace(scored, result=result), folder)
