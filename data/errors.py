@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 
 
@@ -43,3 +44,9 @@ def require_one_of(option: str, value: str, known: Collection[str]) -> None:
     """Raise UserError if an option's value is not one of `known`."""
     if value not in known:
         raise UserError(f"{option} {value!r}: must be one of {', '.join(known)}")
+
+
+def as_text(path: str | os.PathLike[str]) -> str:
+    """Return a path as one printable line; other characters are escaped."""
+    text = os.fsdecode(path)
+    return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode()

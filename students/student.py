@@ -21,6 +21,8 @@ class Student(Encoder):
         longest_crop: Longest crop of the default recipe, in seconds.
         learning_rate: Maximum learning rate of the default recipe.
         weight_decay: Weight decay of the default recipe.
+        by_length: Whether a batch of the default recipe has clips of similar length. None: only for a student without
+            batch normalisation.
     """
 
     teachers: Mapping[str, str] = MappingProxyType({})
@@ -32,6 +34,7 @@ class Student(Encoder):
     longest_crop: float = 10.0
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
+    by_length: bool | None = None
 
     @property
     def frequency_band(self) -> tuple[float, float]:

@@ -1,8 +1,8 @@
 """Decode audio files to mono samples. Only the requested span of a file is read.
 
 The reasons in `AudioError` are a closed set: missing, permission, symlink_loop, not_regular_file, bad_name,
-empty_file, unrecognised_format, malformed, truncated, unknown_length, bad_sample_rate, too_many_channels,
-too_short, non_finite_audio.
+empty_file, unrecognised_format, unsupported_format, malformed, truncated, unknown_length, bad_sample_rate,
+too_many_channels, too_short, non_finite_audio.
 """
 
 from __future__ import annotations
@@ -11,15 +11,33 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from distill.data.errors import AudioError, first_line
+from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, SIGNATURE_BYTES, unsupported
+from distill.data.audio.parts import Part, open_part, reader_of
+from distill.data.audio.remote import Address, open_address
+from distill.data.errors import AudioError, as_text, first_line
+
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "CONVERTIBLE_SUFFIXES",
+    "FULL_SCALE",
+    "WHOLE_FILE",
+    "Samples",
+    "Span",
+    "as_text",
+    "blocks",
+    "duration",
+    "read",
+    "sample_rate_of",
+]
 
 SAMPLE_RATES = range(100, 400_001)  # Hz; hydrophones have 1 kHz, bat detectors 384 kHz
 MAX_CHANNELS = 64
@@ -30,7 +48,7 @@ FULL_SCALE = np.float32(2**-15)  # scales 16-bit samples to [-1, 1]
 CHANNEL_POLICY = "mean"  # part of every fingerprint
 _INT16 = "PCM_16"
 _UNKNOWN_LENGTH = 1 << 40  # libsndfile reports 2^63-1 samples for a FLAC of unknown length
-_SECONDS_PER_BLOCK = 60
+_PIECE_VALUES = 1 << 23  # decoded at a time, over all channels: 32 MB of float32
 
 Samples = NDArray[np.float32] | NDArray[np.int16]
 """float32 in [-1, 1], or int16 as stored in the file."""
@@ -75,15 +93,16 @@ class Span:
 WHOLE_FILE = Span()
 
 
-def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE) -> tuple[Samples, int]:
+def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE, part: Part | None = None) -> tuple[Samples, int]:
     """Decode a span of a file and mix it to mono by the mean of its channels.
 
     A 16-bit file with one channel is returned as int16, which takes half the memory. The caller scales it by
     `FULL_SCALE` when it copies the samples.
 
     Args:
-        path: A WAV, FLAC, OGG, Opus, MP3 or AIFF file with any extension.
-        span: The part to decode.
+        path: A WAV, FLAC, OGG, Opus, MP3 or AIFF file with any extension, or a container of such files.
+        span: The part of the sound to decode.
+        part: The part of a container that holds the sound. None: the whole file is the sound.
 
     Returns:
         Samples of shape (samples,), int16 or float32 in [-1, 1], and their sample rate in Hz.
@@ -91,33 +110,59 @@ def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE) -> tuple[Samples
     Raises:
         AudioError: the file cannot be used; `reason` holds the code of the reason.
     """
-    with _open_regular_file(path) as file:
-        promised_bytes = _riff_size(file)
-        actual_bytes = os.fstat(file.fileno()).st_size
-        with _open_sound(file) as sound:
-            sample_rate, total = sound.samplerate, sound.frames
-            first, expected = span.in_samples(sample_rate, total)
-            samples = _decode(sound, first, expected)
-    # libsndfile shortens a truncated WAV without an error; only the RIFF header shows the loss.
-    if promised_bytes is not None and promised_bytes > actual_bytes and expected == total:
-        raise AudioError("truncated", f"the header promises {promised_bytes} bytes, the file has {actual_bytes}")
-    if len(samples) < MIN_DECODED_SHARE * expected:
-        raise AudioError("truncated", f"{len(samples)} of {expected} samples decoded")
-    if len(samples) < MIN_SECONDS * sample_rate:
-        raise AudioError("too_short", f"{len(samples)} samples at {sample_rate} Hz; must be at least {MIN_SECONDS} s")
-    return _mono(samples), sample_rate
+    with _at_span(path, span, part) as (sound, expected):
+        samples = _decode(sound, expected)
+        _require_samples(len(samples), expected)
+        return samples, int(sound.samplerate)
 
 
-def duration(path: str | os.PathLike[str]) -> float:
-    """Return the seconds of audio in a file, as its header states. Raises AudioError."""
-    with _open_regular_file(path) as file, _open_sound(file) as sound:
+def blocks(
+    path: str | os.PathLike[str], span: Span = WHOLE_FILE, part: Part | None = None, *, seconds: float
+) -> Iterator[Samples]:
+    """Decode a span of a file block by block. The blocks together are the samples of `read`.
+
+    The memory depends on the length of a block and not on the length of the file. An error that `read` raises is
+    raised here too: by the header before the first block, otherwise after the blocks that precede the fault.
+
+    Args:
+        path: As for `read`.
+        span: The part of the sound to decode.
+        part: As for `read`.
+        seconds: Length of a block. The last block may be shorter. It is rounded to samples, and is at least one sample.
+
+    Yields:
+        Samples of shape (samples,), int16 or float32 in [-1, 1], all at `sample_rate_of(path)` Hz.
+
+    Raises:
+        AudioError: the file cannot be used; `reason` holds the code of the reason.
+    """
+    with _at_span(path, span, part) as (sound, expected):
+        block, decoded = max(1, round(seconds * sound.samplerate)), 0
+        while decoded < expected:
+            samples = _decode(sound, min(block, expected - decoded))
+            if len(samples) == 0:
+                break
+            yield samples
+            decoded += len(samples)
+        _require_samples(decoded, expected)
+
+
+def duration(path: str | os.PathLike[str], part: Part | None = None) -> float:
+    """Return the seconds of audio in a file or in a part of it, as its header states. Raises AudioError."""
+    with _open(path, part) as file, _open_sound(file, path, part) as sound:
         return sound.frames / sound.samplerate
 
 
-def sample_rate_of(path: str | os.PathLike[str]) -> int:
-    """Return the sample rate of a file in Hz, as its header states. Raises AudioError."""
-    with _open_regular_file(path) as file, _open_sound(file) as sound:
+def sample_rate_of(path: str | os.PathLike[str], part: Part | None = None) -> int:
+    """Return the sample rate of a file or of a part of it in Hz, as its header states. Raises AudioError."""
+    with _open(path, part) as file, _open_sound(file, path, part) as sound:
         return int(sound.samplerate)
+
+
+def _open(path: str | os.PathLike[str], part: Part | None) -> BinaryIO:
+    """Open a sound: a file, or a part of it. Raises AudioError."""
+    file = open_address(path) if isinstance(path, Address) else _open_regular_file(path)
+    return file if part is None else open_part(file, part)
 
 
 def _open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
@@ -143,21 +188,50 @@ def _open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def _handle(file: BinaryIO) -> int | BinaryIO:
+    """Return the descriptor of a file, which libsndfile reads without Python, or the file itself if it has none."""
+    try:
+        return file.fileno()
+    except OSError:
+        return file
+
+
 def _riff_size(file: BinaryIO) -> int | None:
     """Return the file size in bytes that a RIFF header states. None for other formats and for unknown lengths."""
-    head = os.pread(file.fileno(), 8, 0)  # pread, since libsndfile reads from the descriptor's position
+    head = reader_of(file)[0](0, 8)
     if len(head) < 8 or head[:4] != b"RIFF":
         return None
     size = struct.unpack("<I", head[4:])[0]
     return None if size in (0, 0xFFFFFFFF) else size + 8
 
 
-def _open_sound(file: BinaryIO) -> soundfile.SoundFile:
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
+    """An audio file that is read from one position to the end, without a seek after each block.
+
+    soundfile seeks after each block of a file that can seek. For MP3 this changes the last bits of the next block.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+    def skip(self, count: int) -> None:
+        """Move from the first sample to sample `count`."""
+        if not super().seekable():  # GSM and G.72x
+            for _ in _pieces(self, count):
+                pass
+        elif count:
+            self.seek(count)
+
+
+def _open_sound(file: BinaryIO, path: str | os.PathLike[str], part: Part | None) -> _Sequential:
     """Read the header of an audio file. Raises AudioError for audio that no encoder can use."""
     try:
-        sound = soundfile.SoundFile(file.fileno(), closefd=False)
+        sound = _Sequential(_handle(file), closefd=False)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise AudioError("unrecognised_format", first_line(error)) from error
+        head = reader_of(file)[0](0, SIGNATURE_BYTES)
+        detail = getattr(error, "error_string", None) or first_line(error)  # without the address of the open file
+        name = path if part is None else "SOUND"
+        raise unsupported(name, head) or AudioError("unrecognised_format", detail) from error
     if sound.samplerate not in SAMPLE_RATES:
         raise AudioError("bad_sample_rate", f"{sound.samplerate} Hz")
     if sound.channels > MAX_CHANNELS:
@@ -169,43 +243,68 @@ def _open_sound(file: BinaryIO) -> soundfile.SoundFile:
     return sound
 
 
-def _decode(sound: soundfile.SoundFile, first: int, count: int) -> Samples:
-    """Decode `count` samples from sample `first` on. Shape (samples, channels). Raises AudioError."""
-    try:
-        if first:
-            sound.seek(first)
-        return _read_blocks(sound, count)
-    except (RuntimeError, ValueError, MemoryError) as error:
-        raise AudioError("malformed", first_line(error)) from error
+@contextmanager
+def _at_span(path: str | os.PathLike[str], span: Span, part: Part | None) -> Iterator[tuple[_Sequential, int]]:
+    """Open a file at the first sample of a span, and yield it with the number of samples of the span."""
+    with _open(path, part) as file, _open_sound(file, path, part) as sound:
+        first, expected = span.in_samples(sound.samplerate, sound.frames)
+        promised_bytes, actual_bytes = _riff_size(file), reader_of(file)[1]
+        # libsndfile shortens a truncated WAV without an error; only the RIFF header shows the loss.
+        if promised_bytes is not None and promised_bytes > actual_bytes and first + expected == sound.frames:
+            raise AudioError("truncated", f"the header promises {promised_bytes} bytes, the file has {actual_bytes}")
+        if expected < MIN_SECONDS * sound.samplerate:
+            raise AudioError(
+                "too_short", f"{expected} samples at {sound.samplerate} Hz; must be at least {MIN_SECONDS} s"
+            )
+        try:
+            sound.skip(first)
+            yield sound, expected
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise AudioError("malformed", first_line(error)) from error
 
 
-def _read_blocks(sound: soundfile.SoundFile, count: int) -> Samples:
-    """Read up to `count` samples. Shape (samples, channels)."""
-    # A header may state a false length of many hours; small blocks allocate only for samples that exist.
+def _require_samples(decoded: int, expected: int) -> None:
+    """Raise AudioError if a file ended before its span."""
+    if decoded < MIN_DECODED_SHARE * expected:
+        raise AudioError("truncated", f"{decoded} of {expected} samples decoded")
+
+
+def _decode(sound: _Sequential, count: int) -> Samples:
+    """Decode up to `count` samples from the present position on, as mono. Shape (samples,). Raises AudioError."""
+    pieces = [_mono(piece) for piece in _pieces(sound, count)]
+    if len(pieces) == 1:
+        return pieces[0]
+    return cast(Samples, np.concatenate(pieces)) if pieces else np.zeros(0, dtype=np.float32)
+
+
+def _pieces(sound: _Sequential, count: int) -> Iterator[Samples]:
+    """Yield up to `count` samples in pieces of shape (samples, channels)."""
+    # A header may state a false length of many hours; pieces allocate only for samples that exist.
     dtype = "int16" if sound.subtype == _INT16 else "float32"  # libsndfile's int16 to float32 takes four times as long
-    blocks = [np.zeros((0, sound.channels), dtype=dtype)]
+    longest = max(1, _PIECE_VALUES // sound.channels)
     while count > 0:
-        block = sound.read(min(count, _SECONDS_PER_BLOCK * sound.samplerate), dtype=dtype, always_2d=True)
-        if len(block) == 0:
-            break
-        blocks.append(block)
-        count -= len(block)
-    return blocks[1] if len(blocks) == 2 else np.concatenate(blocks)
+        piece = sound.read(min(count, longest), dtype=dtype, always_2d=True)
+        if len(piece) == 0:
+            return
+        yield piece
+        count -= len(piece)
 
 
 def _mono(samples: Samples) -> Samples:
     """Average channels (samples, channels) to (samples,). Raises AudioError for samples that are not finite."""
     if samples.dtype == np.int16:
-        if samples.shape[1] == 1:
-            return samples[:, 0]
-        samples = samples * FULL_SCALE
-    elif not (peak := np.abs(samples).max()) <= MAX_PEAK:  # `not <=` also finds NaN
+        return samples[:, 0] if samples.shape[1] == 1 else _mean(samples * FULL_SCALE)
+    if not (peak := np.abs(samples).max()) <= MAX_PEAK:  # `not <=` also finds NaN
         raise AudioError("non_finite_audio", f"a sample is {peak}")
-    mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-    return np.ascontiguousarray(mono, dtype=np.float32)
+    return _mean(np.asarray(samples, dtype=np.float32))
 
 
-def as_text(path: str | Path) -> str:
-    """Return a path as one printable line; other characters are escaped."""
-    text = os.fsdecode(path)
-    return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode()
+def _mean(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Average channels (samples, channels) to (samples,)."""
+    channels = samples.shape[1]
+    if channels >= 8:  # from here on, numpy adds in another order, and the sums differ in the last bit
+        return np.asarray(samples.mean(axis=1))
+    mixed = samples[:, 0]
+    for channel in range(1, channels):  # numpy's mean over a short last axis takes 20 times as long
+        mixed = mixed + samples[:, channel]
+    return mixed / np.float32(channels) if channels > 1 else mixed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -41,8 +42,13 @@ class AudioData(L.LightningDataModule):
         self.train_clips, self.validation_clips = train, validation
         self.order, self.batch_size, self.batches, self.workers = order, batch_size, batches, workers
         self.validation_interval = validation_interval or batches_per_epoch(order, batch_size)
-        self._lengths = train.seconds if by_length else None
+        self._lengths = train.seconds if by_length and np.ptp(train.seconds) > 0 else None
         self.batches_done = 0  # since the start of the run; the training module counts
+
+    @property
+    def sorts_by_length(self) -> bool:
+        """Whether a batch has clips of similar length, because the clips differ."""
+        return self._lengths is not None
 
     def sampler(self) -> BatchSampler:
         """Return the sampler of the whole run. It starts after the batches that are done."""

@@ -31,8 +31,8 @@ class Sampling:
         max_repeats: Largest number of draws of a clip in an epoch. A fraction is rounded up. 0 sets no limit.
         duplicates: Clips with at least this cosine are duplicates, which share the draws of one clip. 0 disables this.
         draws: Draws in an epoch. 0 means the number of clips.
-        by_length: Whether a batch has clips of similar length, which saves padding. The draws do not change. None: only
-            for a student without batch normalisation, whose statistics need clips of all lengths in a batch.
+        by_length: Whether a batch has clips of similar length, which saves padding. The draws do not change. Batch
+            normalisation then keeps its statistics in the last quarter of the steps. None: as the student says.
     """
 
     policy: str = "uniform"

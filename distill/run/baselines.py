@@ -10,8 +10,8 @@ from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Written
 from distill.data.errors import UserError
 from distill.evaluation.results import MEL, TEACHER, UNTRAINED
-from distill.run.embeddings import identity
 from distill.run.folder import Run
+from distill.run.identity import identity
 from distill.run.options import FitOptions
 from distill.run.quality import mel_statistics
 from distill.students.saved import untrained_student

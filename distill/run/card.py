@@ -8,7 +8,7 @@ import yaml
 
 from distill.data.encoders.registry import Spec
 from distill.data.files import plain
-from distill.run.embeddings import parameters_text
+from distill.run.encoders import parameters_text
 from distill.run.options import FitOptions
 from distill.run.quality_table import QualityReport
 from distill.students.student import Student

@@ -14,7 +14,7 @@ from distill.data.encoders.registry import Spec, Written
 from distill.data.errors import UserError
 from distill.objectives import OBJECTIVES
 from distill.objectives.objective import Objective
-from distill.run.embeddings import describe
+from distill.run.encoders import describe
 from distill.run.options import FitOptions
 from distill.run.recipe import DEFAULT_TEACHER
 from distill.students import STUDENTS

@@ -13,7 +13,7 @@ from distill.data.clips.lightning import L
 from distill.data.errors import UserError
 from distill.data.store.format import SetAside
 from distill.objectives.objective import Objective
-from distill.training.batch_norm import warm_momentum
+from distill.training.batch_norm import fix_statistics, warm_momentum
 from distill.training.metrics_file import VALIDATION
 from distill.training.optimizer import Optimizer, parameter_groups
 
@@ -25,16 +25,18 @@ class Distiller(L.LightningModule):
         objective: Objective to minimise; it contains the student.
         optimizer: Settings of the optimizer and its schedule.
         steps: Length of the schedule, in optimizer steps.
+        fixed_from: Step from which batch normalisation of the student keeps its statistics. None: never.
 
     Attributes:
         set_aside: Clips that could not be used, by id.
         latest: Losses and observed values of the last training batch, by name.
     """
 
-    def __init__(self, objective: Objective, optimizer: Optimizer, steps: int) -> None:
+    def __init__(self, objective: Objective, optimizer: Optimizer, steps: int, fixed_from: int | None = None) -> None:
         super().__init__()
         objective.check_teachers()
         self.objective, self.optimizer, self.steps = objective.train(), optimizer, steps
+        self.fixed_from = steps if fixed_from is None else fixed_from
         self.set_aside: dict[str, SetAside] = {}
         self.latest: dict[str, float] = {}
 
@@ -48,6 +50,8 @@ class Distiller(L.LightningModule):
         if loaded.batch is None:
             return None
         warm_momentum(self.objective.student, self.global_step)
+        if self.global_step >= self.fixed_from:
+            fix_statistics(self.objective.student)
         self.objective.student.on_progress(self.global_step / self.steps)
         losses = self.objective(loaded.batch)
         total = self.objective.total(losses)

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from distill.data.errors import AudioError, StoreError, UserError, first_line, require_one_of
+from distill.data.errors import AudioError, StoreError, UserError, as_text, first_line, require_one_of
 
 
 def test_an_audio_error_keeps_its_reason_in_another_process() -> None:
@@ -27,3 +27,8 @@ def test_an_option_must_be_one_of_its_values() -> None:
     require_one_of("--crop.position", "start", ("start", "centre"))
     with pytest.raises(UserError, match=r"^--crop\.position 'end': must be one of start, centre$"):
         require_one_of("--crop.position", "end", ("start", "centre"))
+
+
+@pytest.mark.parametrize(("path", "text"), [("ä b.wav", "ä b.wav"), ("a\nb", "a\\nb"), ("\udcff.wav", "\\udcff.wav")])
+def test_a_path_is_printed_as_one_line(path: str, text: str) -> None:
+    assert as_text(path) == text

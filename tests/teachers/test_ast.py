@@ -18,7 +18,7 @@ import distill
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
 from distill.data.fingerprint import weights_digest
-from distill.run.embeddings import encoder_fingerprint
+from distill.run.identity import encoder_fingerprint
 from distill.teachers.ast import AST
 from tests.conftest import GOLDEN
 from tests.teachers.golden import Golden, waveforms

@@ -31,7 +31,7 @@ def test_weights_keep_their_values_and_lose_their_places() -> None:
 
 
 def test_the_seed_decides_and_is_part_of_the_fingerprint() -> None:
-    from distill.run.embeddings import identity
+    from distill.run.identity import identity
 
     teachers = [distill.create_teacher("randomised", encoder="musicnn", seed=seed) for seed in (0, 0, 1)]
     first, again, other = map(identity, teachers)

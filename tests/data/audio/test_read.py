@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill.data.audio.read import FULL_SCALE, Span, read
+from distill.data.audio.read import FULL_SCALE, MAX_CHANNELS, Samples, Span, blocks, read
 from distill.data.errors import AudioError
 from tests.conftest import tone
 
@@ -207,3 +208,73 @@ def test_channels_are_averaged(subtype: str, error: float, tmp_path: Path) -> No
     samples, _ = read(wav(tmp_path, samples=np.stack([left, right], axis=1), subtype=subtype))
     assert samples.dtype == np.float32
     assert np.allclose(samples, (left + right) / 2, atol=error)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 5, 7, 8, 9, MAX_CHANNELS])
+@pytest.mark.parametrize("subtype", ["FLOAT", "PCM_16"])
+def test_the_average_of_channels_is_the_mean_to_the_last_bit(channels: int, subtype: str, tmp_path: Path) -> None:
+    sound = np.random.default_rng(0).uniform(-1, 1, (800, channels)).astype(np.float32)
+    path = wav(tmp_path, samples=sound, subtype=subtype)
+    assert np.array_equal(read(path)[0], soundfile.read(path, dtype="float32")[0].mean(axis=1))
+
+
+CONTAINERS: dict[str, dict[str, object]] = {
+    "WAV": {"format": "WAV"},
+    "FLAC": {"format": "FLAC"},
+    "OGG": {"format": "OGG"},
+    "Opus": {"format": "OGG", "subtype": "OPUS"},
+    "MP3": {"format": "MP3"},
+    "float": {"format": "WAV", "subtype": "FLOAT"},
+    "ADPCM": {"format": "WAV", "subtype": "IMA_ADPCM"},
+    "GSM, which cannot seek": {"format": "WAV", "subtype": "GSM610"},
+    "G.721, which cannot seek": {"format": "AU", "subtype": "G721_32"},
+}
+SPANS = [
+    Span(),
+    Span(start=0.4),
+    Span(start=0.4, duration=0.33),
+    Span(start=0.1, duration=0.8, max_seconds=0.5, crop_position=0.5),
+    Span(start=0.9, duration=9.0),
+]
+
+
+def seconds_in_blocks(path: Path, span: Span, seconds: float) -> list[Samples]:
+    return list(blocks(path, span, seconds=seconds))
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+@pytest.mark.parametrize("seconds", [0.11, 0.25, 100.0])
+def test_the_blocks_together_are_what_is_read_at_once(kind: str, seconds: float, tmp_path: Path) -> None:
+    channels = 1 if "seek" in kind else 2
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, (RATE, channels))
+    path = wav(tmp_path, "sound", noise, **CONTAINERS[kind])
+    for span in SPANS:
+        whole, rate = read(path, span)
+        parts = seconds_in_blocks(path, span, seconds)
+        assert np.array_equal(np.concatenate(parts), whole)
+        assert {part.dtype for part in parts} == {whole.dtype}
+        assert [len(part) for part in parts[:-1]] == [round(seconds * rate)] * (len(parts) - 1)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CONTAINERS if "seek" in kind])
+def test_a_window_of_a_format_that_cannot_seek(kind: str, tmp_path: Path) -> None:
+    path = wav(tmp_path, "sound", **CONTAINERS[kind])
+    assert np.array_equal(read(path, Span(start=0.5, duration=0.25))[0], read(path)[0][8000:12000])
+
+
+@pytest.mark.parametrize("kind", KIT)
+def test_blocks_raise_the_errors_of_read(kind: str, tmp_path: Path) -> None:
+    reason, make = KIT[kind]
+    with pytest.raises(AudioError) as caught:
+        seconds_in_blocks(make(tmp_path), Span(), 0.1)
+    assert caught.value.reason == reason
+
+
+def test_the_memory_of_blocks_does_not_depend_on_the_length(tmp_path: Path) -> None:
+    path = wav(tmp_path, samples=np.zeros((RATE * 300, 2), dtype=np.int16))
+    tracemalloc.start()
+    try:
+        assert sum(len(block) for block in blocks(path, seconds=1.0)) == RATE * 300
+        assert tracemalloc.get_traced_memory()[1] < 1e6  # bytes; the whole file as mono has 19 MB
+    finally:
+        tracemalloc.stop()

@@ -52,3 +52,13 @@ def test_a_batch_is_moved_to_a_device_and_the_clips_set_aside_stay(data: AudioDa
     assert moved.batch.waveform.device.type == "meta"
     assert moved.set_aside == loaded.set_aside
     assert data.transfer_batch_to_device(Loaded(None, ()), torch.device("meta"), 0).batch is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "by_length", "sorts"), [(0.1, True, True), (0.1, False, False), (0.05, True, False)]
+)
+def test_batches_are_sorted_if_the_clips_differ(tmp_path: Path, seconds: float, by_length: bool, sorts: bool) -> None:
+    for clip, length in enumerate((0.05, seconds)):
+        soundfile.write(tmp_path / f"{clip}.wav", np.full(round(length * 16_000), 0.1), 16_000)
+    clips = ClipDataset(read_manifest(tmp_path), 16_000, Crop())
+    assert AudioData(clips, clips, UniformOrder(2), 1, 2, by_length=by_length).sorts_by_length == sorts

@@ -13,7 +13,7 @@ import yaml
 import distill
 from distill.evaluation.results import MEL, TEACHER, UNTRAINED
 from distill.run.baselines import Reference, baselines_of
-from distill.run.embeddings import identity
+from distill.run.identity import identity
 from tests.distill.commands.test_fit import fit
 
 STUDENT = {"class_path": "mobilenet_v3", "init_args": {"width": 0.1}}

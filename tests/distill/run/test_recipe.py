@@ -53,12 +53,21 @@ def test_the_crop_is_the_window_of_the_teacher(window: float, seconds: float) ->
     assert plan(FitOptions(live=True), 100, {"loudness": teacher}, TinyConvolution()).crop == Crop(seconds, "random")
 
 
-def test_batches_are_sorted_by_length_only_without_batch_normalisation() -> None:
-    normalised = distill.create_student("cnn", width=0.1)
-    assert chosen(100).by_length
-    assert not chosen(100, normalised).by_length
-    assert chosen(100, normalised, sampling=Sampling(by_length=True)).by_length
-    assert not chosen(100, sampling=Sampling(by_length=False)).by_length
+@pytest.mark.parametrize(
+    ("student", "given", "sorts"),
+    [
+        ("hear_tokenizer", None, True),
+        ("hear_tokenizer", False, False),
+        ("mobilenet_v3", None, False),
+        ("mobilenet_v3", True, True),
+        ("cnn", None, True),
+        ("cnn", False, False),
+    ],
+)
+def test_batches_are_sorted_by_length_as_the_options_or_the_student_say(
+    student: str, given: bool | None, sorts: bool
+) -> None:
+    assert chosen(100, distill.create_student(student), sampling=Sampling(by_length=given)).by_length == sorts
 
 
 def test_a_student_may_limit_the_crop() -> None:
