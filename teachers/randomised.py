@@ -32,6 +32,7 @@ class Randomised(Teacher):
         inner = TEACHERS.build(encoder)
         super().__init__(inner.windows)
         self.sample_rate, self.longest_window = inner.sample_rate, inner.longest_window
+        self.whole_seconds = inner.whole_seconds
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in inner.parameters():

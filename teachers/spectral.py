@@ -28,11 +28,12 @@ class Spectral(Teacher):
     embedding, so that no group dominates. A frame embedding is the spectral shape of 0.1 s without the clip's level.
 
     Args:
-        windows: How longer clips are cut. The default does not cut.
+        windows: How longer clips are cut. The default does not cut clips of up to 2 minutes.
     """
 
     sample_rate = 16_000
     published = Published(0, 280, 64, 0.1)
+    weights = None
     licence = "MIT (no weights)"
     source = "built in"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from distill.data.encoders.recordings import Pieces
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.frontend import BANDS, HearFrontEnd
 
@@ -148,24 +150,39 @@ class HearStream:
         return sums / weights.clamp(min=1e-8)
 
 
-@torch.inference_mode()
 def measure_statistics(front_end: HearFrontEnd, waveform: Tensor) -> ClipStatistics:
     """Measure the statistics of a clip (samples,) at 16 kHz, in bounded memory."""
-    pieces = waveform.split(_CHUNK)
-    level = (torch.stack([piece.double().sum() for piece in pieces]).sum() / max(1, len(waveform))).to(waveform.dtype)
+    return measure_pieces(front_end, lambda: iter(waveform.split(_CHUNK)))
+
+
+@torch.inference_mode()
+def measure_pieces(front_end: HearFrontEnd, pieces: Pieces) -> ClipStatistics:
+    """Measure the statistics of a clip at 16 kHz that comes in pieces, in two passes."""
+    total, samples = torch.zeros((), dtype=torch.float64), 0
+    for piece in pieces():
+        total, samples = total.to(piece.device) + piece.double().sum(), samples + len(piece)
+    level = (total / max(1, samples)).float()
     stream = _MelStream(front_end, level)
-    sums = waveform.new_zeros(2, dtype=torch.float64)
-    for number, piece in enumerate(pieces):
-        mels = [stream.feed(piece)] + ([stream.finish()] if number == len(pieces) - 1 else [])
-        for mel in mels:
-            sums += torch.stack([mel.double().sum(), mel.double().square().sum()])
+    sums = level.new_zeros(2, dtype=torch.float64)
+    for mel in _fed(stream, pieces):
+        sums += torch.stack([mel.double().sum(), mel.double().square().sum()])
     count = stream.frames * BANDS
     mean = sums[0] / count
     deviation = (sums[1] / count - mean.square()).clamp(min=0).sqrt()
-    return ClipStatistics(level, mean.to(waveform.dtype), deviation.to(waveform.dtype))
+    return ClipStatistics(level, mean.float(), deviation.float())
 
 
 def encode_long(front_end: HearFrontEnd, acoustic: AcousticModel, waveform: Tensor) -> Tensor:
-    """Encode a long clip (samples,) at 16 kHz in two passes, one window at a time. Return (frames, hidden)."""
-    stream = HearStream(front_end, acoustic, measure_statistics(front_end, waveform))
-    return torch.cat([*(stream.feed(piece) for piece in waveform.split(_CHUNK)), stream.finish()])
+    """Encode a long clip (samples,) at 16 kHz one window at a time. Return (frames, hidden)."""
+    return torch.cat(list(frames_of_pieces(front_end, acoustic, lambda: iter(waveform.split(_CHUNK)))))
+
+
+def frames_of_pieces(front_end: HearFrontEnd, acoustic: AcousticModel, pieces: Pieces) -> Iterator[Tensor]:
+    """Return parts of the frames (frames, hidden) of a clip at 16 kHz that comes in pieces, read in three passes."""
+    return _fed(HearStream(front_end, acoustic, measure_pieces(front_end, pieces)), pieces)
+
+
+def _fed(stream: _MelStream | HearStream, pieces: Pieces) -> Iterator[Tensor]:
+    """Feed all pieces of a clip to a stream, and yield what it returns."""
+    yield from (stream.feed(piece) for piece in pieces())
+    yield stream.finish()
