@@ -69,4 +69,5 @@ class Mel(Teacher):
         mean = masked_mean(frames, inside)
         deviation = masked_mean((frames - mean.unsqueeze(1)).square(), inside).sqrt()
         times = (torch.arange(frames.shape[1], device=frames.device) + 1) * (self.mel.hop / self.sample_rate)
-        return Embeddings.of_frames(frames, times, inside, clip=torch.cat([mean, deviation], dim=1))
+        clip = torch.cat([mean, deviation], dim=1)
+        return Embeddings.of_frames(frames.to(self.dtype), times, inside, clip=clip.to(self.dtype))

@@ -42,4 +42,5 @@ class Randomised(Teacher):
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch with the shuffled network. There are no logits, as they would mean nothing."""
-        return self.encoder.encode(batch)._replace(logits=batch.waveform.new_zeros(len(batch), 0))
+        embeddings = self.encoder.encode(batch)
+        return embeddings._replace(logits=embeddings.clip.new_zeros(len(batch), 0))

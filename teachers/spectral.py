@@ -50,7 +50,8 @@ class Spectral(Teacher):
         level = (mel * inside).sum((1, 2), keepdim=True) / (count * mel.shape[2])
         shape = (mel - level) * inside  # zero outside the clip
         clip = torch.cat([F.normalize(group, dim=1) for group in self._groups(shape, inside, count)], dim=1)
-        return Embeddings.of_frames(*_blocks(shape, valid), clip=clip)
+        frames, times, mask = _blocks(shape, valid)
+        return Embeddings.of_frames(frames.to(self.dtype), times, mask, clip=clip.to(self.dtype))
 
     def _groups(self, shape: Tensor, inside: Tensor, count: Tensor) -> list[Tensor]:
         """Return five groups of features of spectral shapes (batch, time, bands), each (batch, features)."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +22,12 @@ from distill.data.encoders.checkpoint import Provenance
 from distill.data.encoders.recordings import LONG_SECONDS, Pieces, Window, encode_pieces, pieces_of, window_batches
 from distill.data.encoders.registry import Rebuildable, Spec
 from distill.data.encoders.windows import Covered, Tiling, Windows, encode_apart, encode_in_windows
+from distill.data.errors import UserError, first_line
 
 T = TypeVar("T")
 
 _RECORDING = Windows()  # how an encoder without windows cuts clips that are too long for it
+_OF_DTYPE = re.compile(r"dtype|[Tt]ype|not implemented for|Half|BFloat16|Double|[Ff]loat")  # errors of PyTorch
 
 
 class Encoder(nn.Module, Rebuildable, ABC):
@@ -56,6 +60,7 @@ class Encoder(nn.Module, Rebuildable, ABC):
     labels: tuple[str, ...] = ()
     provenance: Provenance | None = None
     shaped_by: Mapping[str, Any] = MappingProxyType({})
+    _dtype = torch.float32  # of the last move; an encoder without weights has no other record
     _covered: Mapping[float, Covered] = MappingProxyType({})
 
     @abstractmethod
@@ -63,13 +68,31 @@ class Encoder(nn.Module, Rebuildable, ABC):
         """Encode a batch at `self.sample_rate`."""
 
     def forward(self, batch: AudioBatch) -> Embeddings:
-        """Encode a batch at any sample rate. Long clips are encoded in windows."""
+        """Encode a batch at any sample rate. Long clips are encoded in windows.
+
+        Raises:
+            UserError: the encoder was moved to a data type that it does not support.
+        """
         batch = batch.resample(self.sample_rate)
-        if batch.waveform.shape[1] <= self.longest_whole * self.sample_rate:
-            return self.encode(batch)
-        if self.windows.seconds:
-            return self.encode_in_windows(batch)
-        return encode_apart(batch, self.longest_whole, self.encode, self.encode_in_windows)
+        with self._clear_dtype():
+            if batch.waveform.shape[1] <= self.longest_whole * self.sample_rate:
+                return self.encode(batch)
+            if self.windows.seconds:
+                return self.encode_in_windows(batch)
+            return encode_apart(batch, self.longest_whole, self.encode, self.encode_in_windows)
+
+    @contextmanager
+    def _clear_dtype(self) -> Iterator[None]:
+        """Turn PyTorch's error about data types into a UserError, if the encoder was moved to another one."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.dtype == torch.float32 or not _OF_DTYPE.search(str(error)):
+                raise
+            raise UserError(
+                f"{type(self).__name__} does not support {self.dtype} ({first_line(error)}); keep it in float32; "
+                "--arithmetic.precision bfloat16 is the faster arithmetic (in Python: distill.Arithmetic)"
+            ) from error
 
     def encode_in_windows(self, batch: AudioBatch) -> Embeddings:
         """Encode a batch at `self.sample_rate`, window by window."""
@@ -204,6 +227,15 @@ class Encoder(nn.Module, Rebuildable, ABC):
             return function()
         finally:
             self.train(training)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the weights and of the embeddings. The waveform stays float32: cast features to this type."""
+        return next((weight.dtype for weight in self.parameters() if weight.is_floating_point()), self._dtype)
+
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._dtype = function(torch.zeros(1, dtype=self._dtype)).dtype
+        return super()._apply(function, recurse)  # type: ignore[no-untyped-call]
 
     @property
     def device(self) -> torch.device:

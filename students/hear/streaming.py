@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distill.data.encoders.recordings import Pieces
-from distill.students.hear.acoustic import AcousticModel
+from distill.students.hear.acoustic import LEAST_WEIGHT, AcousticModel
 from distill.students.hear.frontend import BANDS, HearFrontEnd
 
 _CHUNK = 30 * 16_000  # samples of a long clip that are read at once
@@ -95,9 +95,10 @@ class HearStream:
         self._mel = _MelStream(front_end, statistics.level)
         hidden = acoustic.conv.out_channels
         self._odd = statistics.level.new_zeros(BANDS, 0)  # a mel frame whose pair is not complete
-        self._features = statistics.level.new_zeros(1, 0, hidden)  # from the start of the next window
-        self._sums = statistics.level.new_zeros(acoustic.overlap, hidden)  # of the window before, in the overlap
-        self._weights = statistics.level.new_zeros(acoustic.overlap, 1)
+        weight = acoustic.conv.weight
+        self._features = weight.new_zeros(1, 0, hidden)  # from the start of the next window
+        self._sums = weight.new_zeros(acoustic.overlap, hidden)  # of the window before, in the overlap
+        self._weights = weight.new_zeros(acoustic.overlap, 1)
         self._windows = 0
 
     @torch.inference_mode()
@@ -112,7 +113,7 @@ class HearStream:
         self._append(self._mel.finish())
         frames, remaining = self._encode_full_windows(), self._features.shape[1]
         if self._windows and remaining <= self.acoustic.overlap:  # the window before has all of them
-            return torch.cat([frames, (self._sums / self._weights.clamp(min=1e-8))[:remaining]])
+            return torch.cat([frames, (self._sums / self._weights.clamp(min=LEAST_WEIGHT))[:remaining]])
         return torch.cat([frames, self._encode(remaining)])
 
     def _encode_full_windows(self) -> Tensor:
@@ -147,7 +148,7 @@ class HearStream:
         step = self.acoustic.window - overlap
         self._sums, self._weights = sums[step:].clone(), weights[step:].clone()
         self._windows += 1
-        return sums / weights.clamp(min=1e-8)
+        return sums / weights.clamp(min=LEAST_WEIGHT)
 
 
 def measure_statistics(front_end: HearFrontEnd, waveform: Tensor) -> ClipStatistics:

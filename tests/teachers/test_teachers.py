@@ -19,6 +19,7 @@ from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 from distill.training.distiller import Distiller
 from distill.training.optimizer import Optimizer
+from tests.encoder_dtypes import DTYPES, check_dtype
 from tests.own_parts import TinyConvolution
 from tests.teachers.tiny import Options, teacher_names, tiny_teacher
 
@@ -142,10 +143,15 @@ class TestEveryTeacher:
         objective = OneTeacher(teacher)
         clone = copy.deepcopy(objective)
         clone.to(torch.float64)
-        moved, original = ([*t.parameters(), *t.buffers()] for t in (clone.teachers["one"], teacher))
-        floating = [(new, old) for new, old in zip(moved, original, strict=True) if old.is_floating_point()]
+        moved, original = (t.state_dict() for t in (clone.teachers["one"], teacher))
+        floating = [(moved[key], old) for key, old in original.items() if old.is_floating_point()]
         assert all(new.dtype == torch.float64 and old.dtype != torch.float64 for new, old in floating)
+        assert (clone.teachers["one"].dtype, teacher.dtype) == (torch.float64, torch.float32)
         assert clone.teachers["one"].parameter_count() == teacher.parameter_count()
+
+    @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+    def test_it_computes_in_the_dtype_that_it_is_moved_to(self, teacher: Teacher, dtype: torch.dtype) -> None:
+        check_dtype(teacher, dtype)
 
     def test_licence_source_and_weights_are_stated(self, teacher: Teacher) -> None:
         assert teacher.licence != "not stated"
