@@ -21,6 +21,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, SIGNATURE_BYTES, unsupported
+from distill.data.audio.parts import Part, open_part, reader_of
+from distill.data.audio.remote import Address, open_address
 from distill.data.errors import AudioError, as_text, first_line
 
 __all__ = [
@@ -91,15 +93,16 @@ class Span:
 WHOLE_FILE = Span()
 
 
-def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE) -> tuple[Samples, int]:
+def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE, part: Part | None = None) -> tuple[Samples, int]:
     """Decode a span of a file and mix it to mono by the mean of its channels.
 
     A 16-bit file with one channel is returned as int16, which takes half the memory. The caller scales it by
     `FULL_SCALE` when it copies the samples.
 
     Args:
-        path: A WAV, FLAC, OGG, Opus, MP3 or AIFF file with any extension.
-        span: The part to decode.
+        path: A WAV, FLAC, OGG, Opus, MP3 or AIFF file with any extension, or a container of such files.
+        span: The part of the sound to decode.
+        part: The part of a container that holds the sound. None: the whole file is the sound.
 
     Returns:
         Samples of shape (samples,), int16 or float32 in [-1, 1], and their sample rate in Hz.
@@ -107,13 +110,15 @@ def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE) -> tuple[Samples
     Raises:
         AudioError: the file cannot be used; `reason` holds the code of the reason.
     """
-    with _at_span(path, span) as (sound, expected):
+    with _at_span(path, span, part) as (sound, expected):
         samples = _decode(sound, expected)
         _require_samples(len(samples), expected)
         return samples, int(sound.samplerate)
 
 
-def blocks(path: str | os.PathLike[str], span: Span = WHOLE_FILE, *, seconds: float) -> Iterator[Samples]:
+def blocks(
+    path: str | os.PathLike[str], span: Span = WHOLE_FILE, part: Part | None = None, *, seconds: float
+) -> Iterator[Samples]:
     """Decode a span of a file block by block. The blocks together are the samples of `read`.
 
     The memory depends on the length of a block and not on the length of the file. An error that `read` raises is
@@ -121,7 +126,8 @@ def blocks(path: str | os.PathLike[str], span: Span = WHOLE_FILE, *, seconds: fl
 
     Args:
         path: As for `read`.
-        span: The part to decode.
+        span: The part of the sound to decode.
+        part: As for `read`.
         seconds: Length of a block. The last block may be shorter. It is rounded to samples, and is at least one sample.
 
     Yields:
@@ -130,7 +136,7 @@ def blocks(path: str | os.PathLike[str], span: Span = WHOLE_FILE, *, seconds: fl
     Raises:
         AudioError: the file cannot be used; `reason` holds the code of the reason.
     """
-    with _at_span(path, span) as (sound, expected):
+    with _at_span(path, span, part) as (sound, expected):
         block, decoded = max(1, round(seconds * sound.samplerate)), 0
         while decoded < expected:
             samples = _decode(sound, min(block, expected - decoded))
@@ -141,16 +147,22 @@ def blocks(path: str | os.PathLike[str], span: Span = WHOLE_FILE, *, seconds: fl
         _require_samples(decoded, expected)
 
 
-def duration(path: str | os.PathLike[str]) -> float:
-    """Return the seconds of audio in a file, as its header states. Raises AudioError."""
-    with _open_regular_file(path) as file, _open_sound(file, path) as sound:
+def duration(path: str | os.PathLike[str], part: Part | None = None) -> float:
+    """Return the seconds of audio in a file or in a part of it, as its header states. Raises AudioError."""
+    with _open(path, part) as file, _open_sound(file, path, part) as sound:
         return sound.frames / sound.samplerate
 
 
-def sample_rate_of(path: str | os.PathLike[str]) -> int:
-    """Return the sample rate of a file in Hz, as its header states. Raises AudioError."""
-    with _open_regular_file(path) as file, _open_sound(file, path) as sound:
+def sample_rate_of(path: str | os.PathLike[str], part: Part | None = None) -> int:
+    """Return the sample rate of a file or of a part of it in Hz, as its header states. Raises AudioError."""
+    with _open(path, part) as file, _open_sound(file, path, part) as sound:
         return int(sound.samplerate)
+
+
+def _open(path: str | os.PathLike[str], part: Part | None) -> BinaryIO:
+    """Open a sound: a file, or a part of it. Raises AudioError."""
+    file = open_address(path) if isinstance(path, Address) else _open_regular_file(path)
+    return file if part is None else open_part(file, part)
 
 
 def _open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
@@ -176,9 +188,17 @@ def _open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def _handle(file: BinaryIO) -> int | BinaryIO:
+    """Return the descriptor of a file, which libsndfile reads without Python, or the file itself if it has none."""
+    try:
+        return file.fileno()
+    except OSError:
+        return file
+
+
 def _riff_size(file: BinaryIO) -> int | None:
     """Return the file size in bytes that a RIFF header states. None for other formats and for unknown lengths."""
-    head = os.pread(file.fileno(), 8, 0)  # pread, since libsndfile reads from the descriptor's position
+    head = reader_of(file)[0](0, 8)
     if len(head) < 8 or head[:4] != b"RIFF":
         return None
     size = struct.unpack("<I", head[4:])[0]
@@ -203,13 +223,15 @@ class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
             self.seek(count)
 
 
-def _open_sound(file: BinaryIO, path: str | os.PathLike[str]) -> _Sequential:
+def _open_sound(file: BinaryIO, path: str | os.PathLike[str], part: Part | None) -> _Sequential:
     """Read the header of an audio file. Raises AudioError for audio that no encoder can use."""
     try:
-        sound = _Sequential(file.fileno(), closefd=False)
+        sound = _Sequential(_handle(file), closefd=False)
     except (RuntimeError, TypeError, ValueError) as error:
-        head = os.pread(file.fileno(), SIGNATURE_BYTES, 0)
-        raise unsupported(path, head) or AudioError("unrecognised_format", first_line(error)) from error
+        head = reader_of(file)[0](0, SIGNATURE_BYTES)
+        detail = getattr(error, "error_string", None) or first_line(error)  # without the address of the open file
+        name = path if part is None else "SOUND"
+        raise unsupported(name, head) or AudioError("unrecognised_format", detail) from error
     if sound.samplerate not in SAMPLE_RATES:
         raise AudioError("bad_sample_rate", f"{sound.samplerate} Hz")
     if sound.channels > MAX_CHANNELS:
@@ -222,11 +244,11 @@ def _open_sound(file: BinaryIO, path: str | os.PathLike[str]) -> _Sequential:
 
 
 @contextmanager
-def _at_span(path: str | os.PathLike[str], span: Span) -> Iterator[tuple[_Sequential, int]]:
+def _at_span(path: str | os.PathLike[str], span: Span, part: Part | None) -> Iterator[tuple[_Sequential, int]]:
     """Open a file at the first sample of a span, and yield it with the number of samples of the span."""
-    with _open_regular_file(path) as file, _open_sound(file, path) as sound:
+    with _open(path, part) as file, _open_sound(file, path, part) as sound:
         first, expected = span.in_samples(sound.samplerate, sound.frames)
-        promised_bytes, actual_bytes = _riff_size(file), os.fstat(file.fileno()).st_size
+        promised_bytes, actual_bytes = _riff_size(file), reader_of(file)[1]
         # libsndfile shortens a truncated WAV without an error; only the RIFF header shows the loss.
         if promised_bytes is not None and promised_bytes > actual_bytes and first + expected == sound.frames:
             raise AudioError("truncated", f"the header promises {promised_bytes} bytes, the file has {actual_bytes}")

@@ -78,7 +78,7 @@ def read_layout(task: str, root: str | Path, audio_root: Path | None = None) -> 
     given, layout = Path(root), LAYOUTS[task]
     root = given if not layout.missing(given) else next(_roots(layout, given), given)
     if missing := layout.missing(root):
-        raise UserError(f"--data {root}: not {task}, {missing[0]} is missing")
+        raise UserError(f"--data {root}: not {task}, {missing[0]} is missing; --task auto reads any data")
     if doubt := layout.doubt(root):
         raise UserError(f"--data {root}: not {task}: {doubt}")
     placing = Placing(audio_root or root, layout.depth, layout.anywhere)

@@ -65,6 +65,7 @@ def test_the_error_for_another_folder_names_the_missing_file(name: str, tmp_path
     with pytest.raises(UserError, match=r"is missing") as caught:
         read_layout(name, tmp_path)
     assert LAYOUTS[name].marks[0] in str(caught.value)
+    assert "--task auto" in str(caught.value)
     assert find_layout(tmp_path) is None
 
 
