@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, unsupported
 from distill.data.audio.parts import ReadAt, reader_of
+from distill.data.audio.remote import Address, open_address
 from distill.data.clips.containers.headers import Entry, TarError, entries
-from distill.data.errors import UserError
+from distill.data.errors import AudioError, UserError
 from distill.data.store.format import SetAside
 from distill.data.store.texts import Texts
 
@@ -52,17 +53,17 @@ class Scan:
     fault: str
 
 
-def scan(tar: Path) -> Scan:
+def scan(tar: Path | Address) -> Scan:
     """Read the headers of a tar, and the small members beside sounds.
 
     Raises:
         UserError: the file cannot be read, is compressed, or is no tar.
     """
     try:
-        with open(tar, "rb", buffering=0) as file:
+        with open_address(tar) if isinstance(tar, Address) else open(tar, "rb", buffering=0) as file:
             read_at, size = reader_of(file)
             return _Scanner(read_at, size).scan()
-    except TarError as error:
+    except (TarError, AudioError) as error:
         raise UserError(f"{tar}: {error}") from error
     except OSError as error:
         raise UserError(f"{tar}: {error.strerror or error}") from error
