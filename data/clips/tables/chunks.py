@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from distill.data.errors import UserError
+
+if TYPE_CHECKING:  # it reads chunks
+    from distill.data.clips.tables.sounds import Sound
 
 CHUNK_ROWS = 1 << 16
 CHUNK_CHARACTERS = 1 << 24  # a chunk of long rows has fewer rows
@@ -22,11 +28,13 @@ class Chunk:
         lines: Number of each row: its line, or for Parquet its row, from 1.
         columns: Values of the columns that were asked for, each as long as `lines`.
         broken: Lines that are not rows, with the reason.
+        sounds: Of each column of sounds, whether a row holds one. The values of such a column are the paths.
     """
 
     lines: Sequence[int]
     columns: Mapping[str, Sequence[Any]]
     broken: Mapping[int, str] = field(default_factory=dict)
+    sounds: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class TableFile:
         layout: Kind of the table, in words.
         remarks: Choices of the reader, each in words.
         classes: Names of the classes of columns that hold their numbers, by the name of the column.
-        bytes_columns: Columns that hold sounds as bytes.
+        sounds: Columns that hold sounds as bytes.
 
     Raises:
         UserError: there are too many columns.
@@ -54,7 +62,7 @@ class TableFile:
     layout: str = "table"
     remarks: tuple[str, ...] = ()
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    bytes_columns: frozenset[str] = frozenset()
+    sounds: Mapping[str, Sound] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.header) > MAX_COLUMNS:

@@ -46,6 +46,7 @@ class Columns:
         label: Column of the labels. None: there is none.
         split: Column of the splits or folds. None: there is none.
         id: Column of the names of the clips. None: there is none.
+        sound: The only column of `paths`, if it holds the sounds themselves. None: it does not.
     """
 
     paths: tuple[str, ...]
@@ -55,6 +56,7 @@ class Columns:
     label: str | None
     split: str | None
     id: str | None
+    sound: str | None = None
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -70,7 +72,7 @@ class Columns:
     @property
     def has_own_ids(self) -> bool:
         """Whether an id can be another than the name of its file."""
-        return self.has_windows or self.id is not None
+        return self.has_windows or self.id is not None or self.sound is not None
 
 
 def find_columns(table: Path, header: Sequence[str], label: str = "", split: str = "") -> Columns:

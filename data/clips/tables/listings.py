@@ -13,6 +13,7 @@ from distill.data.audio.formats import AUDIO_SUFFIXES
 from distill.data.clips.tables.columns import find_columns, listed
 from distill.data.clips.tables.opening import TABLE_SUFFIXES, open_table
 from distill.data.clips.tables.reading import Listing, split_name
+from distill.data.clips.tables.sounds import with_sounds
 from distill.data.errors import UserError
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # as in audio folders of Hugging Face
@@ -127,8 +128,9 @@ def _usable(found: Sequence[Listing]) -> Listings:
 def _fault(table: Path) -> str:
     """Return in words why a file is not a table of clips. Empty: it is one."""
     try:
-        header = open_table(table).header
-        columns = find_columns(table, header)
+        file = open_table(table)
+        header = file.header
+        columns = with_sounds(file, find_columns(table, header))
     except UserError as error:
         return f"not read: {error}"
     if columns.paths or (columns.start is not None and columns.end is not None):

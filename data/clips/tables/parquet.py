@@ -9,7 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from distill.data.clips.tables.chunks import CHUNK_ROWS, Chunk, TableFile
+from distill.data.clips.tables.sounds import Sound
 from distill.data.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ _MAX_FOOTER = 64 << 20  # bytes of the description of a file
 _MAX_VALUE = 1 << 20  # bytes
 _CHUNK_BYTES = 1 << 26  # a chunk of long values has fewer rows
 _NULLS_BYTES = 128  # more than a column of nulls has
+_SOUNDS_AT_ONCE = 16
 _SOUND_BYTES = 1 << 12  # a column of bytes with longer values holds sounds
 
 
@@ -41,13 +46,15 @@ def open_parquet(path: Path) -> TableFile:
         schema = file.schema_arrow
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: {first_line(error)}") from error
+    features = _features(schema.metadata or {})
+    sounds = _sounds(file, features)
     return TableFile(
         path,
         tuple(schema.names),
-        lambda columns: _chunks(path, file, columns),
+        lambda columns: _chunks(path, file, columns, sounds),
         unit="row",
-        classes=_class_names(schema.metadata or {}),
-        bytes_columns=_bytes_columns(file),
+        classes=_class_names(features),
+        sounds=sounds,
     )
 
 
@@ -64,19 +71,53 @@ def _check_footer(path: Path) -> None:
         raise UserError(f"{path}: its description has {footer:,} bytes; does it have too many columns?")
 
 
-def _chunks(path: Path, file: ParquetFile, columns: Sequence[str]) -> Iterator[Chunk]:
-    """Yield the rows of a file."""
+def _chunks(path: Path, file: ParquetFile, columns: Sequence[str], sounds: Mapping[str, Sound]) -> Iterator[Chunk]:
+    """Yield the rows of a file. Sounds are not read."""
     import pyarrow
 
-    leaves = [_leaf(file, name) for name in columns]
+    texts = [name for name in columns if name not in sounds or sounds[name].has_path]
+    leaves = [_leaf(file, name) for name in texts]
     first = 1
     try:
+        holds = {name: _holds_sound(file, sounds[name].bytes) for name in columns if name in sounds}
         rows = max(1, min(CHUNK_ROWS, _CHUNK_BYTES // _longest_value(path, file, leaves)))
         for batch in file.iter_batches(rows, columns=leaves, use_threads=False):
-            yield Chunk(range(first, first + len(batch)), {name: batch.column(name).to_pylist() for name in columns})
-            first += len(batch)
+            end = first + len(batch)
+            values = {
+                name: batch.column(name).to_pylist() if name in texts else [None] * len(batch) for name in columns
+            }
+            yield Chunk(
+                range(first, end), values, sounds={name: held[first - 1 : end - 1] for name, held in holds.items()}
+            )
+            first = end
     except (pyarrow.ArrowException, OSError, UnicodeError) as error:
         raise UserError(f"{path}, from row {first} on: {first_line(error)}") from error
+
+
+def _holds_sound(file: ParquetFile, leaf: str) -> NDArray[np.bool_]:
+    """Return which rows hold a sound. Shape (rows,). Without statistics, all rows count."""
+    groups = [np.zeros(0, bool)]
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == leaf)
+        has_count = column.statistics is not None and column.statistics.has_null_count
+        nulls = column.statistics.null_count if has_count else 0
+        if 0 < nulls < group.num_rows:
+            groups.append(_not_null(file, number, leaf))
+        else:
+            groups.append(np.full(group.num_rows, nulls == 0))
+    return np.concatenate(groups)
+
+
+def _not_null(file: ParquetFile, group: int, leaf: str) -> NDArray[np.bool_]:
+    """Return which rows of a group hold a sound, by reading its sounds, a few at a time."""
+    found = []
+    for batch in file.iter_batches(_SOUNDS_AT_ONCE, row_groups=[group], columns=[leaf], use_threads=False):
+        column = batch.column(0)
+        for field in leaf.split(".")[1:]:
+            column = column.flatten()[column.type.get_field_index(field)]
+        found.append(np.asarray(column.is_valid().to_numpy(zero_copy_only=False), bool))
+    return np.concatenate(found)
 
 
 def _leaf(file: ParquetFile, name: str) -> str:
@@ -96,6 +137,8 @@ def _longest_value(path: Path, file: ParquetFile, leaves: Sequence[str]) -> int:
     import pyarrow.parquet
 
     names, longest = set(), 1
+    if not leaves:
+        return longest
     for name, size, rows in _sizes(file):
         if any(name == leaf or name.startswith(f"{leaf}.") for leaf in leaves):
             names.add(name)
@@ -143,25 +186,38 @@ def _sizes(file: ParquetFile) -> Iterator[tuple[str, int, int]]:
             yield column.path_in_schema, size, rows
 
 
-def _bytes_columns(file: ParquetFile) -> frozenset[str]:
+def _sounds(file: ParquetFile, features: Mapping[str, Any]) -> dict[str, Sound]:
     """Return the columns that hold sounds: mappings with bytes, as in data sets of Hugging Face, or bytes alone."""
     import pyarrow
 
-    binary = {field.name for field in file.schema_arrow if pyarrow.types.is_binary(field.type)}
-    found = set()
-    for name, size, rows in _sizes(file):
-        column, _, leaf = name.partition(".")
-        if rows and (leaf == "bytes" or (name in binary and size > _SOUND_BYTES * rows)):
-            found.add(column)
-    return frozenset(found)
+    found: dict[str, Sound] = {}
+    kinds = pyarrow.types
+    binary = {f.name for f in file.schema_arrow if kinds.is_binary(f.type) or kinds.is_large_binary(f.type)}
+    for leaf, size, rows in _sizes(file):
+        column, _, field = leaf.partition(".")
+        feature = features.get(column)
+        kind = feature.get("_type") if isinstance(feature, dict) else None
+        holds_bytes = field == "bytes" or (leaf in binary and size > _SOUND_BYTES * rows)
+        if rows and holds_bytes and kind in ("Audio", "Value", None):  # not images
+            has_path = field == "bytes" and file.schema_arrow.field(column).type.get_field_index("path") >= 0
+            found[column] = Sound(leaf, has_path, kind == "Audio")
+    return found
 
 
-def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[str, ...]]:
-    """Return the names of classes that a data set of Hugging Face stores as numbers, by the name of the column."""
+def _features(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Return the features of a data set of Hugging Face by the name of the column. Empty: it is none."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        names = {str(column): tuple(map(str, _names(feature))) for column, feature in features.items()}
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
+        return {str(column): feature for column, feature in features.items()}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}
+
+
+def _class_names(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the names of classes that a data set stores as numbers, by the name of the column."""
+    try:
+        names = {column: tuple(map(str, _names(feature))) for column, feature in features.items()}
+    except (KeyError, TypeError, IndexError):
         return {}
     return {column: classes for column, classes in names.items() if classes}
 

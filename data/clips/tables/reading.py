@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from distill.data.clips.tables.labels import Cell, as_cell, parse_cells
 from distill.data.clips.tables.opening import open_table
 from distill.data.clips.tables.paths import Names, Problem
 from distill.data.clips.tables.repeats import join_repeats
+from distill.data.clips.tables.sounds import Cells, read_names, with_sounds
 from distill.data.clips.tables.windows import windows_of
 from distill.data.errors import UserError
 from distill.data.store.format import SetAside
@@ -101,6 +103,7 @@ class _Table:
     columns: Columns
     names: Names
     split: str
+    prefix: str  # of the names of sounds that are in the table
 
 
 class _Reading:
@@ -122,16 +125,14 @@ class _Reading:
         self._labels: dict[Cell, int] = {}
         self._splits: dict[str, int] = {}
         self._label_codes, self._split_codes = array("i"), array("i")
+        self._cells = Cells()
         self._set_aside: list[SetAside] = []
         self._not_listed = 0
 
     def read(self, listing: Listing, label: str, split: str) -> None:
         """Add the rows of a table."""
         file = open_table(listing.table)
-        columns = find_columns(listing.table, file.header, label, split)
-        for column in columns.paths:
-            if column in file.bytes_columns:
-                raise UserError(f"{file.path}: the column {column!r} holds sounds as bytes; it must hold paths")
+        columns = with_sounds(file, find_columns(listing.table, file.header, label, split))
         if self._tables and columns.label != (first := self._tables[0]).columns.label:
             raise UserError(
                 f"{file.path}: the column of labels is {columns.label}, but that of {first.file.path.name} is "
@@ -147,7 +148,8 @@ class _Reading:
                 self._set_aside.append(SetAside(listing.table.name, "no_recording", str(error)))
                 return
         names = Names(self.root, listing.folder, columns.paths, recording, self.is_given)
-        self._tables.append(_Table(file, columns, names, listing.split))
+        prefix = "" if listing.table == self.source else f"{os.path.relpath(listing.table, self.source)}/"
+        self._tables.append(_Table(file, columns, names, listing.split, prefix))
         self._firsts.append(len(self._ids))
         if columns.has_own_ids and self._paths is None:
             self._paths = TextsBuilder()
@@ -158,7 +160,7 @@ class _Reading:
     def _add(self, table: _Table, chunk: Chunk) -> None:
         """Add the rows of a chunk."""
         columns, count = table.columns, len(chunk.lines)
-        names, problems = table.names.read(chunk.columns, count)
+        names, problems = read_names(table.names, chunk, columns.sound, table.prefix)
         starts, durations, wrong = windows_of(chunk.columns, columns, count)
         problems = wrong | problems
         labels: Sequence[Cell] = [""] * count
@@ -175,14 +177,31 @@ class _Reading:
             self._put_aside(table, names[place], chunk.lines[place], problem)
         good = [place for place in range(count) if place not in problems] if problems else None
         kept = slice(None) if good is None else np.array(good, np.int64)
+        self._add_files(table, _at(names, good), _at(chunk.lines, good), chunk.sounds, kept)
         self._ids.extend(_at(ids, good))
-        if self._paths is not None:
-            self._paths.extend(table.names.paths(_at(names, good)))
         self._lines.extend(_at(chunk.lines, good))
         self._starts.frombytes(starts[kept].tobytes())
         self._durations.frombytes(durations[kept].tobytes())
         _extend(self._labels, self._label_codes, _at(labels, good))
         _extend(self._splits, self._split_codes, _at(splits, good))
+
+    def _add_files(
+        self,
+        table: _Table,
+        names: Sequence[str],
+        lines: Sequence[int],
+        sounds: Mapping[str, NDArray[np.bool_]],
+        kept: slice | NDArray[np.int64],
+    ) -> None:
+        """Add the files of rows with these names and lines: the rows of a chunk that are kept."""
+        if self._paths is None:
+            return
+        paths = table.names.paths(names)
+        if table.columns.sound is not None:
+            holds = sounds[table.columns.sound][kept]
+            self._cells.add(len(self._ids), table.file, table.columns.sound, lines, holds)
+            paths = ["" if in_table else path for path, in_table in zip(paths, holds.tolist(), strict=True)]
+        self._paths.extend(paths)
 
     def _put_aside(self, table: _Table, name: str, line: int, problem: Problem) -> None:
         """Note a row that cannot be used."""
@@ -217,15 +236,17 @@ class _Reading:
             raise UserError(f"{self.source}, {self._set_aside[0].detail}{others}")
         label = self._tables[0].columns.label
         parsed = parse_cells(self.source, label or "", list(self._labels), several_labels(label or ""))
+        paths, parts = self._cells.build(None if self._paths is None else self._paths.build(), count)
         rows = Rows(
             self._ids.build(),
-            None if self._paths is None else self._paths.build(),
+            paths,
             self.root,
             np.frombuffer(self._starts, np.float64),
             np.frombuffer(self._durations, np.float64),
             _category(parsed.labels, self._label_codes),
             _category([(split_name(name),) for name in self._splits], self._split_codes),
             Category(((),), np.zeros(count, np.int32)),
+            parts,
         )
         has_ids = any(table.columns.id is not None for table in self._tables)
         joined = join_repeats(rows, self.source, self._where_is, has_ids)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.data.audio.parts import Cell, Part
 from distill.data.clips.manifest import Category, Rows
 from distill.data.errors import UserError
 from distill.data.store.format import SetAside
@@ -35,7 +36,8 @@ def join_repeats(rows: Rows, source: Path, where: Callable[[int], str], has_ids:
     """Return rows of which each has its own id.
 
     Rows of one file and one window are one clip, whose labels are joined. Other windows of one file that would have the
-    same id have their end in it too: "a.wav@1-3" beside "a.wav@1-2".
+    same id have their end in it too: "a.wav@1-3" beside "a.wav@1-2". Sounds in a table that would have the same id have
+    the number of their row in it: "a.wav#7".
 
     Args:
         rows: Rows of the table.
@@ -52,14 +54,17 @@ def join_repeats(rows: Rows, source: Path, where: Callable[[int], str], has_ids:
     joining = _Joining(rows, where)
     new_ids: dict[int, str] = {}
     for group in index.repeats():
-        windows: dict[tuple[str, float, float | None], list[int]] = {}
+        windows: dict[tuple[str, Part | None, float, float | None], list[int]] = {}
         for number in group:
             row = rows[number]
-            windows.setdefault((str(row.path), row.start, row.duration), []).append(number)
+            windows.setdefault((str(row.path), row.part, row.start, row.duration), []).append(number)
         if len(windows) > 1:
             if has_ids:
                 raise UserError(f"{source}, {where(group[1])}: the id {rows.ids[group[0]]!r} occurs twice")
-            for (_, start, duration), numbers in windows.items():
+            for (_, part, start, duration), numbers in windows.items():
+                if isinstance(part, Cell):
+                    new_ids |= dict.fromkeys(numbers, f"{rows.ids[group[0]]}#{part.row + 1}")
+                    continue
                 name = rows.ids[group[0]].rpartition("@")[0]
                 end = "" if duration is None else f"{start + duration:.12g}"
                 new_ids |= dict.fromkeys(numbers, f"{name}@{start:.12g}-{end}")

@@ -23,21 +23,6 @@ def test_only_the_path_of_a_mapping_is_read(tmp_path: Path) -> None:
     assert [row.labels for row in rows] == [("a",), ("b",)] * 2
 
 
-@pytest.mark.parametrize(
-    "cells",
-    [
-        [{"bytes": b"x" * 9999, "path": "a.wav"}] * 2,
-        [b"x" * 9999] * 2,
-        [{"bytes": b"RIFF"}] * 2,
-        [{"bytes": None, "path": "a.wav"}, {"bytes": b"x", "path": None}],
-    ],
-)
-def test_sounds_as_bytes_are_refused_in_one_line(cells: list[Any], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"column 'audio' holds sounds as bytes") as error:
-        read_manifest(parquet(tmp_path, {"audio": cells}))
-    assert len(str(error.value)) < 300
-
-
 def test_paths_as_bytes_are_paths(tmp_path: Path) -> None:
     assert [row.id for row in read_manifest(parquet(tmp_path, {"path": [b"a.wav", b"caf\xe9.wav"]})).rows] == [
         "a.wav",
