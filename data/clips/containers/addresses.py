@@ -84,7 +84,7 @@ def _read_folder(address: str, names: Sequence[str]) -> Manifest:
     )
     manifest = read_folder(files)
     paths = Texts.of(f"{address}/{name}" for name in audio)
-    return Manifest(Path(address), replace(manifest.rows, paths=paths), manifest.notes)
+    return Manifest(Address(address), replace(manifest.rows, paths=paths), manifest.notes)
 
 
 def _read_tars(address: str, names: Sequence[str], label: str, split: str) -> Manifest:
@@ -98,7 +98,7 @@ def _read_tars(address: str, names: Sequence[str], label: str, split: str) -> Ma
             if not name:
                 raise
             refused.append(SetAside(name, "unreadable_tar", str(error)))
-    return manifest_of(Path(address), tars, refused, label, split)
+    return manifest_of(Address(address), tars, refused, label, split)
 
 
 def _read_table(system: Any, path: str, address: str, root: str, label: str, split: str) -> Manifest:
@@ -109,4 +109,8 @@ def _read_table(system: Any, path: str, address: str, root: str, label: str, spl
             system.get_file(path, str(table))
         except Exception as error:
             raise UserError(f"--data {address}: {first_line(error)}") from error
-        return read_listings([Listing(table)], table, Address(root or os.path.dirname(address)), label, split)
+        try:
+            manifest = read_listings([Listing(table)], table, Address(root or os.path.dirname(address)), label, split)
+        except UserError as error:
+            raise UserError(str(error).replace(str(table), address)) from error
+    return Manifest(Address(address), manifest.rows, manifest.notes)

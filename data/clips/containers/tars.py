@@ -68,7 +68,7 @@ def read_tars(source: Path, names: Sequence[str], label: str = "", split: str = 
 
 
 def manifest_of(
-    source: Path, tars: Sequence[Tar], refused: Sequence[SetAside] = (), label: str = "", split: str = ""
+    source: Path | Address, tars: Sequence[Tar], refused: Sequence[SetAside] = (), label: str = "", split: str = ""
 ) -> Manifest:
     """Return the clips of tars.
 
@@ -101,7 +101,7 @@ def manifest_of(
     rows = Rows(
         ids=Texts.of(tar.prefix + name for tar in tars for name in tar.scan.names),
         paths=FewTexts([str(tar.path) for tar in tars], tar_of),
-        root=source,
+        root=Path(source),
         starts=np.zeros(len(tar_of)),
         durations=np.full(len(tar_of), np.nan),
         labels=fields.labels,
@@ -176,7 +176,7 @@ class _Fields:
     remarks: tuple[str, ...]
 
     @classmethod
-    def of(cls, source: Path, scans: Sequence[Scan], label: str, split: str) -> _Fields:
+    def of(cls, source: Path | Address, scans: Sequence[Scan], label: str, split: str) -> _Fields:
         """Read the records of scans. Raises UserError for a field that does not exist, or that holds no labels."""
         header: dict[str, None] = {}
         for text in (text for found in scans for text in found.records):
