@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill.data.audio.read import FULL_SCALE, MAX_CHANNELS, Samples, Span, blocks, read
+from distill.data.audio.opening import MAX_CHANNELS
+from distill.data.audio.read import FULL_SCALE, Samples, Span, blocks, read
 from distill.data.errors import AudioError
 from tests.conftest import tone
 
