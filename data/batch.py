@@ -153,6 +153,13 @@ class Embeddings(NamedTuple):
             clip = masked_mean(frames, frame_mask)
         return cls(clip, frames, frame_times, frame_mask, clip.new_zeros(len(clip), 0))
 
+    def row(self, number: int) -> Embeddings:
+        """Return the embeddings of one clip, as a batch of one."""
+        rows = slice(number, number + 1)
+        return Embeddings(
+            self.clip[rows], self.frames[rows], self.frame_times, self.frame_mask[rows], self.logits[rows]
+        )
+
     def mix(self, partners: Tensor, shares: Tensor) -> Embeddings:
         """Return mixtures of the clip and frame embeddings, with the arguments of `AudioBatch.mix`.
 

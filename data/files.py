@@ -51,8 +51,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON value, indented, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write a JSON value, indented, atomically. Names of files that are not UTF-8 are escaped and read back equal."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_text(path, text if _is_unicode(text) else json.dumps(value, indent=2) + "\n")
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text can be written as UTF-8. Python reads a byte that is not UTF-8 as a lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.commands.fit import fit as fit
     from distill.commands.probe import probe as probe
     from distill.commands.report import report as report
+    from distill.commands.store import store as store
     from distill.data.audio.frames import frame_mask as frame_mask
     from distill.data.audio.mel import LogMel as LogMel
     from distill.data.batch import AudioBatch as AudioBatch
@@ -50,6 +51,7 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
 _MODULES = {
     "fit": "distill.commands.fit",
     "embed": "distill.commands.embed",
+    "store": "distill.commands.store",
     "cluster": "distill.commands.cluster",
     "probe": "distill.commands.probe",
     "report": "distill.commands.report",

@@ -17,7 +17,7 @@ class Frozen(Teacher):
     Args:
         student: A run folder, a student folder or a hub id. In Python it may be the student itself.
         allow_import: Package that may be imported for the student's own class. None allows no import.
-        windows: How longer clips are cut. The default gives the network whole clips.
+        windows: How longer clips are cut. The default gives the network whole clips of up to 2 minutes.
 
     Raises:
         UserError: no student is found.
@@ -34,6 +34,7 @@ class Frozen(Teacher):
         self.student = copy.deepcopy(student) if isinstance(student, Student) else load_student(student, allow_import)
         student = self.student
         self.sample_rate, self.labels, self.licence = student.sample_rate, student.labels, student.licence
+        self.whole_seconds = student.whole_seconds
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at the student's rate."""

@@ -84,8 +84,9 @@ def mean_and_deviation(frames: Tensor, frame_mask: Tensor) -> Tensor:
     Returns:
         Shape (B, 2 C).
     """
-    weights = frame_mask.unsqueeze(2).to(frames.dtype)
+    exact = frames.to(torch.promote_types(frames.dtype, torch.float32))  # whose range holds a sum of squares
+    weights = frame_mask.unsqueeze(2).to(exact.dtype)
     count = weights.sum(1)
-    mean = masked_mean(frames, frame_mask)
-    squares = ((frames - mean.unsqueeze(1)) * weights).square().sum(1)
-    return torch.cat([mean, (squares / (count - 1).clamp(min=1) + 1e-8).sqrt()], dim=1)
+    mean = masked_mean(exact, frame_mask)
+    squares = ((exact - mean.unsqueeze(1)) * weights).square().sum(1)
+    return torch.cat([mean, (squares / (count - 1).clamp(min=1) + 1e-8).sqrt()], dim=1).to(frames.dtype)

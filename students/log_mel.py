@@ -15,7 +15,7 @@ from distill.data.audio.filters import mel_filters
 from distill.data.audio.frames import frame_mask
 from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.encoders.checkpoint import provenance, read_state_dict
+from distill.data.encoders.checkpoint import choose_prefix, provenance, read_state_dict, without_wrappers
 from distill.data.errors import UserError
 from distill.students.student import Student
 
@@ -90,7 +90,7 @@ class LogMelStudent(Student):
         valid = self.mel.frames(batch.lengths)
         # An exported graph cannot branch on values, and its clips are not padded.
         unpadded = torch.compiler.is_exporting() or bool((valid == mel.shape[2]).all())
-        frames, valid = self.encode_mel(mel, None if unpadded else valid)
+        frames, valid = self.encode_mel(mel.to(self.dtype), None if unpadded else valid)
         step = self.mel.hop / self.sample_rate
         # All kernels are odd, so frame t is centred on spectrum time_stride * t.
         centre = self.mel.window / 2 / self.sample_rate
@@ -112,14 +112,13 @@ class LogMelStudent(Student):
             UserError: the file has the weights of another network, or of another width.
         """
         name, where = type(self).__name__, f"--student.checkpoint {checkpoint}"
-        file = read_state_dict(checkpoint, option="--student.checkpoint")
-        found, unused = {}, []
-        for key, tensor in file.items():
-            if match := re.fullmatch(pattern, key):
-                found[match[1]] = tensor
-            else:
-                unused.append(key)
+        file = without_wrappers(read_state_dict(checkpoint, option="--student.checkpoint"), where)
         wanted = network.state_dict()
+        matches = {key: match for key in file if (match := re.fullmatch(pattern, key))}
+        starts = [key[: match.start(1)] for key, match in matches.items() if match[1] == next(iter(wanted))]
+        start = choose_prefix(starts, where)
+        found = {match[1]: file[key] for key, match in matches.items() if key.startswith(start)}
+        unused = [key for key in file if key not in matches or not key.startswith(start)]
         for key in wanted.keys() & found.keys():  # checked first, because another width can have other keys too
             if found[key].shape != wanted[key].shape:
                 shapes = f"{key} is {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -11,10 +13,15 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders import audioset
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
-from distill.teachers.pretrained import import_transformers, load_pretrained
+from distill.teachers.pretrained import Pretrained, import_transformers, load_pretrained
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import frames_of
+
+_FILE_HINT = (
+    "the authors' files are on the hub in this form: MIT/ast-finetuned-audioset-10-10-0.4593; convert your own by "
+    "convert_audio_spectrogram_transformer_original_to_pytorch.py of transformers 4"
+)
 
 
 class AST(Teacher):
@@ -52,15 +59,16 @@ class AST(Teacher):
             revision,
             kinds=["audio-spectrogram-transformer"],
             optional=["classifier"],
+            file_hint=_FILE_HINT,
         )
+        where = f"--teacher.checkpoint {checkpoint}"
         self._config, self.provenance = loaded.config, loaded.provenance
         if loaded.missing:
             head = [key for key in loaded.model.state_dict() if key.startswith("classifier.")]
             if len(loaded.missing) < len(head):
-                raise UserError(f"--teacher.checkpoint {checkpoint}: its head lacks {loaded.missing[0]!r}")
+                raise UserError(f"{where}: its head lacks {loaded.missing[0]!r}")
             loaded.model.classifier = None  # otherwise random weights would give logits
-        extractor = loaded.extractor or transformers.ASTFeatureExtractor()  # with the published statistics of AudioSet
-        mean, deviation = float(extractor.mean), float(extractor.std)
+        mean, deviation = _statistics(loaded, where)
         self.shaped_by = {"mean": mean, "std": deviation}
         self.fbank = KaldiFbank(loaded.config.num_mel_bins, "hanning", mean=mean, scale=2 * deviation)
         self.limit_windows(self.fbank.samples(loaded.config.max_length) / self.sample_rate)
@@ -82,7 +90,7 @@ class AST(Teacher):
         """Embed a batch at 16 kHz."""
         config, valid = self._config, self.fbank.frames(batch.lengths)
         valid = valid.clamp(max=config.max_length)
-        outputs = self.model.audio_spectrogram_transformer(self.spectrogram(batch))
+        outputs = self.model.audio_spectrogram_transformer(self.spectrogram(batch).to(self.dtype))
         rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
         frames = frames_of(outputs.last_hidden_state[:, 2:], rows)  # after the two class tokens
         steps = ((valid - config.patch_size) // config.time_stride + 1).clamp(min=1)
@@ -98,6 +106,26 @@ class AST(Teacher):
     def spectrogram(self, batch: AudioBatch) -> Tensor:
         """Return normalised fbank of the network's fixed length. Shape (batch, max_length, bands)."""
         return self.fbank.of_length(batch.waveform, batch.lengths, self._config.max_length)
+
+
+def _statistics(loaded: Pretrained, where: str) -> tuple[float, float]:
+    """Return the mean and the standard deviation by which the checkpoint's own extractor normalises.
+
+    Raises:
+        UserError: the extractor computes another spectrogram than Kaldi's at 16 kHz.
+    """
+    extractor = loaded.extractor
+    if extractor is None:
+        warnings.warn(
+            f"{where}: has no preprocessor_config.json; the mean and deviation of AudioSet are used", stacklevel=3
+        )
+        extractor = import_transformers().ASTFeatureExtractor()
+    for name, expected in (("sampling_rate", AST.sample_rate), ("num_mel_bins", loaded.config.num_mel_bins)):
+        if (found := getattr(extractor, name, expected)) != expected:
+            raise UserError(f"{where}: its preprocessor_config.json has {name} {found}; must be {expected}")
+    if not getattr(extractor, "do_normalize", True):
+        return 0.0, 0.5  # the network's input is (logarithm - mean) / (2 * deviation)
+    return float(extractor.mean), float(extractor.std)
 
 
 def _labels(names: dict[int, str]) -> list[str]:

@@ -60,9 +60,10 @@ class BEATs(Teacher):
         self.mask = mask
         where = f"--teacher.checkpoint {checkpoint}"
         state, extras = read_checkpoint(checkpoint, "--teacher.checkpoint")
-        state = without_prefix(state, "patch_embedding.weight")
-        _check(state, extras.get("cfg") or {}, where)
-        max_distance = (extras.get("cfg") or {}).get("max_distance", 800)
+        state = without_prefix(state, "patch_embedding.weight", where)
+        config = extras["cfg"] if isinstance(extras.get("cfg"), Mapping) else {}
+        _check(state, config, where)
+        max_distance = config.get("max_distance", 800)
         with all_keys(where):
             state = _folded(state)
             model = BEATsNetwork(state, max_distance)
@@ -79,7 +80,7 @@ class BEATs(Teacher):
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at 16 kHz."""
-        tokens = self.model.tokens(self.spectrogram(batch))
+        tokens = self.model.tokens(self.spectrogram(batch).to(self.dtype))
         columns = tokens.shape[1] // _ROWS
         valid = (self.fbank.frames(batch.lengths) // _PATCH).clamp(min=1)
         inside = frame_mask(valid, columns).repeat_interleave(_ROWS, dim=1)

@@ -12,28 +12,33 @@ from distill.data.audio.mel import ClapMel
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
-from distill.teachers.pretrained import import_transformers, load_pretrained
+from distill.teachers.pretrained import Pretrained, import_transformers, load_pretrained
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 
 EMBEDDINGS = ("projected", "pooled")
-PADDINGS = ("repeat", "zero")
-_COLUMNS = 32  # of the last feature map, which covers 10 s
+PADDINGS = {"repeatpad": "repeat", "repeat": "fill", "pad": "zero"}  # our name of each name of transformers
+_FILE_HINT = (
+    "the authors' files are on the hub in this form: laion/clap-htsat-unfused, laion/clap-htsat-fused, "
+    "laion/larger_clap_general, laion/larger_clap_music; convert your own by convert_clap_original_pytorch_to_hf.py "
+    "of transformers 4"
+)
 
 
 class CLAP(Teacher):
     """CLAP's audio tower from a transformers folder or hub id: 48 kHz, HTSAT (Swin), 3.2 frames a second.
 
-    The input of the network is always 10 s. Shorter clips are repeated and then zero-padded, as in training. The
-    official extractor crops longer clips at random and, in fused models, marks a random clip as long. Here equal input
-    gives equal output.
+    The input of the network is always 10 s. Shorter clips are repeated and then zero-padded, as in training. Sample
+    rate, mel bands, length and padding are those of the checkpoint's preprocessor_config.json. The official extractor
+    crops longer clips at random and, in fused models, marks a random clip as long. Here equal input gives equal output.
 
     Args:
         checkpoint: Folder with config.json and model.safetensors, or a hub id.
         revision: Commit of the hub id, which fixes the weights. None takes the newest.
         embedding: The clip embedding: "projected" (512, in the space of CLAP's text embeddings) or "pooled" (768 or
             1024, before the projection).
-        padding: How clips under 10 s are padded: "repeat" or "zero". It changes their embeddings a lot.
+        padding: How clips under 10 s are padded: "repeat" (as often as they fit whole, then zeros), "fill" (repeated up
+            to the end) or "zero". It changes their embeddings a lot. None: as the checkpoint states.
         official: Use the official extractor. It is slow, and random for clips over 10 s and for fused models.
         windows: How longer clips are cut. With 0 seconds only the beginning is used; a fused model then gets the whole
             clip shrunk, and its beginning, middle and end, and its frame times are not valid.
@@ -52,13 +57,14 @@ class CLAP(Teacher):
         checkpoint: str = "laion/clap-htsat-unfused",
         revision: str | None = None,
         embedding: str = "projected",
-        padding: str = "repeat",
+        padding: str | None = None,
         official: bool = False,
         windows: Windows = Windows(),
     ) -> None:
         super().__init__(windows)
         require_one_of("--teacher.embedding", embedding, EMBEDDINGS)
-        require_one_of("--teacher.padding", padding, PADDINGS)
+        if padding is not None:
+            require_one_of("--teacher.padding", padding, PADDINGS.values())
         transformers = import_transformers()
         loaded = load_pretrained(
             transformers.ClapAudioModelWithProjection,
@@ -66,13 +72,15 @@ class CLAP(Teacher):
             revision,
             ("clap", "clap_audio_model"),
             part="audio_config",
+            file_hint=_FILE_HINT,
         )
-        extractor: Any = loaded.extractor
-        if not isinstance(extractor, transformers.ClapFeatureExtractor):
-            raise UserError(f"--teacher.checkpoint {checkpoint}: must have a preprocessor_config.json of CLAP")
+        extractor = _extractor_of(loaded, f"--teacher.checkpoint {checkpoint}")
         self.provenance = loaded.provenance
         self.shaped_by = extractor.to_dict()
-        self.embedding, self.padding, self.official, self._extractor = embedding, padding, official, extractor
+        self.embedding, self.official, self._extractor = embedding, official, extractor
+        self.padding = padding or PADDINGS[extractor.padding]
+        self.sizes = {"padding": self.padding}
+        self.sample_rate = int(extractor.sampling_rate)
         self._samples = int(extractor.nb_max_samples)
         self.limit_windows(self._samples / self.sample_rate)
         self.fused = bool(loaded.model.config.enable_fusion)
@@ -81,20 +89,27 @@ class CLAP(Teacher):
             extractor.frequency_min,
             extractor.frequency_max,
             slaney=extractor.truncation != "fusion",
+            points=extractor.fft_window_size,
+            hop=extractor.hop_length,
+            sample_rate=self.sample_rate,
         )
+        # The network stretches the spectra of its input to this number. Both ends stay.
+        self._width = _input_width(loaded.model.config)
+        self._seconds = self._samples // self.mel.hop * self.mel.hop / (self._width - 1) / self.sample_rate
         self.model = loaded.model
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Embed a batch at 48 kHz."""
+        """Embed a batch at the rate of the checkpoint, 48 kHz in the published ones."""
         features, longer = self._official_features(batch) if self.official else self.features(batch)
-        outputs = self.model.audio_model(input_features=features, is_longer=longer)
+        outputs = self.model.audio_model(input_features=features.to(self.dtype), is_longer=longer)
         clip = outputs.pooler_output
         if self.embedding == "projected":
             clip = self.model.audio_projection(clip)
         # The feature map folds time: (batch, channels, 2 rows of frequency, 32 steps of time).
         frames = outputs.last_hidden_state.mean(2).transpose(1, 2)
-        seconds_per_mel = 1000 / 1023 * 0.010  # 1001 mel frames are stretched to 1024
-        times = (_COLUMNS * torch.arange(frames.shape[1], device=frames.device) + 15.5) * seconds_per_mel
+        stretched = self._width / frames.shape[1]  # spectra of a column of the feature map
+        columns = torch.arange(frames.shape[1], device=frames.device)
+        times = (stretched * columns + (stretched - 1) / 2) * self._seconds
         seconds = batch.lengths.unsqueeze(1) / self.sample_rate
         mask = (times < seconds) | (times == times[0])  # frames of repetitions are masked
         return Embeddings.of_frames(frames, times, mask, clip=clip)
@@ -115,7 +130,9 @@ class CLAP(Teacher):
         """Return the first 10 s; shorter clips are repeated as a whole, then zero-padded. Shape (batch, samples)."""
         lengths = batch.lengths.clamp(min=1, max=self._samples).unsqueeze(1)
         place = torch.arange(self._samples, device=lengths.device).expand(len(lengths), -1)
-        repetitions = self._samples // lengths if self.padding == "repeat" else torch.ones_like(lengths)
+        repetitions = torch.ones_like(lengths) if self.padding == "zero" else self._samples // lengths
+        if self.padding == "fill":
+            repetitions = repetitions + 1
         waveform = F.pad(batch.waveform, (0, max(0, self._samples - batch.waveform.shape[1])))
         return waveform.gather(1, place % lengths).masked_fill(place >= repetitions * lengths, 0.0)
 
@@ -135,3 +152,24 @@ class CLAP(Teacher):
         inputs = self._extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")
         device = batch.waveform.device
         return inputs["input_features"].float().to(device), inputs["is_longer"].to(device)
+
+
+def _extractor_of(loaded: Pretrained, where: str) -> Any:
+    """Return the feature extractor of a checkpoint. Raise UserError if it does not fit the network."""
+    extractor, config = loaded.extractor, loaded.model.config
+    if not isinstance(extractor, import_transformers().ClapFeatureExtractor):
+        raise UserError(f"{where}: must have a preprocessor_config.json of CLAP")
+    file = f"{where}: its preprocessor_config.json has"
+    if extractor.padding not in PADDINGS:
+        raise UserError(f"{file} padding {extractor.padding!r}; must be one of {', '.join(PADDINGS)}")
+    if extractor.feature_size != config.num_mel_bins:
+        raise UserError(f"{file} feature_size {extractor.feature_size}; the network takes {config.num_mel_bins} bands")
+    spectra = int(extractor.nb_max_samples) // extractor.hop_length + 1
+    if spectra > (width := _input_width(config)):
+        raise UserError(f"{file} {spectra} spectra in max_length_s; the network takes at most {width}")
+    return extractor
+
+
+def _input_width(config: Any) -> int:
+    """Return the number of spectra to which the network stretches its input."""
+    return int(config.spec_size) * (int(config.spec_size) // int(config.num_mel_bins))

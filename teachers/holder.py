@@ -34,4 +34,4 @@ class FrozenTeachers(Mapping[str, Teacher]):
     def move(self, function: Callable[[Tensor], Tensor]) -> None:
         """Apply `function`, such as a move to a device or dtype, to all parameters and buffers."""
         for teacher in self._teachers.values():
-            teacher._apply(function)  # type: ignore[no-untyped-call]
+            teacher._apply(function)

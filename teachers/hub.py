@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.windows import Windows, by_length
-from distill.data.errors import UserError
+from distill.data.errors import UserError, first_line
 from distill.teachers.pretrained import import_transformers, load_pretrained
 from distill.teachers.teacher import Teacher
 
@@ -59,7 +59,9 @@ class HubModel(Teacher):
             short, long = self._steps(1.0), self._steps(5.0)
         except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             kind = type(loaded.model).__name__
-            raise UserError(f"{self._where}: a {kind} does not give hidden states from audio alone") from error
+            raise UserError(
+                f"{self._where}: a {kind} does not give hidden states from audio alone ({first_line(error)})"
+            ) from error
         self._fixed = short == long
         span = getattr(loaded.extractor, "n_samples", 0) / self.sample_rate if self._fixed else 5.0
         if not span:
@@ -89,7 +91,7 @@ class HubModel(Teacher):
         waveform = F.pad(waveform, (0, max(0, round(_SHORTEST * self.sample_rate) - waveform.shape[1])))
         clips = [clip.numpy() for clip in waveform.cpu()]
         inputs = self._extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")[self._input]
-        outputs = self.model(**{self._input: inputs.to(waveform.device)})
+        outputs = self.model(**{self._input: inputs.to(waveform.device, self.dtype)})
         hidden = getattr(outputs, "last_hidden_state", None)
         if hidden is None or hidden.dim() != 3:
             raise UserError(

@@ -56,7 +56,9 @@ class MATPAC(Teacher):
         require_one_of("--teacher.frequency", frequency, FREQUENCIES)
         self.frequency = frequency
         where = f"--teacher.checkpoint {checkpoint}"
-        state = without_prefix(read_state_dict(checkpoint, "--teacher.checkpoint"), "student_encoder.norm.weight")
+        state = without_prefix(
+            read_state_dict(checkpoint, "--teacher.checkpoint"), "student_encoder.norm.weight", where
+        )
         for key in ("student_encoder.norm.weight", "patch_embed.proj.weight", "cls_token", "pos_embed"):
             if key not in state:
                 raise UserError(

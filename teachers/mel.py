@@ -28,7 +28,7 @@ class Mel(Teacher):
         low_hz: Lower edge of the first band, in Hz.
         high_hz: Upper edge of the last band, in Hz. None means half of `sample_rate`.
         bands: Number of mel bands.
-        windows: How longer clips are cut. The default does not cut.
+        windows: How longer clips are cut. The default does not cut clips of up to 2 minutes.
 
     Raises:
         UserError: the rate or the number of bands is below 1, or the edges are not in the range of the rate.
@@ -36,6 +36,7 @@ class Mel(Teacher):
 
     sample_rate = 32_000
     published = Published(0, 256, 128, _HOP_SECONDS)
+    weights = None
     licence = "none: computed"
     source = "built in"
 
@@ -68,4 +69,5 @@ class Mel(Teacher):
         mean = masked_mean(frames, inside)
         deviation = masked_mean((frames - mean.unsqueeze(1)).square(), inside).sqrt()
         times = (torch.arange(frames.shape[1], device=frames.device) + 1) * (self.mel.hop / self.sample_rate)
-        return Embeddings.of_frames(frames, times, inside, clip=torch.cat([mean, deviation], dim=1))
+        clip = torch.cat([mean, deviation], dim=1)
+        return Embeddings.of_frames(frames.to(self.dtype), times, inside, clip=clip.to(self.dtype))

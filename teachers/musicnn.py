@@ -56,9 +56,10 @@ class MusiCNN(Teacher):
         super().__init__(windows)
         self.limit_windows(_SECONDS)
         file = _SHIPPED if checkpoint is None else checkpoint
-        state = without_prefix(read_state_dict(file, "--teacher.checkpoint"), "input_norm.weight")
+        where = f"--teacher.checkpoint {file}"
+        state = without_prefix(read_state_dict(file, "--teacher.checkpoint"), "input_norm.weight", where)
         network = MusiCNNNetwork()
-        dropped = load_weights(network, state, f"--teacher.checkpoint {file}", ignore=["*.num_batches_tracked"])
+        dropped = load_weights(network, state, where, ignore=["*.num_batches_tracked"])
         self.provenance = provenance(file, dropped)
         self.mel = MelEnergies(
             self.sample_rate, torch.hann_window(512), points=512, hop=256,
@@ -70,7 +71,7 @@ class MusiCNN(Teacher):
         """Embed a batch at 16 kHz, of windows of at most 3 s."""
         samples = round(_SECONDS * self.sample_rate)
         repeated = torch.arange(samples, device=batch.waveform.device) % batch.lengths.unsqueeze(1)
-        spectra = self.spectrogram(batch.waveform.gather(1, repeated))
+        spectra = self.spectrogram(batch.waveform.gather(1, repeated)).to(self.dtype)
         at_once = _CPU_WINDOWS if spectra.device.type == "cpu" else len(spectra)
         frames = torch.cat([self.network(windows) for windows in spectra.split(at_once)])
         clip = torch.cat([frames.mean(1), frames.amax(1)], dim=1)

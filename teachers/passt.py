@@ -47,7 +47,7 @@ class PaSST(Teacher):
     def __init__(self, checkpoint: str, heads: int = 0, windows: Windows = Windows()) -> None:
         super().__init__(windows)
         where = f"--teacher.checkpoint {checkpoint}"
-        state = without_prefix(read_state_dict(checkpoint, "--teacher.checkpoint"), "time_new_pos_embed")
+        state = without_prefix(read_state_dict(checkpoint, "--teacher.checkpoint"), "time_new_pos_embed", where)
         if "time_new_pos_embed" not in state or "patch_embed.proj.weight" not in state:
             raise UserError(
                 f"{where}: is not a PaSST: 'time_new_pos_embed' is missing (the first key is {next(iter(state))!r})"

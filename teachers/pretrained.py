@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from distill.data.encoders.checkpoint import Provenance, provenance
 from distill.data.errors import UserError, first_line
 from distill.data.files import file_digest
@@ -72,8 +74,9 @@ def load_pretrained(
     kinds: Sequence[str] = (),
     part: str = "",
     optional: Sequence[str] = (),
+    file_hint: str = "",
 ) -> Pretrained:
-    """Load a model of transformers without running any code that comes with it.
+    """Load a model of transformers in float32, without running any code that comes with it.
 
     Args:
         model_class: A class with `from_pretrained`.
@@ -82,15 +85,13 @@ def load_pretrained(
         kinds: Accepted `model_type`s. Empty accepts any.
         part: Attribute of the configuration that belongs to the model, such as "audio_config". Empty takes it whole.
         optional: Prefixes of keys that may be missing in the file, such as those of a head.
+        file_hint: What to do with a single file of weights, for the message that refuses it.
 
     Raises:
         UserError: the checkpoint is missing or of another model, or its weights are damaged or missing.
     """
     where = f"--teacher.checkpoint {checkpoint}"
-    if Path(checkpoint).is_file():
-        raise UserError(f"{where}: must be a folder or a hub id, not a file")
-    if checkpoint.startswith((".", "/", "~")) and not Path(checkpoint).is_dir():
-        raise UserError(f"{where}: no such folder")
+    checkpoint = _folder_or_id(checkpoint, where, file_hint)
     transformers = import_transformers()
     try:
         config = transformers.AutoConfig.from_pretrained(checkpoint, revision=revision, trust_remote_code=False)
@@ -108,6 +109,7 @@ def load_pretrained(
                 output_loading_info=True,
                 trust_remote_code=False,
                 weights_only=True,
+                dtype=torch.float32,  # otherwise that of the file, and features are float32
             )
     except Exception as error:  # transformers, safetensors, pickle and zip raise different classes
         raise UserError(f"{where}: its weights cannot be read ({first_line(error)})") from error
@@ -124,6 +126,18 @@ def load_pretrained(
         extractor = None
     origin = _provenance(checkpoint, revision, sorted(report["unexpected_keys"]))
     return Pretrained(config, model, extractor, tuple(missing), origin)
+
+
+def _folder_or_id(checkpoint: str, where: str, file_hint: str) -> str:
+    """Return the path of a folder with ~ expanded, or a hub id. Raise UserError for a file and for a missing folder."""
+    path = Path(checkpoint).expanduser()
+    if path.is_file():
+        folder = path.parent
+        hint = f"use its folder {folder}" if (folder / "config.json").is_file() else file_hint
+        raise UserError(f"{where}: must be a folder or a hub id, not a file{f'; {hint}' if hint else ''}")
+    if checkpoint.startswith((".", "/", "~")) and not path.is_dir():
+        raise UserError(f"{where}: no such folder")
+    return str(path) if checkpoint.startswith("~") else checkpoint
 
 
 def _provenance(checkpoint: str, revision: str | None, dropped: Sequence[str]) -> Provenance:

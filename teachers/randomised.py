@@ -32,6 +32,7 @@ class Randomised(Teacher):
         inner = TEACHERS.build(encoder)
         super().__init__(inner.windows)
         self.sample_rate, self.longest_window = inner.sample_rate, inner.longest_window
+        self.whole_seconds = inner.whole_seconds
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in inner.parameters():
@@ -41,4 +42,5 @@ class Randomised(Teacher):
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch with the shuffled network. There are no logits, as they would mean nothing."""
-        return self.encoder.encode(batch)._replace(logits=batch.waveform.new_zeros(len(batch), 0))
+        embeddings = self.encoder.encode(batch)
+        return embeddings._replace(logits=embeddings.clip.new_zeros(len(batch), 0))

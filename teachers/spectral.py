@@ -28,11 +28,12 @@ class Spectral(Teacher):
     embedding, so that no group dominates. A frame embedding is the spectral shape of 0.1 s without the clip's level.
 
     Args:
-        windows: How longer clips are cut. The default does not cut.
+        windows: How longer clips are cut. The default does not cut clips of up to 2 minutes.
     """
 
     sample_rate = 16_000
     published = Published(0, 280, 64, 0.1)
+    weights = None
     licence = "MIT (no weights)"
     source = "built in"
 
@@ -49,7 +50,8 @@ class Spectral(Teacher):
         level = (mel * inside).sum((1, 2), keepdim=True) / (count * mel.shape[2])
         shape = (mel - level) * inside  # zero outside the clip
         clip = torch.cat([F.normalize(group, dim=1) for group in self._groups(shape, inside, count)], dim=1)
-        return Embeddings.of_frames(*_blocks(shape, valid), clip=clip)
+        frames, times, mask = _blocks(shape, valid)
+        return Embeddings.of_frames(frames.to(self.dtype), times, mask, clip=clip.to(self.dtype))
 
     def _groups(self, shape: Tensor, inside: Tensor, count: Tensor) -> list[Tensor]:
         """Return five groups of features of spectral shapes (batch, time, bands), each (batch, features)."""

@@ -193,7 +193,7 @@ class _TokenTransformer(VisionTransformer):
 
 def _official(state: Mapping[str, Tensor], kind: str, where: str) -> dict[str, Tensor]:
     """Return the state by the official keys. Raise UserError if it is not an SSAST of that kind."""
-    state = without_prefix(state, "v.patch_embed.proj.weight")
+    state = without_prefix(state, "v.patch_embed.proj.weight", where)
     for key in ("v.patch_embed.proj.weight", "v.pos_embed", "v.blocks.0.mlp.fc1.weight"):
         if key not in state:
             raise UserError(f"{where}: is not an SSAST: {key!r} is missing (the first key is {next(iter(state))!r})")

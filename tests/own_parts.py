@@ -12,6 +12,7 @@ class Loudness(distill.Teacher):
     """Level in three bands."""
 
     sample_rate = 16_000
+    weights = None
 
     def __init__(self, bands: int = 3) -> None:
         super().__init__()

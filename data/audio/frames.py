@@ -15,10 +15,12 @@ def frame_mask(valid: Tensor, frames: int) -> Tensor:
 def masked_mean(frames: Tensor, mask: Tensor) -> Tensor:
     """Return the mean of the frames (batch, time, dim) where the mask (batch, time) is True. Shape (batch, dim).
 
-    The mean of a clip without any valid frame is 0.
+    The mean of a clip without any valid frame is 0. Frames in half precision are summed in float32, whose range holds
+    the sum of many.
     """
-    weights = mask.unsqueeze(2).to(frames.dtype)
-    return (frames * weights).sum(1) / weights.sum(1).clamp(min=1)
+    exact = torch.promote_types(frames.dtype, torch.float32)
+    weights = mask.unsqueeze(2).to(exact)
+    return ((frames * weights).sum(1) / weights.sum(1).clamp(min=1)).to(frames.dtype)
 
 
 def remove_mean(waveform: Tensor, lengths: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from distill.data.audio.splice import AS_IT_IS, ReadAt, View
+from distill.data.audio.parts import ReadAt
+from distill.data.audio.splice import AS_IT_IS, View
 
 HEAD_BYTES = 512  # of a file that `view` gets; most headers are shorter
 _MAX_CHUNKS = 10_000

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from distill.data.audio.bands import BandSums, Workspace, energies_by_piece
 from distill.data.audio.filters import kaldi_filters
 from distill.data.audio.frames import frame_mask, pad_to
 from distill.data.audio.memory import may_reuse_memory
+from distill.data.audio.precision import Float32Module
 
 _POINTS = 512  # of the transform of a frame
 
 
-class KaldiFbank(nn.Module):
+class KaldiFbank(Float32Module):
     """Kaldi's log-mel filter bank: torchaudio.compliance.kaldi.fbank without dither, for batches.
 
     Frames of 25 ms every 10 ms at 16 kHz lie wholly inside the clip. Each loses its mean and gets pre-emphasis 0.97.

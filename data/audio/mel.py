@@ -6,16 +6,17 @@ Teachers and students share one implementation of each formula. Filters are buff
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from distill.data.audio.bands import BandSums, Compress, Workspace, energies_by_piece, unchanged
 from distill.data.audio.filters import kaldi_filters, mel_filters
 from distill.data.audio.frames import pad_to
 from distill.data.audio.memory import may_reuse_memory
+from distill.data.audio.precision import Float32Module
 
 
-class PowerSpectrum(nn.Module):
+class PowerSpectrum(Float32Module):
     """Power spectrogram of overlapping frames.
 
     Args:

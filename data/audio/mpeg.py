@@ -12,7 +12,8 @@ import struct
 from functools import cache
 from typing import NamedTuple
 
-from distill.data.audio.splice import AS_IT_IS, KnownViews, ReadAt, View
+from distill.data.audio.parts import ReadAt
+from distill.data.audio.splice import AS_IT_IS, KnownViews, View
 from distill.data.errors import AudioError
 
 _WINDOW = 1 << 20  # bytes that are searched at a time

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import stat
 from collections.abc import Iterator
@@ -15,7 +14,9 @@ from numpy.typing import NDArray
 
 from distill.data.audio import headers, mpeg
 from distill.data.audio.formats import conversion, unsupported
-from distill.data.audio.splice import AS_IT_IS, KnownViews, ReadAt, Splice, View
+from distill.data.audio.parts import Part, ReadAt, open_part, reader_of
+from distill.data.audio.remote import Address, open_address
+from distill.data.audio.splice import AS_IT_IS, KnownViews, Splice, View
 from distill.data.errors import AudioError, first_line
 
 SAMPLE_RATES = range(100, 1_000_001)  # Hz; hydrophones have 1 kHz, bat detectors up to 1 MHz
@@ -53,7 +54,7 @@ class Sound(soundfile.SoundFile):  # type: ignore[misc]
         missing: What is lost at the end of the sound. None: nothing, as far as the header shows it.
     """
 
-    def __init__(self, source: int | BinaryIO | io.RawIOBase, missing: str | None = None) -> None:
+    def __init__(self, source: int | BinaryIO | Splice, missing: str | None = None) -> None:
         super().__init__(source, closefd=False)
         self.missing = missing
 
@@ -84,7 +85,13 @@ class Sound(soundfile.SoundFile):  # type: ignore[misc]
             count -= len(piece)
 
 
-def open_file(path: str | os.PathLike[str]) -> io.FileIO:
+def open_file(path: str | os.PathLike[str], part: Part | None = None) -> BinaryIO:
+    """Open a sound: a file of this machine or of another one, or a part of it. Raises AudioError."""
+    file = open_address(path) if isinstance(path, Address) else _open_regular_file(path)
+    return file if part is None else open_part(file, part)
+
+
+def _open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a file for reading. Raises AudioError unless it is a regular file with content."""
     # libsndfile reports a missing file like a damaged one, and blocks on a pipe; so the file is opened here.
     try:
@@ -103,20 +110,22 @@ def open_file(path: str | os.PathLike[str]) -> io.FileIO:
         if stat.S_ISREG(status.st_mode):
             raise AudioError("empty_file", "0 bytes")
         raise AudioError("not_regular_file", _NOT_REGULAR)
-    return io.FileIO(descriptor)
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
-def open_sound(file: BinaryIO | io.FileIO, path: str | os.PathLike[str]) -> Sound:
+def open_sound(file: BinaryIO, path: str | os.PathLike[str], part: Part | None = None) -> Sound:
     """Read the header of an audio file. Close the result before the file.
 
     Args:
-        file: The open file, or an object that can be read and sought.
-        path: Its name, for messages.
+        file: What `open_file` returned for `path` and `part`.
+        path: The file, for messages.
+        part: The part of it that is open, for messages.
 
     Raises:
         AudioError: no encoder can use the audio.
     """
-    read_at, size, identity = _reader(file)
+    read_at, size = _reader(file)
+    identity, name = _identity(file), path if part is None else "SOUND"
     head = read_at(0, headers.HEAD_BYTES)
     view = headers.view(head, read_at, size)
     if view is AS_IT_IS:
@@ -124,9 +133,9 @@ def open_sound(file: BinaryIO | io.FileIO, path: str | os.PathLike[str]) -> Soun
     try:
         sound = _try(file, read_at, view)
     except _FAILURES as error:
-        salvaged = mpeg.salvage(read_at, size) if _is_mpeg(path, head) else AS_IT_IS
+        salvaged = mpeg.salvage(read_at, size) if _is_mpeg(name, head) else AS_IT_IS
         if salvaged is AS_IT_IS:
-            raise _refusal(error, path, head, view) from error
+            raise _refusal(error, name, head, view) from error
         sound = _try(file, read_at, salvaged)
     try:
         if sound.frames >= _UNKNOWN_LENGTH and sound.format == "FLAC":
@@ -138,29 +147,35 @@ def open_sound(file: BinaryIO | io.FileIO, path: str | os.PathLike[str]) -> Soun
     return sound
 
 
-def _reader(file: BinaryIO | io.FileIO) -> tuple[ReadAt, int, object]:
-    """Return a function that reads a file at any place, its bytes, and what differs between files."""
+def _reader(file: BinaryIO) -> tuple[ReadAt, int]:
+    """Return a function that reads a file at any place, and its bytes. The function raises AudioError."""
+    read_at, size = reader_of(file)
+
+    def read_or_fail(offset: int, count: int) -> bytes:
+        try:
+            return read_at(offset, count)
+        except OSError as error:
+            raise AudioError("unreadable", error.strerror or first_line(error)) from error
+
+    return read_or_fail, size
+
+
+def _identity(file: BinaryIO) -> object:
+    """Return what differs between files of this machine. None: it is a part of a file, or a file of another machine."""
     try:
-        descriptor = file.fileno()
-    except OSError:  # an object like a file
-
-        def read_at(offset: int, count: int) -> bytes:
-            file.seek(offset)
-            return file.read(count)
-
-        return read_at, file.seek(0, os.SEEK_END), None
-    status = os.fstat(descriptor)
-    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    return lambda offset, count: os.pread(descriptor, count, offset), status.st_size, identity
+        status = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _try(file: BinaryIO | io.FileIO, read_at: ReadAt, view: View) -> Sound:
+def _try(file: BinaryIO, read_at: ReadAt, view: View) -> Sound:
     """Open a file with libsndfile as a view shows it. Raises one of `_FAILURES`."""
     if view.pieces is not None:
         return Sound(Splice(read_at, view.pieces), view.missing)
     file.seek(0)  # libsndfile takes the present position as the start of the file
     try:
-        source: int | BinaryIO | io.FileIO = file.fileno()
+        source: int | BinaryIO = file.fileno()
     except OSError:
         source = file
     return Sound(source, view.missing)
@@ -182,12 +197,11 @@ def _refusal(error: Exception, path: str | os.PathLike[str], head: bytes, view: 
         return AudioError("truncated", view.missing)
     if code == _UNKNOWN_ENCODING:
         return conversion(path, "the encoding of this file")
-    return AudioError("malformed" if code == _MALFORMED else "unrecognised_format", first_line(error))
+    detail = getattr(error, "error_string", None) or first_line(error)  # without the address of the open file
+    return AudioError("malformed" if code == _MALFORMED else "unrecognised_format", detail)
 
 
-def _with_length(
-    sound: Sound, file: BinaryIO | io.FileIO, read_at: ReadAt, head: bytes, size: int, identity: object
-) -> Sound:
+def _with_length(sound: Sound, file: BinaryIO, read_at: ReadAt, head: bytes, size: int, identity: object) -> Sound:
     """Return a FLAC that was written to a pipe, with its length. It is decoded once to count the samples."""
 
     def count() -> View:

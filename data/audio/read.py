@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
 from distill.data.audio.opening import Sound, open_file, open_sound
+from distill.data.audio.parts import Part
 from distill.data.errors import AudioError, as_text, first_line
 
 __all__ = [
@@ -84,15 +85,16 @@ class Span:
 WHOLE_FILE = Span()
 
 
-def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE) -> tuple[Samples, int]:
+def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE, part: Part | None = None) -> tuple[Samples, int]:
     """Decode a span of a file and mix it to mono by the mean of its channels.
 
     A 16-bit file with one channel is returned as int16, which takes half the memory. The caller scales it by
     `FULL_SCALE` when it copies the samples.
 
     Args:
-        path: A file of any format that libsndfile reads, with any suffix.
-        span: The part to decode.
+        path: A file of any format that libsndfile reads, with any suffix, or a container of such files.
+        span: The part of the sound to decode.
+        part: The part of a container that holds the sound. None: the whole file is the sound.
 
     Returns:
         Samples of shape (samples,), int16 or float32 in [-1, 1], and their sample rate in Hz.
@@ -100,14 +102,16 @@ def read(path: str | os.PathLike[str], span: Span = WHOLE_FILE) -> tuple[Samples
     Raises:
         AudioError: the file cannot be used; `reason` holds the code of the reason.
     """
-    with open_file(path) as file, open_sound(file, path) as sound:
+    with open_file(path, part) as file, open_sound(file, path, part) as sound:
         expected = _begin(sound, span)
         samples = _decode(sound, expected)
         _require_samples(len(samples), expected)
         return samples, int(sound.samplerate)
 
 
-def blocks(path: str | os.PathLike[str], span: Span = WHOLE_FILE, *, seconds: float) -> Iterator[Samples]:
+def blocks(
+    path: str | os.PathLike[str], span: Span = WHOLE_FILE, part: Part | None = None, *, seconds: float
+) -> Iterator[Samples]:
     """Decode a span of a file block by block. The blocks together are the samples of `read`.
 
     The memory depends on the length of a block and not on the length of the file. An error that `read` raises is
@@ -115,7 +119,8 @@ def blocks(path: str | os.PathLike[str], span: Span = WHOLE_FILE, *, seconds: fl
 
     Args:
         path: As for `read`.
-        span: The part to decode.
+        span: The part of the sound to decode.
+        part: As for `read`.
         seconds: Length of a block. The last block may be shorter. It is rounded to samples, and is at least one sample.
 
     Yields:
@@ -124,7 +129,7 @@ def blocks(path: str | os.PathLike[str], span: Span = WHOLE_FILE, *, seconds: fl
     Raises:
         AudioError: the file cannot be used; `reason` holds the code of the reason.
     """
-    with open_file(path) as file, open_sound(file, path) as sound:
+    with open_file(path, part) as file, open_sound(file, path, part) as sound:
         expected = _begin(sound, span)
         block, decoded = max(1, round(seconds * sound.samplerate)), 0
         while decoded < expected:
@@ -136,15 +141,15 @@ def blocks(path: str | os.PathLike[str], span: Span = WHOLE_FILE, *, seconds: fl
         _require_samples(decoded, expected)
 
 
-def duration(path: str | os.PathLike[str]) -> float:
-    """Return the seconds of audio in a file, as its header states. Raises AudioError."""
-    with open_file(path) as file, open_sound(file, path) as sound:
+def duration(path: str | os.PathLike[str], part: Part | None = None) -> float:
+    """Return the seconds of audio in a file or in a part of it, as its header states. Raises AudioError."""
+    with open_file(path, part) as file, open_sound(file, path, part) as sound:
         return sound.frames / sound.samplerate
 
 
-def sample_rate_of(path: str | os.PathLike[str]) -> int:
-    """Return the sample rate of a file in Hz, as its header states. Raises AudioError."""
-    with open_file(path) as file, open_sound(file, path) as sound:
+def sample_rate_of(path: str | os.PathLike[str], part: Part | None = None) -> int:
+    """Return the sample rate of a file or of a part of it in Hz, as its header states. Raises AudioError."""
+    with open_file(path, part) as file, open_sound(file, path, part) as sound:
         return int(sound.samplerate)
 
 

@@ -8,6 +8,7 @@ matrix product with the few input samples that it depends on.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.audio.memory import may_reuse_memory
-from distill.data.audio.read import FULL_SCALE
+from distill.data.audio.read import FULL_SCALE, Samples
 
 RESAMPLER = "torchaudio sinc_interp_hann width 6 rolloff 0.99"  # part of every fingerprint
 _WIDTH = 6  # zero crossings on each side
@@ -40,6 +41,36 @@ def resample(waveform: Tensor, source: int, target: int, out: Tensor | None = No
         return waveform if out is None else _copy_scaled(waveform, out)
     resampler: Resampler = _resampler(source, target, waveform.device)
     return resampler(waveform) if out is None else resampler.write(waveform, out)
+
+
+def resample_blocks(blocks: Iterable[Samples], source: int, target: int) -> Iterator[Tensor]:
+    """Resample a clip that comes in blocks. The results together are those of `resample` for the whole clip.
+
+    The memory depends on the length of a block and not on the length of the clip.
+
+    Args:
+        blocks: Samples of the clip, one block after another, int16 or float32. Shape (samples,).
+        source: Rate of the blocks, in Hz.
+        target: Rate of the results, in Hz.
+
+    Yields:
+        float32 in [-1, 1]. Shape (samples at the target rate,).
+    """
+    if source == target:
+        yield from map(_scaled, blocks)
+        return
+    # A whole second is a whole number of samples at both rates, so every block has the phases of the whole clip.
+    reach = math.ceil(_WIDTH / (_ROLLOFF * min(source, target)))  # whole seconds of input around an output: 1
+    waiting, done = torch.zeros(0), 0  # input, of which the first `done` seconds have their outputs already
+    for block in blocks:
+        waiting = torch.cat([waiting, _scaled(block)])
+        complete = len(waiting) // source - reach  # seconds whose outputs later input cannot change
+        if complete > max(done, reach):
+            resampled = resample(waiting[: (complete + reach) * source], source, target)
+            yield resampled[done * target : complete * target]
+            waiting, done = waiting[(complete - reach) * source :], reach
+    if len(waiting) > done * source:
+        yield resample(waiting, source, target)[done * target :]
 
 
 def resampled_length(samples: int, source: int, target: int) -> int:
@@ -125,6 +156,12 @@ class Resampler(nn.Module):
         times = ((inputs.unsqueeze(1) - period * self.source).double() / self.source - phases) * lower
         window = (times.clamp(-_WIDTH, _WIDTH) * (math.pi / _WIDTH / 2)).cos().square()
         return (torch.sinc(times) * window * (lower / self.source)).float()
+
+
+def _scaled(samples: Samples) -> Tensor:
+    """Return samples (samples,) as float32 in [-1, 1]."""
+    waveform = torch.from_numpy(samples)
+    return waveform if waveform.is_floating_point() else _copy_scaled(waveform, torch.empty(len(waveform)))
 
 
 def _copy_scaled(clip: Tensor, out: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-ReadAt = Callable[[int, int], bytes]
-"""Returns up to `size` bytes from `offset` on; fewer only at the end."""
+from distill.data.audio.parts import ReadAt
+from distill.data.errors import AudioError
 
 Piece = bytes | range
 """New bytes, or the range of the file's own bytes."""
@@ -104,5 +104,5 @@ class Splice(io.RawIOBase):
             return piece[offset : offset + size]
         try:
             return self._read_at(piece.start + offset, min(size, len(piece) - offset))
-        except OSError:  # libsndfile reads by a callback, from which no exception gets out
+        except (OSError, AudioError):  # libsndfile reads by a callback, from which no exception gets out
             return b""

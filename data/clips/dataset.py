@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from distill.data.audio.read import CHANNEL_POLICY, Span, duration, read
 from distill.data.audio.resample import RESAMPLER
@@ -21,6 +24,7 @@ from distill.data.sampling.batches import Draws
 from distill.data.store.format import SetAside
 
 CROPS = ("start", "centre", "random")
+_TOO_LONG = "too_long"
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,59 @@ class Crop:
             raise ValueError(f"crop.seconds {self.seconds}: must be at least 0")
 
 
+class Seconds(NamedTuple):
+    """The sound of clips, in seconds.
+
+    Args:
+        used: What the crop leaves.
+        available: What the clips have.
+    """
+
+    used: float = 0.0
+    available: float = 0.0
+
+    def plus(self, other: Seconds) -> Seconds:
+        """Return the sum of both."""
+        return Seconds(self.used + other.used, self.available + other.available)
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A loaded batch.
 
     Args:
         batch: The usable clips. None if there are none.
-        set_aside: The other clips.
+        set_aside: The clips that cannot be used.
+        long: Rows of the clips that are too long to be decoded at once.
+        seconds: Sound of the usable clips.
     """
 
     batch: AudioBatch | None
     set_aside: tuple[SetAside, ...]
+    long: tuple[int, ...] = field(default=(), kw_only=True)
+    seconds: Seconds = field(default=Seconds(), kw_only=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSpan(Span):
+    """A span that measures its clip when the header is read, so that no file is opened twice.
+
+    Args:
+        longest_seconds: Longest part that is decoded at once.
+        measured: The sound of the clip, added by `in_samples`.
+    """
+
+    longest_seconds: float = math.inf
+    measured: list[Seconds] = field(default_factory=list)
+
+    def in_samples(self, sample_rate: int, total: int) -> tuple[int, int]:
+        """Return the first sample and the number of samples. Raises AudioError, also for a part that is too long."""
+        first, samples = super().in_samples(sample_rate, total)
+        whole = Span(start=self.start, duration=self.duration).in_samples(sample_rate, total)[1]
+        self.measured.append(Seconds(samples / sample_rate, whole / sample_rate))
+        if samples > self.longest_seconds * sample_rate:
+            raise AudioError(_TOO_LONG, f"{samples / sample_rate:.0f} s")
+        return first, samples
 
 
 class ClipDataset(Dataset[Loaded]):
@@ -66,12 +112,20 @@ class ClipDataset(Dataset[Loaded]):
         crop: Part of each clip that is used.
         classes: Names of the classes, in the order of the labels. Empty means no labels.
         seed: Seed of random crops.
+        longest_seconds: Longest clip that is decoded. A batch names longer ones without their samples.
     """
 
     def __init__(
-        self, manifest: Manifest, sample_rate: int, crop: Crop, classes: tuple[str, ...] = (), seed: int = 0
+        self,
+        manifest: Manifest,
+        sample_rate: int,
+        crop: Crop,
+        classes: tuple[str, ...] = (),
+        seed: int = 0,
+        longest_seconds: float = math.inf,
     ) -> None:
         self.manifest, self.sample_rate, self.crop, self.seed = manifest, sample_rate, crop, seed
+        self.longest_seconds = longest_seconds
         self._columns = {name: column for column, name in enumerate(classes)}
 
     def __len__(self) -> int:
@@ -80,32 +134,44 @@ class ClipDataset(Dataset[Loaded]):
     @cached_property
     def seconds(self) -> NDArray[np.float32]:
         """Length of each clip after its crop, in seconds. Shape (clips,). 0 for a file that cannot be read."""
-        longest = self.crop.seconds or np.inf
-        return np.array([min(row_seconds(row), longest) for row in self.manifest.rows], dtype=np.float32)
+        return np.minimum(clip_seconds(self.manifest), self.crop.seconds or np.inf).astype(np.float32)
 
     def __getitems__(self, batch: Draws) -> Loaded:
         """Load the clips of one batch. Clips that cannot be used are set aside. The loader calls this."""
-        clips, aside = [], []
-        for row, draw in zip(batch.rows, batch.draws, strict=True):
-            clip = self.manifest.rows[row]
+        clips, aside, long, seconds = [], list[SetAside](), list[int](), Seconds()
+        for number, draw in zip(batch.rows, batch.draws, strict=True):
+            row = self.manifest.rows[number]
+            span = self.span(row, draw)
             try:
-                clips.append(self.clip(clip, draw))
+                clips.append(self._decoded(row, span))
+                seconds = seconds.plus(span.measured[0])
             except AudioError as error:
-                aside.append(SetAside(clip.id, error.reason, error.detail))
-        return Loaded(collate(clips, self.sample_rate) if clips else None, tuple(aside))
+                if error.reason == _TOO_LONG:
+                    long.append(int(number))
+                else:
+                    aside.append(SetAside(row.id, error.reason, error.detail))
+        loaded = collate(clips, self.sample_rate) if clips else None
+        return Loaded(loaded, tuple(aside), long=tuple(long), seconds=seconds)
 
     def __getitem__(self, row: int) -> Loaded:
         return self.__getitems__(Draws([row], [0]))
 
     def clip(self, row: Row, draw: int = 0) -> Clip:
         """Return one clip, cropped, at its own sample rate. Raises AudioError."""
-        span = Span(
+        return self._decoded(row, self.span(row, draw))
+
+    def span(self, row: Row, draw: int = 0) -> ClipSpan:
+        """Return the part of its file that a clip is, cropped."""
+        return ClipSpan(
             start=row.start,
             duration=row.duration,
             max_seconds=self.crop.seconds or None,
             crop_position=self._crop_position(draw),
+            longest_seconds=self.longest_seconds,
         )
-        samples, sample_rate = read(row.path, span)
+
+    def _decoded(self, row: Row, span: Span) -> Clip:
+        samples, sample_rate = read(row.path, span, row.part)
         return Clip(row.id, torch.from_numpy(samples), sample_rate, self.labels(row))
 
     def labels(self, clip: Row) -> Tensor:
@@ -119,10 +185,22 @@ class ClipDataset(Dataset[Loaded]):
         return 0.5 if self.crop.position == "centre" else 0.0
 
 
+def clip_seconds(manifest: Manifest) -> NDArray[np.float64]:
+    """Return the length of each clip in seconds (clips,); 0 for a file that cannot be read.
+
+    Only the headers of clips of unknown length are read.
+    """
+    lengths = manifest.rows.durations.copy()
+    unknown = np.flatnonzero(np.isnan(lengths)).tolist()
+    for number in tqdm(unknown, desc="read lengths", unit="clip", delay=5, leave=False):
+        lengths[number] = row_seconds(manifest.rows[number])
+    return lengths
+
+
 def row_seconds(row: Row) -> float:
     """Return the length of a clip in seconds; 0 if its file cannot be read, since decoding reports the reason."""
     try:
-        return row.duration or max(0.0, duration(row.path) - row.start)
+        return row.duration or max(0.0, duration(row.path, row.part) - row.start)
     except AudioError:
         return 0.0
 

@@ -1,23 +1,24 @@
-"""Read published data sets: their folders, splits, folds and labels. Nothing is downloaded.
+"""Recognise and read published data sets: their folders, splits, folds and labels. Nothing is downloaded.
 
-Splits are named "training", "validation" and "test", and folds by their number. If a file of the data set is missing,
-the error names it.
+Copies differ in their folders. `published.lists` names other places of the lists, and `published.listed` finds audio
+that does not lie at its published place. If a list of the data set is missing, the error names it.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from distill.data.clips.manifest import Manifest, Row
-from distill.data.errors import AudioError, UserError
+from distill.data.clips.folders import Files, list_files
+from distill.data.clips.manifest import Manifest, Rows
+from distill.data.clips.published import readers
+from distill.data.clips.published.listed import ABSENT, UNLISTED, Listed, Placing
+from distill.data.clips.published.lists import Lists, find_mark, places_of
+from distill.data.clips.summary import Notes
+from distill.data.errors import UserError
 
-KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-_NOISE = "_background_noise_"
+_MAX_LEVELS = 2  # levels below a folder at which a data set is looked for
 _SPEECH_COMMANDS = ("validation_list.txt", "testing_list.txt")
 _AUDIOSET = ("class_labels_indices.csv", "balanced_train_segments.csv", "eval_segments.csv")
 _FSD50K = tuple(f"FSD50K.ground_truth/{table}.csv" for table in ("dev", "eval", "vocabulary"))
@@ -25,6 +26,9 @@ _OPENMIC = ("partitions/split01_train.csv", "partitions/split01_test.csv")
 _NSYNTH = ("nsynth-train/examples.json", "nsynth-valid/examples.json", "nsynth-test/examples.json")
 _TAU = ("evaluation_setup/fold1_train.csv", "evaluation_setup/fold1_evaluate.csv")
 _TRAIN_LISTS = ("balanced_train_segments.csv", "unbalanced_train_segments.csv")
+_BOTH = "bed bird cat dog down eight five four go happy house left marvin nine no off on one right seven sheila six"
+_WORDS_OF_BOTH = frozenset(f"{_BOTH} stop three tree two up wow yes zero".split())  # versions of Speech Commands
+_WORDS_OF_V2 = frozenset(("backward", "follow", "forward", "learn", "visual"))
 
 
 @dataclass(frozen=True)
@@ -33,222 +37,198 @@ class Layout:
 
     Args:
         name: Value of `--task`.
-        marks: Files and folders that every copy contains, relative to its root.
-        read: Yields the rows of a root. None stands for a listed clip without a file, where this is common.
+        marks: Files and folders that every copy contains, at the places where they are published.
+        read: Yields the clips of a copy, as its lists name them.
         metric: "accuracy" or "mAP".
         note: Deviations and protocol, printed with every score.
         coarser: Functions that map labels to groups, by the name of the additional metric.
+        depth: Number of names at the end of a path that identify a clip: 1 for the file's name, 2 with its folder.
+        anywhere: Whether copies place the audio differently, and often lack clips.
+        doubt: Returns why a root with these marks holds another data set. Empty: it does not.
     """
 
     name: str
     marks: tuple[str, ...]
-    read: Callable[[Path], Iterable[Row | None]]
+    read: Callable[[Lists], Iterable[Listed]]
     metric: str
     note: str = ""
     coarser: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
+    depth: int = 1
+    anywhere: bool = False
+    doubt: Callable[[Path], str] = lambda root: ""
+
+    def missing(self, root: Path) -> list[str]:
+        """Return the marks that a root does not have."""
+        return [mark for mark in self.marks if find_mark(root, mark) is None]
 
 
-def read_layout(task: str, root: str | Path) -> Manifest:
+def read_layout(task: str, root: str | Path, audio_root: Path | None = None) -> Manifest:
     """Read a data set by its name.
+
+    Args:
+        task: Name of the data set.
+        root: Folder of the data set, or a folder at most two levels above it.
+        audio_root: Folder of the audio, if it is not in `root`. Ids are paths below it.
 
     Raises:
         UserError: the data set is unknown, or one of its files is missing or not as published.
     """
     if task not in LAYOUTS:
         raise UserError(f"--task {task}: must be one of {', '.join(LAYOUTS)}")
-    root, layout = Path(root), LAYOUTS[task]
-    for mark in layout.marks:
-        if not (root / mark).exists():
-            raise UserError(f"--data {root}: not {task}, {mark} is missing")
+    given, layout = Path(root), LAYOUTS[task]
+    root = given if not layout.missing(given) else next(_roots(layout, given), given)
+    if missing := layout.missing(root):
+        raise UserError(f"--data {root}: not {task}, {missing[0]} is missing; --task auto reads any data")
+    if doubt := layout.doubt(root):
+        raise UserError(f"--data {root}: not {task}: {doubt}")
+    placing = Placing(audio_root or root, layout.depth, layout.anywhere)
     try:
-        listed = tuple(layout.read(root))
+        rows = Rows.of(placing.rows(layout.read(Lists(root))), placing.root)
     except (KeyError, ValueError, IndexError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"--data {root}: a list of {task} is not as published ({reason}); is it cut off?") from error
-    rows = tuple(row for row in listed if row is not None)
-    if not rows:
+    if not rows and not placing.set_aside:
         raise UserError(f"--data {root}: the lists of {task} exist, but none of its audio")
-    if absent := len(listed) - len(rows):
-        print(f"{task}: {absent:,} of {len(listed):,} listed clips have no file and are left out")
-    return Manifest(root, rows)
+    if not rows:
+        first = placing.set_aside[0]
+        raise UserError(f"--data {root}: no clip of {task} can be read; {first.id}: {first.detail}")
+    notes = Notes(
+        task,
+        left_out={ABSENT: placing.absent, UNLISTED: placing.unlisted},
+        set_aside=tuple(placing.set_aside),
+        remarks=(placing.remark,) if placing.remark else (),
+    )
+    return Manifest(placing.root, rows, notes)
 
 
 def find_layout(root: Path) -> str | None:
     """Return the name of the first layout whose files are in a folder, or None."""
-    return next(
-        (name for name, layout in LAYOUTS.items() if all((root / mark).exists() for mark in layout.marks)), None
-    )
+    return next((name for name, layout in LAYOUTS.items() if not layout.missing(root) and not layout.doubt(root)), None)
 
 
-def _row(root: Path, path: Path, labels: Iterable[str], split: str, annotated: Iterable[str] = ()) -> Row:
-    if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
-        raise UserError(f"--data {root}: a list names {path}, which may lie outside the folder")
-    row_id = path.relative_to(root).as_posix()
-    return Row(id=row_id, path=path, labels=tuple(labels), split=split, annotated=tuple(annotated))
+@dataclass(frozen=True)
+class Found:
+    """A published data set below a folder.
+
+    Args:
+        task: Its name.
+        folder: Its root, relative to the folder.
+    """
+
+    task: str
+    folder: str
 
 
-def _records(table: Path, delimiter: str = ",") -> Iterator[dict[str, str]]:
-    with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        yield from csv.DictReader(file, delimiter=delimiter)
+def find_below(files: Files) -> list[Found]:
+    """Return the data sets at most two levels below a folder, in the order of their folders.
+
+    Args:
+        files: What is below the folder, listed with `LIST_NAMES`.
+    """
+    found: list[Found] = []
+    for folder in sorted({folder for layout in LAYOUTS.values() for folder in _candidates(layout, files)}):
+        # A list can belong to a root one level above too: the outer root is the data set.
+        inside = any(folder.startswith(f"{outer.folder}/") for outer in found)
+        if not inside and (task := find_layout(files.root / folder)) is not None:
+            found.append(Found(task, folder))
+    return found
 
 
-def _esc50(root: Path) -> Iterator[Row]:
-    for record in _records(root / "meta" / "esc50.csv"):
-        yield _row(root, root / "audio" / record["filename"], [record["category"]], record["fold"])
+def incomplete(root: Path) -> str:
+    """Return which data set a folder resembles and what is missing, in words. Empty: it resembles none."""
+    for layout in LAYOUTS.values():
+        missing = layout.missing(root)
+        if 0 < len(missing) < len(layout.marks):
+            return f"not read as {layout.name}, since {missing[0]} is missing"
+    return ""
 
 
-def _spoken(root: Path) -> Iterator[tuple[Path, str, str]]:
-    """Yield path, word and split of every spoken clip of Speech Commands."""
-    listed = {
-        name: split
-        for split, file in (("validation", "validation_list.txt"), ("test", "testing_list.txt"))
-        for name in (root / file).read_text().split()
-    }
-    for path in sorted(root.glob("[a-z]*/*.wav")):
-        name = path.relative_to(root).as_posix()
-        yield path, path.parent.name, listed.get(name, "training")
+def _roots(layout: Layout, above: Path) -> Iterator[Path]:
+    """Yield the roots of a data set below a folder, in the order of their names."""
+    if above.is_dir():
+        candidates = sorted(set(_candidates(layout, list_files(above, LIST_NAMES))))
+        yield from (above / folder for folder in candidates if not layout.missing(above / folder))
 
 
-def _speech_commands_v2(root: Path) -> Iterator[Row]:
-    for path, word, split in _spoken(root):
-        yield _row(root, path, [word], split)
+def _candidates(layout: Layout, files: Files) -> Iterator[str]:
+    """Yield folders that hold the first mark of a data set, relative to the root of `files`."""
+    for place in places_of(layout.marks[0]):
+        is_pattern = "*" in place
+        tail = f"/{PurePosixPath(place).parent if is_pattern else place}"
+        for path in (*files.lists, *files.folders):
+            if path.endswith(tail) and path.removesuffix(tail).count("/") < _MAX_LEVELS:
+                yield path.removesuffix(tail)
 
 
-def _speech_commands_v1(root: Path) -> Iterator[Row]:
-    for path, word, split in _spoken(root):
-        yield _row(root, path, [word if word in KEYWORDS else "_unknown_"], split)
-    from distill.data.audio.read import duration  # here, since other data sets need no decoder
-
-    for path in sorted((root / _NOISE).glob("*.wav")):
-        try:
-            seconds = int(duration(path))
-        except AudioError:
-            continue
-        for second in range(seconds):
-            place = second / max(1, seconds)
-            split = "training" if place < 0.8 else "validation" if place < 0.9 else "test"
-            row_id = f"{path.relative_to(root).as_posix()}@{second}"
-            yield Row(id=row_id, path=path, start=float(second), duration=1.0, labels=("_silence_",), split=split)
+def _version_of_speech_commands(root: Path) -> str:
+    """Return "v0.01" or "v0.02" if the words of both or of the second are there; otherwise ""."""
+    folder = readers.word_folder(root)
+    words = {path.name for path in folder.iterdir() if path.name in _WORDS_OF_BOTH | _WORDS_OF_V2 and path.is_dir()}
+    return "v0.02" if words & _WORDS_OF_V2 else "v0.01" if words == _WORDS_OF_BOTH else ""
 
 
-def _voxceleb1(root: Path) -> Iterator[Row | None]:
-    splits = {"1": "training", "2": "validation", "3": "test"}
-    folders = [folder for name in ("wav", "dev/wav", "test/wav") if (folder := root / name).is_dir()]
-    for line in filter(None, (root / "iden_split.txt").read_text().splitlines()):
-        part, _, name = line.strip().partition(" ")
-        path = next((folder / name for folder in folders if (folder / name).exists()), None)
-        yield _row(root, path, [name.partition("/")[0]], splits[part]) if path else None
+def _not_v2(root: Path) -> str:
+    is_first = _version_of_speech_commands(root) == "v0.01"
+    return "it holds the 30 words of v0.01; see --task speech_commands_v0_01" if is_first else ""
 
 
-def _known_labels(vocabulary: Iterable[str], labels: list[str], table: str) -> list[str]:
-    """Return the labels. Raises ValueError if one of them is not in the vocabulary of `table`."""
-    if unknown := [label for label in labels if label not in vocabulary]:
-        raise ValueError(f"the label {unknown[0]!r} is not in {table}")
-    return labels
+def _not_v1(root: Path) -> str:
+    return "" if _version_of_speech_commands(root) == "v0.01" else "it does not hold exactly the 30 words of v0.01"
 
 
-def _audioset(root: Path, training: tuple[str, ...]) -> Iterator[Row | None]:
-    files = {path.stem: path for path in root.rglob("*") if path.suffix.lower() in (".wav", ".flac", ".mp3", ".ogg")}
-    vocabulary = {record["mid"] for record in _records(root / "class_labels_indices.csv")}
-    for name, split in (*((name, "training") for name in training), ("eval_segments.csv", "test")):
-        lines = (line for line in (root / name).read_text().splitlines() if not line.startswith("#"))
-        for clip, start, end, mids in csv.reader(lines, skipinitialspace=True):
-            # Tools that download AudioSet name its files in different ways.
-            names = (f"Y{clip}", clip, f"{clip}_{float(start):.0f}_{float(end):.0f}", f"{clip}_{start}_{end}")
-            path = next((files[stem] for stem in names if stem in files), None)
-            labels = _known_labels(vocabulary, mids.split(","), "class_labels_indices.csv")
-            yield _row(root, path, labels, split) if path else None
+def _is_tau2022(root: Path) -> bool:
+    """Return whether the clips have the names of 2022, with a segment: city-location-segment-part-device."""
+    try:
+        first = next(readers.tau(Lists(root)), None)
+    except KeyError:  # the list is not as published, which its reader says
+        return False
+    return first is not None and first.name.count("-") >= 5
 
 
-def _fsd50k(root: Path) -> Iterator[Row]:
-    truth = root / "FSD50K.ground_truth"
-    splits = {"train": "training", "val": "validation"}
-    with open(truth / "vocabulary.csv", newline="") as file:  # a table without a header
-        vocabulary = {line[1] for line in csv.reader(file)}
-    for part, audio in (("dev", "FSD50K.dev_audio"), ("eval", "FSD50K.eval_audio")):
-        for record in _records(truth / f"{part}.csv"):
-            labels = _known_labels(vocabulary, record["labels"].split(","), "vocabulary.csv")
-            split = splits[record["split"]] if part == "dev" else "test"
-            yield _row(root, root / audio / f"{record['fname']}.wav", labels, split)
+def _not_tau2020(root: Path) -> str:
+    return "its clips are named as in 2022; see --task tau2022" if _is_tau2022(root) else ""
 
 
-def _urbansound8k(root: Path) -> Iterator[Row]:
-    for record in _records(root / "metadata" / "UrbanSound8K.csv"):
-        path = root / "audio" / f"fold{record['fold']}" / record["slice_file_name"]
-        yield _row(root, path, [record["class"]], record["fold"])
-
-
-def _gtzan(root: Path) -> Iterator[Row]:
-    # The fault-filtered split of Kereliuk, Sturm and Larsen (2015), after the faults that Sturm (2013) lists; as in
-    # jordipons/sklearn-audio-transfer-learning and in torchaudio.
-    listed = {record["clip"]: record["split"] for record in _records(Path(__file__).with_name("gtzan_splits.csv"))}
-    for path in sorted((root / "genres").glob("*/*")):
-        if path.suffix in (".wav", ".au") and path.stem in listed:
-            yield _row(root, path, [path.parent.name], listed[path.stem])
-
-
-def _openmic(root: Path) -> Iterator[Row]:
-    # From the table, since the keys of openmic-2018.npz are pickled objects.
-    relevances: dict[str, dict[str, float]] = {}
-    for record in _records(root / "openmic-2018-aggregated-labels.csv"):
-        relevances.setdefault(record["sample_key"], {})[record["instrument"]] = float(record["relevance"])
-    for split, file in (("training", "split01_train.csv"), ("test", "split01_test.csv")):
-        for key in (root / "partitions" / file).read_text().split():
-            present = [name for name, relevance in relevances[key].items() if relevance >= 0.5]
-            yield _row(root, root / "audio" / key[:3] / f"{key}.ogg", present, split, relevances[key])
-
-
-def _nsynth(root: Path, label: str) -> Iterator[Row]:
-    for part, split in (("train", "training"), ("valid", "validation"), ("test", "test")):
-        folder = root / f"nsynth-{part}"
-        for name, note in json.loads((folder / "examples.json").read_text()).items():
-            yield _row(root, folder / "audio" / f"{name}.wav", [str(note[label])], split)
-
-
-def _magnatagatune(root: Path) -> Iterator[Row]:
-    text = (root / "annotations_final.csv").read_text(encoding="utf-8-sig")
-    records = list(csv.DictReader(io.StringIO(text), delimiter="\t"))
-    tags = [column for column in records[0] if column not in ("clip_id", "mp3_path")]
-    counts = {tag: sum(record[tag] == "1" for record in records) for tag in tags}
-    top = sorted(tags, key=lambda tag: (-counts[tag], tag))[:50]
-    for record in records:
-        first = record["mp3_path"][0]
-        split = "training" if first in "0123456789ab" else "validation" if first == "c" else "test"
-        yield _row(root, root / "mp3" / record["mp3_path"], [tag for tag in top if record[tag] == "1"], split)
-
-
-def _tau2020(root: Path) -> Iterator[Row]:
-    for split, file in (("training", "fold1_train.csv"), ("test", "fold1_evaluate.csv")):
-        for record in _records(root / "evaluation_setup" / file, delimiter="\t"):
-            yield _row(root, root / record["filename"], [record["scene_label"]], split)
+def _not_tau2022(root: Path) -> str:
+    return "" if _is_tau2022(root) else "its clips are not named as in 2022; see --task tau2020"
 
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
-        Layout("esc50", ("meta/esc50.csv",), _esc50, "accuracy", "mean of 5 folds"),
-        Layout("speech_commands_v2", _SPEECH_COMMANDS, _speech_commands_v2, "accuracy", "35 words"),
+        Layout("esc50", ("meta/esc50.csv",), readers.esc50, "accuracy", "mean of 5 folds"),
+        Layout("speech_commands_v2", _SPEECH_COMMANDS, readers.speech_commands, "accuracy", "35 words", doubt=_not_v2),
+        Layout("speech_commands_v0_01", _SPEECH_COMMANDS, readers.speech_commands, "accuracy", "30 words of v0.01",
+               doubt=_not_v1),
         Layout(
-            "speech_commands_v1", (*_SPEECH_COMMANDS, _NOISE), _speech_commands_v1, "accuracy",
+            "speech_commands_v1", (*_SPEECH_COMMANDS, readers.NOISE), readers.twelve_commands, "accuracy",
             "10 words, _unknown_, and _silence_ cut from the noise files in time: the official test folder is another",
         ),
-        Layout("voxceleb1", ("iden_split.txt",), _voxceleb1, "accuracy", "identification"),
-        Layout("audioset_20k", _AUDIOSET, lambda root: _audioset(root, _TRAIN_LISTS[:1]),
-               "mAP", "clips that still exist"),
-        Layout("audioset_2m", (*_AUDIOSET, _TRAIN_LISTS[1]), lambda root: _audioset(root, _TRAIN_LISTS),
-               "mAP", "clips that still exist"),
-        Layout("fsd50k", _FSD50K, _fsd50k, "mAP"),
-        Layout("urbansound8k", ("metadata/UrbanSound8K.csv",), _urbansound8k, "accuracy", "mean of 10 folds"),
-        Layout("gtzan", ("genres/blues", "genres/jazz"), _gtzan, "accuracy", "fault-filtered split of 443 / 197 / 290"),
+        Layout("voxceleb1", ("iden_split.txt",), readers.voxceleb1, "accuracy", "identification",
+               depth=3, anywhere=True),
+        Layout("audioset_20k", _AUDIOSET, lambda lists: readers.audioset(lists, _TRAIN_LISTS[:1]),
+               "mAP", "clips that still exist", anywhere=True),
+        Layout("audioset_2m", (*_AUDIOSET, _TRAIN_LISTS[1]), lambda lists: readers.audioset(lists, _TRAIN_LISTS),
+               "mAP", "clips that still exist", anywhere=True),
+        Layout("fsd50k", _FSD50K, readers.fsd50k, "mAP"),
+        Layout("urbansound8k", ("metadata/UrbanSound8K.csv",), readers.urbansound8k, "accuracy", "mean of 10 folds"),
+        Layout("gtzan", ("genres/blues", "genres/jazz"), readers.gtzan, "accuracy",
+               "fault-filtered split of 443 / 197 / 290", anywhere=True),
         Layout(
-            "openmic2018", ("openmic-2018-aggregated-labels.csv", *_OPENMIC), _openmic, "mAP",
+            "openmic2018", ("openmic-2018-aggregated-labels.csv", *_OPENMIC), readers.openmic2018, "mAP",
             "each instrument is scored on the clips that were annotated for it",
         ),
-        Layout("nsynth_family", _NSYNTH, lambda root: _nsynth(root, "instrument_family_str"),
+        Layout("nsynth_family", _NSYNTH, lambda lists: readers.nsynth(lists, "instrument_family_str"),
                "accuracy", "instrument families"),
-        Layout("nsynth_pitch", _NSYNTH, lambda root: _nsynth(root, "pitch"), "accuracy", "all pitches",
+        Layout("nsynth_pitch", _NSYNTH, lambda lists: readers.nsynth(lists, "pitch"), "accuracy", "all pitches",
                {"chroma": lambda pitch: str(int(pitch) % 12)}),
-        Layout("magnatagatune", ("annotations_final.csv",), _magnatagatune, "mAP", "top 50 tags, untagged clips kept"),
-        Layout("tau2020", _TAU, _tau2020, "accuracy", "development set, fold 1"),
+        Layout("magnatagatune", ("annotations_final.csv",), readers.magnatagatune, "mAP",
+               "top 50 tags, untagged clips kept", depth=2),
+        Layout("tau2020", _TAU, readers.tau, "accuracy", "development set, fold 1", doubt=_not_tau2020),
+        Layout("tau2022", _TAU, readers.tau, "accuracy", "development set, fold 1, clips of 1 s", doubt=_not_tau2022),
     )
 }  # fmt: skip
+LIST_NAMES = frozenset(
+    PurePosixPath(place).name for layout in LAYOUTS.values() for place in places_of(layout.marks[0]) if "*" not in place
+)
+"""Names of the files that show where a data set may lie; for `list_files`."""

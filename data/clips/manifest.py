@@ -17,8 +17,10 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.data.audio.parts import Part, Parts, PartsBuilder
+from distill.data.audio.remote import Address, is_address
 from distill.data.clips.summary import Notes
-from distill.data.store.texts import Texts
+from distill.data.store.texts import FewTexts, Texts
 
 _BLOCK = 4096  # rows that are read together
 
@@ -29,21 +31,23 @@ class Row:
 
     Args:
         id: Stable and unique name: the path below the root, with "@start" if the clip is a window of a file.
-        path: The file.
+        path: The file, or its address on another machine.
         start: Start of the clip within the file, in seconds.
         duration: Length of the clip, in seconds. None means to the end of the file.
         labels: Names of the classes that are present. Empty if none is known.
         split: Name of the split ("training", "validation", "test" or the number of a fold). "" if none is given.
         annotated: Labels that were annotated, present or absent; empty: all were.
+        part: The part of the file that holds the sound. None: the whole file.
     """
 
     id: str
-    path: Path
+    path: Path | Address
     start: float = 0.0
     duration: float | None = None
     labels: tuple[str, ...] = ()
     split: str = ""
     annotated: tuple[str, ...] = ()
+    part: Part | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,16 +88,18 @@ class Rows(Sequence[Row]):
         labels: Names of the classes that are present.
         splits: Name of the split, as a tuple of one name.
         annotated: Labels that were annotated.
+        parts: Part of the file that holds each sound. None: every sound is a whole file.
     """
 
     ids: Texts
-    paths: Texts | None
+    paths: Texts | FewTexts | None
     root: Path
     starts: NDArray[np.float64]
     durations: NDArray[np.float64]
     labels: Category
     splits: Category
     annotated: Category
+    parts: Parts | None = None
 
     @classmethod
     def of(cls, rows: Iterable[Row], root: Path = Path()) -> Rows:
@@ -126,12 +132,13 @@ class Rows(Sequence[Row]):
         duration = float(self.durations[number])
         return Row(
             clip_id,
-            self.root / clip_id if path is None else Path(path),
+            self.root / clip_id if path is None else Address(path) if is_address(path) else Path(path),
             float(self.starts[number]),
             None if duration != duration else duration,
             self.labels[number],
             self.splits[number][0],
             self.annotated[number],
+            None if self.parts is None else self.parts[number],
         )
 
     def __eq__(self, other: object) -> bool:
@@ -152,6 +159,7 @@ class Rows(Sequence[Row]):
             self.labels.take(numbers),
             self.splits.take(numbers),
             self.annotated.take(numbers),
+            None if self.parts is None else self.parts.take(numbers),
         )
 
 
@@ -163,6 +171,7 @@ class _Builder:
         self._starts, self._durations = array("d"), array("d")
         self._values: tuple[dict[tuple[str, ...], int], ...] = ({}, {}, {})
         self._codes = (array("i"), array("i"), array("i"))
+        self._parts = PartsBuilder()
 
     def build(self, rows: Iterable[Row]) -> Rows:
         """Return the columns of all rows."""
@@ -177,6 +186,7 @@ class _Builder:
             path_ends.append(len(paths))
             self._starts.append(row.start)
             self._durations.append(np.nan if row.duration is None else row.duration)
+            self._parts.append(row.part)
             for values, codes, value in zip(
                 self._values, self._codes, (row.labels, (row.split,), row.annotated), strict=True
             ):
@@ -194,6 +204,7 @@ class _Builder:
             labels,
             splits,
             annotated,
+            self._parts.build(),
         )
 
 
@@ -254,9 +265,14 @@ class Manifest:
         if self.classes or not self.notes.folder_labels:
             return self
         values: dict[tuple[str, ...], int] = {}
-        codes = array("i")
+        codes, code_of = array("i"), dict[str, int]()
         for clip_id in self.ids:
-            codes.append(values.setdefault((Path(clip_id).parent.as_posix(),), len(values)))
+            folder = clip_id[: clip_id.rfind("/") + 1]
+            if folder not in code_of:
+                name = Path(clip_id).parent.as_posix()
+                label = self.notes.label_of_folder.get(name, name)
+                code_of[folder] = values.setdefault((label,), len(values))
+            codes.append(code_of[folder])
         labels = Category(tuple(values), np.frombuffer(codes, np.int32))
         columns = {name: getattr(self.rows, name) for name in self.rows.__dataclass_fields__}
         notes = replace(self.notes, labels="the names of the folders")

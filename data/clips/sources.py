@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from distill.data.clips.manifest import Manifest, Row
+from distill.data.clips.manifest import Manifest
 from distill.data.clips.tables import TABLE_SUFFIXES, read_table
 from distill.data.errors import UserError
-
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"}
 
 
 def read_manifest(data: str | os.PathLike[str], task: str = "auto") -> Manifest:
@@ -28,30 +26,16 @@ def read_manifest(data: str | os.PathLike[str], task: str = "auto") -> Manifest:
     source = Path(data)
     if not source.exists():
         raise UserError(f"--data {source}: no such file or folder")
-    from distill.data.clips.layouts import find_layout, read_layout
-
-    layout = find_layout(source) if task == "auto" and source.is_dir() else task
-    if layout not in (None, "auto"):
-        return read_layout(str(layout), source)
     if source.is_dir():
-        manifest = _scan_folder(source)
-    elif source.suffix.lower() in TABLE_SUFFIXES:
-        manifest = read_table(source, root=source.parent)
-    else:
+        from distill.data.clips.data_folder import read_data_folder  # here, since a table needs no list of data sets
+
+        return read_data_folder(source, task)
+    if task != "auto":
+        raise UserError(f"--task {task}: must be auto for a table, but --data is {source}")
+    if source.suffix.lower() not in TABLE_SUFFIXES:
         known = ", ".join(sorted(TABLE_SUFFIXES))
         raise UserError(f"--data {source}: must be a folder of audio or a table ({known})")
+    manifest = read_table(source, root=source.parent)
     if not manifest.rows:
-        raise UserError(f"--data {source}: no audio in it (looked for {', '.join(sorted(AUDIO_SUFFIXES))})")
+        raise UserError(f"--data {source}: no audio in it, the table has no rows")
     return manifest
-
-
-def _scan_folder(root: Path) -> Manifest:
-    # os.walk does not follow links to folders, so a link to a parent does not loop.
-    rows = []
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("."):
-                path = Path(folder, name)
-                rows.append(Row(id=path.relative_to(root).as_posix(), path=path))
-    return Manifest(root, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,15 +29,17 @@ class Notes:
         unread_columns: Columns of a table that are not read.
         remarks: Choices of the reader, each in words.
         folder_labels: Whether the name of a clip's folder may be its label.
+        label_of_folder: Label of the clips in a folder, where it is not the folder's path below the root.
     """
 
     layout: str = ""
     labels: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    set_aside: tuple[SetAside, ...] = ()
+    set_aside: Sequence[SetAside] = ()
     unread_columns: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     folder_labels: bool = True
+    label_of_folder: Mapping[str, str] = field(default_factory=dict)
 
 
 def summary_of(manifest: Manifest) -> str:

@@ -17,9 +17,9 @@ TABLE_SUFFIXES = {".csv", ".tsv", ".jsonl", ".parquet"}
 _PATH_COLUMNS = ("path", "file_name", "filename", "file", "audio")
 _LABEL_COLUMNS = ("labels", "label", "category", "class")
 _SPLITS = {
-    "training": ("training", "train"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
+    "training": ("training", "train", "trainset", "trn", "tr"),
+    "validation": ("validation", "valid", "valset", "val", "dev"),
+    "test": ("test", "testing", "tests", "testset", "tst", "eval", "evaluation"),
 }
 
 

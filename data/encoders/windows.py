@@ -9,8 +9,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,7 +21,8 @@ from distill.data.batch import AudioBatch, Embeddings
 
 POOLINGS = ("mean", "max")
 _MIN_SECONDS = 0.01
-_MIN_WINDOWS_PER_BATCH = 8  # a batch of fewer clips still encodes 8 windows at a time, for speed
+_NEGLIGIBLE = 0.01  # share of a window; a shorter rest of a clip gets no window of its own
+MIN_WINDOWS_PER_BATCH = 8  # a batch of fewer clips still encodes 8 windows at a time, for speed
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Windows:
 
     Args:
         seconds: Length of a window, in seconds. 0 disables windows.
-        hop: Seconds from the start of one window to the start of the next. 0 means `seconds`. A hop above `seconds`
-            skips audio.
+        hop: Seconds from the start of one window to the start of the next. None: the part of a window that its frames
+            cover, so that the frames of a clip have no gap. 0 means `seconds`. A hop above `seconds` skips audio.
         pooling: How the clip embeddings of windows are joined: "mean" (weighted by the valid seconds of each window)
             or "max".
 
@@ -40,16 +44,99 @@ class Windows:
     """
 
     seconds: float = 10.0
-    hop: float = 0.0
+    hop: float | None = None
     pooling: str = "mean"
 
     def __post_init__(self) -> None:
-        if any(value != 0 and not _MIN_SECONDS <= value < math.inf for value in (self.seconds, self.hop)):
+        if any(value != 0 and not _MIN_SECONDS <= value < math.inf for value in (self.seconds, self.hop or 0.0)):
             raise ValueError(
                 f"windows: seconds {self.seconds} and hop {self.hop}: must be 0 or at least {_MIN_SECONDS}"
             )
         if self.pooling not in POOLINGS:
             raise ValueError(f"windows.pooling {self.pooling!r}: must be one of {', '.join(POOLINGS)}")
+
+    def tiling(self, covered: Callable[[float], Covered]) -> Tiling:
+        """Return the windows with all their numbers.
+
+        Args:
+            covered: Returns the part of a window of some seconds that its frames cover. It is called if `hop` is None.
+        """
+        if self.hop is None and (part := covered(self.seconds)).seconds < self.seconds:
+            return Tiling(self.seconds, part.seconds, part.start, part.end, self.pooling, is_gapless=True)
+        hop = self.hop or self.seconds
+        step = min(hop, self.seconds)
+        begin = (self.seconds - step) / 2
+        return Tiling(self.seconds, hop, begin, begin + step, self.pooling, is_gapless=self.hop is None)
+
+
+class Covered(NamedTuple):
+    """The part of a window that its frames cover, in seconds from the start of the window.
+
+    Args:
+        start: Start of the first frame. It is below 0 where frames are centred on the first sample.
+        end: End of the last frame.
+    """
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """Length of the part."""
+        return round(self.end - self.start, 9)  # without the noise of the subtraction, since fingerprints hold it
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Windows whose numbers are all known, in seconds.
+
+    Args:
+        seconds: Length of a window.
+        hop: Distance of the starts of two windows.
+        begin: A later frame of a window belongs to it; an earlier one to the window before.
+        end: A frame of a window from here on belongs to the next window.
+        pooling: How the clip embeddings of windows are joined: "mean" or "max".
+        is_gapless: Whether the hop is that at which frames have no gap.
+    """
+
+    seconds: float
+    hop: float
+    begin: float
+    end: float
+    pooling: str
+    is_gapless: bool
+
+    @property
+    def whole_seconds(self) -> float:
+        """Longest clip that is encoded as it is, in seconds."""
+        return min(self.seconds, self._first_end(self.seconds, self.hop))
+
+    def counts(self, seconds: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Return the number of windows of clips of these lengths (clips,). It is at least 1."""
+        return self._counts(seconds, self.seconds, self.hop)
+
+    def grid(self, lengths: Tensor, sample_rate: int) -> WindowGrid:
+        """Return the windows of clips.
+
+        Args:
+            lengths: Valid samples of each clip, int64. Shape (clips,).
+            sample_rate: In Hz.
+        """
+        size, hop = round(self.seconds * sample_rate), round(self.hop * sample_rate)
+        counts = self._counts(lengths.cpu().numpy(), size, hop).tolist()
+        return WindowGrid(counts, lengths.cpu(), size, hop, sample_rate, self.begin, self.end)
+
+    def _counts(self, lengths: NDArray[Any], size: float, hop: float) -> NDArray[np.int64]:
+        later = np.ceil((lengths - self._first_end(size, hop)) / hop)
+        return 1 + np.maximum(0, later).astype(np.int64)
+
+    def _first_end(self, size: float, hop: float) -> float:
+        """Return the length up to which a clip gets one window."""
+        if hop > size:
+            return hop
+        # The first window covers the clip up to the middle of its overlap with the second.
+        end = (size + hop) / 2 + size * _NEGLIGIBLE
+        return max(size, end) if self.is_gapless else end
 
 
 Encode = Callable[[AudioBatch], Embeddings]
@@ -65,6 +152,8 @@ class WindowGrid:
         size: Samples of a window.
         hop: Samples from the start of one window to the start of the next.
         sample_rate: In Hz.
+        begin: Second of a window from which on its frames belong to it. The first window has no such limit.
+        end: Second of a window up to which its frames belong to it.
     """
 
     counts: Sequence[int]
@@ -72,6 +161,8 @@ class WindowGrid:
     size: int
     hop: int
     sample_rate: int
+    begin: float
+    end: float
 
     @cached_property
     def clips(self) -> Tensor:
@@ -100,26 +191,20 @@ class WindowGrid:
         return grid
 
 
-def encode_in_windows(encode: Encode, batch: AudioBatch, windows: Windows) -> Embeddings:
+def encode_in_windows(encode: Encode, batch: AudioBatch, tiling: Tiling) -> Embeddings:
     """Encode a batch window by window. A batch without a long clip is encoded whole.
 
     The encoder gets at most max(batch size, 8) windows at a time, so memory does not grow with the length of a clip.
     """
-    size = round(windows.seconds * batch.sample_rate)
-    hop = round((windows.hop or windows.seconds) * batch.sample_rate)
-    # The first window covers the clip up to the middle of its overlap with the second. A rest of at most a hundredth
-    # of a window gets no window of its own.
-    first_end = (size + hop) / 2 + size / 100 if hop <= size else hop
-    if not size or batch.waveform.shape[1] <= min(size, first_end):
+    if batch.waveform.shape[1] <= tiling.whole_seconds * batch.sample_rate:
         return encode(batch)
-    counts = [1 + max(0, math.ceil((length - first_end) / hop)) for length in batch.lengths.tolist()]
-    grid = WindowGrid(counts, batch.lengths.cpu(), size, hop, batch.sample_rate)
-    rows = max(len(batch), _MIN_WINDOWS_PER_BATCH)
+    grid = tiling.grid(batch.lengths, batch.sample_rate)
+    rows = max(len(batch), MIN_WINDOWS_PER_BATCH)
     parts = [
-        encode(_cut(batch, clips, starts, size))
+        encode(_cut(batch, clips, starts, grid.size))
         for clips, starts in zip(grid.clips.split(rows), grid.starts.split(rows), strict=True)
     ]
-    return _join(parts, grid, windows.pooling)
+    return join(parts, grid, tiling.pooling)
 
 
 def by_length(encode: Encode, batch: AudioBatch) -> Embeddings:
@@ -127,10 +212,20 @@ def by_length(encode: Encode, batch: AudioBatch) -> Embeddings:
     lengths = batch.lengths.unique(sorted=True).tolist()
     if lengths == [batch.waveform.shape[1]]:
         return encode(batch)
-    results = []
-    for length in lengths:
-        rows = (batch.lengths == length).nonzero().flatten()
-        results.append((rows, encode(_select(batch, rows, batch.waveform[rows, :length]))))
+    groups = [(batch.lengths == length).nonzero().flatten() for length in lengths]
+    return _merge([(rows, encode(_shortened(batch, rows))) for rows in groups])
+
+
+def encode_apart(batch: AudioBatch, seconds: float, encode: Encode, encode_longer: Encode) -> Embeddings:
+    """Encode the clips of up to `seconds` by one function, and the longer ones by another."""
+    is_longer = batch.lengths > seconds * batch.sample_rate
+    parts = [(~is_longer, encode), (is_longer, encode_longer)]
+    groups = [(chosen.nonzero().flatten(), function) for chosen, function in parts if bool(chosen.any())]
+    return _merge([(rows, function(_shortened(batch, rows))) for rows, function in groups])
+
+
+def _merge(results: Sequence[tuple[Tensor, Embeddings]]) -> Embeddings:
+    """Return the embeddings of a batch from those of groups of its rows. The last group has the longest clips."""
     longest = results[-1][1]
     parts = _pad_frames([part for _, part in results])
     order = torch.cat([rows for rows, _ in results]).argsort()
@@ -141,6 +236,11 @@ def by_length(encode: Encode, batch: AudioBatch) -> Embeddings:
         frame_mask=torch.cat([part.frame_mask for part in parts])[order],
         logits=torch.cat([part.logits for part in parts])[order],
     )
+
+
+def _shortened(batch: AudioBatch, rows: Tensor) -> AudioBatch:
+    """Return the clips at `rows`, without the padding that they do not need."""
+    return _select(batch, rows, batch.waveform[rows, : int(batch.lengths[rows].max())])
 
 
 def _select(batch: AudioBatch, rows: Tensor, waveform: Tensor) -> AudioBatch:
@@ -174,8 +274,14 @@ def _pad_frames(parts: Sequence[Embeddings]) -> list[Embeddings]:
     ]
 
 
-def _join(parts: Sequence[Embeddings], grid: WindowGrid, pooling: str) -> Embeddings:
-    """Return the embeddings of clips from the embeddings of their windows."""
+def join(parts: Sequence[Embeddings], grid: WindowGrid, pooling: str) -> Embeddings:
+    """Return the embeddings of clips from the embeddings of their windows.
+
+    Args:
+        parts: Embeddings of the windows, in the order of the grid; each of several windows.
+        grid: The windows.
+        pooling: "mean" or "max".
+    """
     local_times = max((part.frame_times for part in parts), key=len)
     parts = _pad_frames(parts)
     frames, mask, times = stitch_frames(
@@ -201,7 +307,7 @@ def pool_clips(vectors: Tensor, grid: WindowGrid, pooling: str) -> Tensor:
 
 
 def stitch_frames(frames: Tensor, mask: Tensor, local_times: Tensor, grid: WindowGrid) -> tuple[Tensor, Tensor, Tensor]:
-    """Join the frames of windows to the frames of clips. Where windows overlap, the nearer middle decides.
+    """Join the frames of windows to the frames of clips. Where windows overlap, the grid decides.
 
     Args:
         frames: Frames of each window. Shape (windows, time, dim).
@@ -213,10 +319,8 @@ def stitch_frames(frames: Tensor, mask: Tensor, local_times: Tensor, grid: Windo
         Frames (clips, frames, dim), their mask (clips, frames) and their centres in seconds (frames,).
     """
     seconds = local_times.double()
-    step = min(grid.hop, grid.size)
-    begin = (grid.size - step) / 2 / grid.sample_rate
-    end = begin + step / grid.sample_rate
     number = torch.arange(max(grid.counts), device=seconds.device).unsqueeze(1)
     times = (number * grid.hop / grid.sample_rate + seconds).to(local_times.dtype)
-    keep = (((seconds >= begin) | (number == 0)) & (seconds < end)).flatten()  # the first window has no left neighbour
+    # The first window has no neighbour before it.
+    keep = (((seconds >= grid.begin) | (number == 0)) & (seconds < grid.end)).flatten()
     return grid.scatter(frames).flatten(1, 2)[:, keep], grid.scatter(mask).flatten(1, 2)[:, keep], times.flatten()[keep]

@@ -26,6 +26,25 @@ class Texts(Sequence[str]):
     def __init__(self, data: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
         self._data, self._ends = data, ends
 
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """UTF-8 of all texts. Shape (bytes,)."""
+        return self._data
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """End of each text in `data`. Shape (texts,)."""
+        return self._ends
+
+    @classmethod
+    def joined(cls, several: Sequence[Texts]) -> Texts:
+        """Return the texts of several lists, one list after another."""
+        bytes_before = np.cumsum([0, *(len(texts.data) for texts in several)])
+        ends = [texts.ends + before for texts, before in zip(several, bytes_before, strict=False)]
+        data = [texts.data for texts in several]
+        empty = cls(np.zeros(0, np.uint8), np.zeros(0, np.int64))
+        return cls(np.concatenate(data), np.concatenate(ends)) if several else empty
+
     @classmethod
     def of(cls, texts: Iterable[str]) -> Texts:
         """Return texts from any iterable, which is read once."""
@@ -46,7 +65,11 @@ class Texts(Sequence[str]):
     def __getitem__(self, place: slice) -> Texts: ...
     def __getitem__(self, place: int | slice) -> str | Texts:
         if isinstance(place, slice):
-            return self.take(np.arange(len(self))[place])
+            first, last, step = place.indices(len(self))
+            if step != 1 or last <= first:
+                return self.take(np.arange(first, last, step))
+            begin = self._ends[first - 1] if first else 0
+            return Texts(self._data[begin : self._ends[last - 1]], self._ends[first:last] - begin)
         number = place + len(self) if place < 0 else place
         if not 0 <= number < len(self):
             raise IndexError(f"text {place} of {len(self)}")
@@ -67,19 +90,58 @@ class Texts(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Texts):
             return np.array_equal(self._ends, other._ends) and np.array_equal(self._data, other._data)
+        if isinstance(other, list | tuple):
+            return len(self) == len(other) and all(mine == yours for mine, yours in zip(self, other, strict=True))
         return NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
 
     def take(self, numbers: NDArray[np.integer]) -> Texts:
         """Return the texts at `numbers`, in this order."""
-        starts = np.concatenate([np.zeros(1, np.int64), self._ends[:-1]])[: len(self)][numbers]
+        numbers = np.where(numbers < 0, numbers + len(self), numbers)
+        starts = np.where(numbers > 0, self._ends[numbers - 1], 0)
         sizes = self._ends[numbers] - starts
         ends = np.cumsum(sizes, dtype=np.int64)
-        total = int(ends[-1]) if len(ends) else 0
-        # Each byte comes from its text's start, plus its place in the text.
-        source = np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
-        return Texts(self._data[source], ends)
+        data = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+        for first in range(0, len(ends), _BLOCK):  # an index of every byte at once takes eight times the texts
+            part = slice(first, first + _BLOCK)
+            begin, end = int(ends[first] - sizes[first]), int(ends[part][-1])
+            # Each byte comes from its text's start, plus its place in the text.
+            source = np.arange(end - begin) + np.repeat(starts[part] - (ends[part] - sizes[part] - begin), sizes[part])
+            data[begin:end] = self._data[source]
+        return Texts(data, ends)
+
+
+class FewTexts(Sequence[str]):
+    """An immutable list of texts of which few differ, such as the containers of many clips. A text takes 4 bytes.
+
+    Args:
+        values: The different texts.
+        codes: Place in `values` of each text, int32. Shape (texts,).
+    """
+
+    def __init__(self, values: Sequence[str], codes: NDArray[np.int32]) -> None:
+        self.values = values if isinstance(values, Texts) else tuple(values)
+        self.codes = codes
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> FewTexts: ...
+    def __getitem__(self, place: int | slice) -> str | FewTexts:
+        if isinstance(place, slice):
+            return FewTexts(self.values, self.codes[place])
+        return self.values[self.codes[place]]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.values[code] for code in self.codes)
+
+    def take(self, numbers: NDArray[np.integer]) -> FewTexts:
+        """Return the texts at `numbers`, in this order."""
+        return FewTexts(self.values, self.codes[numbers])
 
 
 class TextIndex:
@@ -114,14 +176,18 @@ class TextIndex:
     def find_all(self, texts: Iterable[str]) -> NDArray[np.int64]:
         """Return the number of each text, int64; -1 for a text that is not among the texts."""
         wanted = Texts.of(texts)
-        hashes = np.fromiter(map(hash, wanted), np.int64, len(wanted))
-        places = np.minimum(np.searchsorted(self._hashes, hashes), max(0, len(self._hashes) - 1))
         numbers = np.full(len(wanted), -1, np.int64)
-        for row, (place, text) in enumerate(zip(places.tolist(), wanted, strict=True)):
-            if len(self._hashes) and self._hashes[place] == hashes[row]:
-                first = int(self._order[place])
-                found = first if self._texts[first] == text else self.find(text)
-                numbers[row] = -1 if found is None else found
+        for first in range(0, len(wanted) if len(self._texts) else 0, _BLOCK):
+            block = wanted[first : first + _BLOCK]
+            hashes = np.fromiter(map(hash, block), np.int64, len(block))
+            places = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
+            known = np.flatnonzero(self._hashes[places] == hashes)
+            found = self._order[places[known]]
+            same = _equal(block.take(known), self._texts.take(found))
+            numbers[first + known[same]] = found[same]
+            for row in known[~same].tolist():  # hashes of different texts can be equal
+                number = self.find(block[row])
+                numbers[first + row] = -1 if number is None else number
         return numbers
 
     def _find_repeated(self) -> int | None:
@@ -132,3 +198,14 @@ class TextIndex:
             if any(self._texts[int(number)] == self._texts[last] for number in self._order[begin : place + 1]):
                 return last
         return None
+
+
+def _equal(texts: Texts, others: Texts) -> NDArray[np.bool_]:
+    """Return whether each text is equal to the other one at its place. Shape (texts,)."""
+    equal = np.diff(texts.ends, prepend=0) == np.diff(others.ends, prepend=0)
+    compared = np.flatnonzero(equal)
+    texts, others = texts.take(compared), others.take(compared)  # both are laid out equally now
+    differences = np.concatenate([np.zeros(1, np.int64), np.cumsum(texts.data != others.data)])
+    before = np.concatenate([np.zeros(1, np.int64), texts.ends[:-1]])[: len(texts)]
+    equal[compared] = differences[texts.ends] == differences[before]
+    return equal

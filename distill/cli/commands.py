@@ -10,12 +10,14 @@ from typing import Any
 COMMANDS = {
     "fit": "train a student: distil a teacher into it",
     "embed": "run a teacher or a trained student over audio, into an embedding store",
+    "store": "describe a store, verify it, or write it as Parquet or .npz",
     "cluster": "cluster a store by k-means, with a report",
     "probe": "score an encoder on labelled clips: linear, mlp, knn or fine-tuned",
     "export": "write a trained student as one ONNX file",
     "report": "draw a run, or compare runs: scores, retention, costs",
     "list": "list teachers, students, objectives, losses: with licence, sample rate and source of the weights",
 }
+POSITIONAL = {"store": "--store"}  # option of a command that its first word may give without a name
 
 
 def function_of(command: str) -> Callable[..., Any]:

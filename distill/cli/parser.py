@@ -18,6 +18,8 @@ from distill.data.errors import UserError
 
 _GIVEN_TO_OBJECTIVES = {"student", "teachers"}  # by `fit`
 _REFUSED = re.compile(r"key \"(\w+)\".*?Option '([\w.]+)' is not accepted(?:; did you mean --([\w.]+)\?)?", re.DOTALL)
+_MISSING = re.compile(r"key \"(\w+)\".*?the following arguments are required: (\w+)")
+_WRONG_TYPE = re.compile(r"key \"(\w+)\": .*?key \"([\w.]+)\": Expected a <class '(\w+)'>\. Got value: (\S+)")
 _UNKNOWN = re.compile(r"(?:[Uu]nrecognized arguments: |[Kk]ey |[Oo]ption )[\"']?(?:--)?([\w.]+)")
 
 
@@ -76,7 +78,7 @@ def parser_of(command: str) -> Parser:
 
 
 def clear_message(message: str, options: list[str]) -> str:
-    """Return a message of jsonargparse in one line, with a suggestion for an unknown option.
+    """Return a message of jsonargparse in one line, with the option that is wrong and a suggestion for an unknown one.
 
     Args:
         message: Message of jsonargparse.
@@ -86,6 +88,10 @@ def clear_message(message: str, options: list[str]) -> str:
         component, option, close = refused.groups()
         return f"--{component} has no option {option!r}" + (f"; did you mean --{component}.{close}?" if close else "")
     line = " ".join(message.split())
+    if missing := _MISSING.search(line):
+        return "--{}.{} is required".format(*missing.groups())
+    if wrong := _WRONG_TYPE.search(line):
+        return "--{0}.{1} {3}: must be of type {2}".format(*wrong.groups())
     if not (unknown := _UNKNOWN.search(message)):
         return line
     written = f"--{unknown[1]}"

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from distill.cli.commands import COMMANDS, function_of
+from distill.cli.commands import COMMANDS, POSITIONAL, function_of
 from distill.cli.components import resolve
 from distill.cli.words import parse_words
 from distill.data.encoders.registry import suggest
@@ -92,6 +92,8 @@ def _run(words: list[str]) -> None:
 
 def _call(command: str, words: list[str]) -> None:
     """Parse the words of a command, and call its function."""
+    if words and command in POSITIONAL and not words[0].startswith("-"):
+        words = [POSITIONAL[command], *words]
     options = resolve(parse_words(words))
     from distill.cli.parser import (
         parse_options,  # after the check of names, so that a misspelt one needs no jsonargparse

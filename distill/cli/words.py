@@ -14,6 +14,7 @@ SWITCHES = (
     "--live",
     "--normalise",
     "--untrained",
+    "--windows",
 )  # without a value they are true
 NUMBERS = ("--support", "--keep_steps", "--levels", "--sampling.levels")
 LISTS = ("--compare", *NUMBERS)  # they take all words up to the next option

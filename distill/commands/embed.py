@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from distill.data.clips.dataset import Crop
+from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
+from distill.data.clips.windows import write_windows
+from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Written
+from distill.data.encoders.windows import Windows
 from distill.data.files import lock
 from distill.data.store.reader import EmbeddingStore
-from distill.run.embeddings import fill_store
+from distill.run.embeddings import Upkeep, fill_store
 from distill.run.encoders import encoder_of, introduction
 from distill.run.precision import Arithmetic
 from distill.run.set_aside import report_set_aside
+from distill.run.sound_share import printing
+from distill.run.window_rows import WHOLE, row_tiling, window_rows
 from distill.teachers.teacher import Teacher
 
 
@@ -22,6 +29,7 @@ def embed(
     teacher: Written | Teacher | None = None,
     model: str | None = None,
     crop: Crop | None = None,
+    windows: bool | float | Windows = False,
     batch_size: int = 16,
     dtype: str = "float16",
     frames: bool = False,
@@ -34,6 +42,7 @@ def embed(
     """Embed every clip of a data set into a store.
 
     A command that was interrupted can be run again. It embeds the missing clips, and the result is the same.
+    If files were added, changed or removed since, the store is brought up to date: only those are embedded or dropped.
 
     Args:
         data: Clips: a folder of audio, a table, or the folder of a published data set.
@@ -41,6 +50,8 @@ def embed(
         teacher: Teacher to embed with: a registered name, an import path, or an object. None: use `model`.
         model: Trained student to embed with: a run folder, a student folder or a hub id. None: use `teacher`.
         crop: Part of each clip that is embedded. It must not be random. None: the default of `Crop`.
+        windows: Embed a row for each window of each clip, instead of its crop; windows.csv has their times. True: the
+            windows of the encoder. A number: their length in seconds. `Windows`: length and hop.
         batch_size: Clips per batch. It does not change the embeddings.
         dtype: Data type of the stored embeddings: "float16" or "float32".
         frames: Store the embeddings of frames too. Objectives that compare frames need them; they need much more disk.
@@ -58,11 +69,32 @@ def embed(
     """
     encoder = encoder_of(teacher, model, allow_import, untrained)
     print(introduction(encoder))
-    manifest = read_manifest(data)
+    rows = _rows(encoder, read_manifest(data), windows, crop)
     with lock(Path(out), "distill embed"):
         store = fill_store(
-            encoder, manifest, Path(out), crop or Crop(), batch_size, dtype, workers, device, arithmetic, frames
-        )
+            encoder, rows.manifest, Path(out), rows.crop, batch_size, dtype, workers, device, arithmetic, frames,
+            rows.upkeep,
+        )  # fmt: skip
+        if windows is not False:
+            write_windows(rows.manifest, Path(out) / "windows.csv")
     print(f"{len(store)} embeddings of {store.dim} numbers in {out}")
-    report_set_aside(store.set_aside, manifest, Path(out) / "set_aside.csv")
+    report_set_aside(store.set_aside, rows.manifest, Path(out) / "set_aside.csv")
     return store
+
+
+class _Rows(NamedTuple):
+    """What becomes a row of the store."""
+
+    manifest: Manifest
+    crop: Crop
+    upkeep: Upkeep
+
+
+def _rows(encoder: Encoder, manifest: Manifest, windows: bool | float | Windows, crop: Crop | None) -> _Rows:
+    """Return the clips, cropped, or their windows."""
+    if windows is False:
+        crop = crop or Crop()
+        return _Rows(manifest, crop, Upkeep(drop=True, on_sound=printing(crop, "--windows embeds all of it")))
+    tiling = row_tiling(encoder, windows, crop)
+    shape = {"row_windows": {"seconds": tiling.seconds, "hop": tiling.hop}}
+    return _Rows(window_rows(encoder, manifest, tiling), WHOLE, Upkeep(drop=True, shaped_by=shape))

@@ -13,7 +13,7 @@ import numpy as np
 
 from distill.commands.arguments import called_with
 from distill.data.clips.dataset import ClipDataset, Crop
-from distill.data.clips.layouts import LAYOUTS, find_layout
+from distill.data.clips.layouts import LAYOUTS
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
 from distill.data.encoders.encoder import Encoder
@@ -30,10 +30,13 @@ from distill.evaluation.settings import FineTuning
 from distill.evaluation.splits import splits_of
 from distill.evaluation.verdicts import score_lines, verdicts
 from distill.run.baselines import baselines_of
-from distill.run.embeddings import fill_store
+from distill.run.embeddings import Upkeep, fill_store
 from distill.run.encoders import choose_device, encoder_of, introduction
 from distill.run.identity import identity
+from distill.run.recipe import stored_crop
 from distill.run.set_aside import report_set_aside
+from distill.run.sound_share import printing
+from distill.run.start_checks import check_lengths
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
@@ -60,7 +63,8 @@ class ProbeArguments:
         support: Temporal supports in seconds, such as 0.5,1,2,5,10. Clips are embedded in windows of each length, and
             scores and costs are compared (as in arXiv 2312.14005). Empty: one score, with the encoder's own windows.
         out: Folder of the embeddings and the result. Empty: `probe/NAME-OF-DATA` in the run.
-        crop: Part of each clip that is embedded. None: at most 10 s, centred.
+        crop: Part of each clip that is embedded. None: that of the store of a teacher that reads one, otherwise at most
+            10 s, centred.
         finetuning: Settings of the protocol "finetune".
         batch_size: Clips per batch for embedding. `finetuning` has its own.
         workers: Processes that decode audio. 0 decodes in the main process. -1: 0 on a CPU, up to 8 with a GPU.
@@ -123,8 +127,8 @@ def probe(arguments: ProbeArguments, given: frozenset[str]) -> ProbeResult:
     """
     arguments.check()
     manifest, task = labelled_manifest(arguments.data, arguments.task), arguments.task
-    if task == "auto" and Path(arguments.data).is_dir():
-        task = find_layout(Path(arguments.data)) or task
+    if task == "auto" and manifest.notes.layout in LAYOUTS:
+        task = manifest.notes.layout
     # These raise for wrong arguments and labels now, not after a long embedding.
     labels = labels_of(manifest.rows, manifest.classes)
     choose_metric(arguments.metric, task, labels)
@@ -163,14 +167,15 @@ class Measurement:
     @property
     def crop(self) -> Crop:
         """Part of each clip that is embedded."""
-        return self.arguments.crop or Crop()
+        return self.arguments.crop or stored_crop(self.encoder) or Crop()
 
     def score(self) -> ProbeResult:
         """Score the encoder by one protocol, and write the result."""
         arguments, folder = self.arguments, self.arguments.folder / self.arguments.protocol
         is_finetuned = arguments.protocol == "finetune"
         scored = self._finetuned() if is_finetuned else self._scored("embeddings", self.encoder)
-        result = scored.result.of(self.named, cost_of(self.encoder, _COST_SECONDS))
+        reads_store = isinstance(self.encoder, Teacher) and self.encoder.store is not None
+        result = scored.result.of(self.named, None if reads_store else cost_of(self.encoder, _COST_SECONDS))
         if arguments.baselines and not is_finetuned:
             result = replace(result, baselines=tuple(self._baselines(scored)))
         _write(replace(scored, result=result), folder)
@@ -220,7 +225,7 @@ class Measurement:
 
     def _supported(self, seconds: float) -> ProbeResult:
         """Score the encoder in windows of one length."""
-        self.encoder.cut_in(Windows(seconds=seconds))
+        self.encoder.cut_in(Windows(seconds=seconds, hop=0.0))  # side by side, as in the paper
         scored, clip_seconds = (
             self._scored(f"embeddings_{seconds:g}s", self.encoder),
             self.crop.seconds or _COST_SECONDS,
@@ -232,9 +237,11 @@ class Measurement:
     def _scored(self, name: str, encoder: Encoder) -> Scored:
         """Embed the clips into a store, and score them. `name` is the name of its folder."""
         arguments = self.arguments
+        on_sound = printing(self.crop, "--crop.seconds 0 uses all of it")
+        upkeep = Upkeep(on_sound=on_sound) if encoder is self.encoder else Upkeep()  # once, and not for each baseline
         store = fill_store(
             encoder, self.manifest, arguments.folder / name, self.crop, arguments.batch_size, "float32",
-            arguments.workers, arguments.device,
+            arguments.workers, arguments.device, upkeep=upkeep,
         )  # fmt: skip
         report_set_aside(store.set_aside, self.manifest, arguments.folder / "set_aside.csv")
         return score_store(store, self.manifest, arguments.protocol, arguments.seeds, self.task, arguments.metric)
@@ -248,6 +255,7 @@ class Measurement:
             raise UserError("--protocol finetune trains students (--model)")
         accelerator = "cpu" if choose_device(arguments.device).type == "cpu" else "gpu"
         engine = Engine(accelerator=accelerator, workers=max(0, arguments.workers))
+        check_lengths(self.manifest, self.crop)
         clips = ClipDataset(self.manifest, student.sample_rate, self.crop)
         usable, aside = readable(clips, arguments.finetuning.batch_size, engine.workers)
         report_set_aside(aside, self.manifest, arguments.folder / "set_aside.csv")

@@ -41,6 +41,7 @@ class Classifier(Student):
     def __init__(self, encoder: Student, classes: int) -> None:
         super().__init__()
         self.sample_rate, self.windows = encoder.sample_rate, encoder.windows
+        self.longest_window, self.whole_seconds = encoder.longest_window, encoder.whole_seconds
         self.encoder = encoder
         self.head = nn.Sequential(nn.LayerNorm(encoder.clip_dim), nn.Linear(encoder.clip_dim, classes))
 

@@ -125,8 +125,8 @@ class ProbeResult:
         typed["baselines"] = tuple(Baseline.from_json(baseline) for baseline in values.get("baselines", ()))
         return cls(**typed)
 
-    def of(self, named: Named, cost: Cost) -> ProbeResult:
-        """Return the same scores with the names of the data and of the encoder, and with its cost."""
+    def of(self, named: Named, cost: Cost | None) -> ProbeResult:
+        """Return the same scores with the names of the data and of the encoder, and with its cost if it is known."""
         return replace(self, **named._asdict(), cost=cost)
 
 

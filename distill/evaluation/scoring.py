@@ -100,7 +100,7 @@ def score_store(
     metric: str = "auto",
 ) -> Scored:
     """Score the embeddings of a store. Clips that are not in the store are left out. Raises as `score_embeddings`."""
-    rows = [row for row in manifest.rows if row.id in store]
+    rows = list(manifest.rows.take(np.flatnonzero(store.rows_of(manifest.ids) >= 0)))
     if not rows:
         raise UserError(f"{store.path} has none of the {len(manifest)} clips of {manifest.source}")
     return score_embeddings(

@@ -22,7 +22,7 @@ from distill.data.store.reader import EmbeddingStore
 from distill.objectives.objective import Objective
 from distill.run.card import inherited_licence, model_card
 from distill.run.clusters import clustering_of
-from distill.run.embeddings import fill_store
+from distill.run.embeddings import Upkeep, fill_store
 from distill.run.folder import Run
 from distill.run.held_out import part_clips
 from distill.run.identity import identity
@@ -32,7 +32,8 @@ from distill.run.parts import Parts, check, prepare, resolve
 from distill.run.recipe import default_steps, plan, print_reasons, steps_of_budget, training_seconds
 from distill.run.resuming import Stopped, newest_checkpoint
 from distill.run.set_aside import report_set_aside
-from distill.run.start_checks import check_band, check_encoders
+from distill.run.sound_share import printing
+from distill.run.start_checks import check_band, check_encoders, check_lengths
 from distill.run.targets import check_clips, check_store
 from distill.students.saved import load_student, save_student, untrained_copy
 from distill.students.student import Student
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # lightning is slow to import, and commands that only inspect
     from distill.data.clips.module import AudioData
     from distill.run.quality_table import QualityReport
 
+MORE_SOUND = "the windows of `distill embed --windows` are clips that use all of it"
 _STATISTICS_DRAWS = 50_000  # more draws hardly change the statistics of stored embeddings
 _VALIDATIONS = 20  # in a run without epochs
 _MAX_EMBEDDING_BATCH = 16  # clips; a teacher needs more memory than its student
@@ -70,6 +72,7 @@ class Job:
         self.options, self.run = options, Run(options.out)
         self.parts: Parts = prepare(options)
         self.plan = plan(options, len(self.parts.manifest), self.parts.teachers, self.parts.student)
+        check_lengths(self.parts.manifest, self.plan.crop)
         self.reads_frames = check(options, self.plan.crop, self.parts).reads_frames
         self.resolved = resolve(self.plan.applied(options, self.parts.student), self.parts)
         self._stores: dict[str, Path] = {}  # a store is opened once, as that hashes the teacher's weights
@@ -140,7 +143,10 @@ class Job:
         path = path / name if len(self.parts.teachers) > 1 else path
         batch_size = min(self.plan.batch_size, _MAX_EMBEDDING_BATCH)
         with lock(path, "distill fit"):
-            fill_store(teacher, self.parts.manifest, path, self.plan.crop, batch_size, frames=self.reads_frames)
+            fill_store(
+                teacher, self.parts.manifest, path, self.plan.crop, batch_size, frames=self.reads_frames,
+                upkeep=Upkeep(continuation=self._continuation(), on_sound=printing(self.plan.crop, MORE_SOUND)),
+            )  # fmt: skip
         return path
 
     def usable(self, stores: Iterable[EmbeddingStore]) -> Manifest:
@@ -150,7 +156,9 @@ class Job:
             UserError: there is no such clip.
         """
         stores, complete = list(stores), self.parts.manifest
-        held = np.fromiter((all(clip_id in store for store in stores) for clip_id in complete.ids), bool, len(complete))
+        held = np.ones(len(complete), bool)
+        for store in stores:
+            held &= store.rows_of(complete.ids) >= 0
         if not held.any():
             raise UserError(f"--data {self.options.data}: none of its clips is in {stores[0].path}")
         missing = {complete.ids[number] for number in np.flatnonzero(~held).tolist()}
@@ -244,14 +252,13 @@ class Job:
         if early.ended_at:
             print(f"ended at step {early.ended_at:,} of {steps:,}: the held-out loss did not fall any more")
         unusable = module.set_aside | {clip.id: clip for clip in set_aside}
-        report_set_aside(unusable.values(), self.parts.manifest, self.run.path / "set_aside.csv")
+        count = report_set_aside(unusable.values(), self.parts.manifest, self.run.path / "set_aside.csv")
         if keep_alive.stopped_by:
             raise Stopped(
-                f"stopped at batch {data.batches_done} of {steps}; continue with: "
-                f"distill fit --resume true --out {self.run.path}{self._import_permission()}",
+                f"stopped at batch {data.batches_done} of {steps}; {self._continuation()}",
                 keep_alive.stopped_by,
             )
-        return self._finish(fitting, objective, data, len(unusable), list(alarms.lines.values()))
+        return self._finish(fitting, objective, data, count, list(alarms.lines.values()))
 
     def _spend(self, objective: Objective, data: AudioData) -> None:
         """Set the number of steps to that of the budget, and write it to config.yaml.
@@ -282,6 +289,10 @@ class Job:
         """Save the student in the middle of the run."""
         student, teachers = self.parts.student, self.parts.teachers
         save_student(student, folder, model_card(student, teachers, self.resolved, {}, len(self.parts.manifest)))
+
+    def _continuation(self) -> str:
+        """Return the command that continues the run."""
+        return f"continue with: distill fit --resume true --out {self.run.path}{self._import_permission()}"
 
     def _import_permission(self) -> str:
         """Return the option that permits the import of the user's own classes; empty without any."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
+from distill.data.encoders.recordings import Pieces
 from distill.data.errors import UserError
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -36,8 +36,8 @@ class Arithmetic:
         if self.precision not in PRECISIONS:
             raise ValueError(f"arithmetic.precision {self.precision!r}: must be one of {', '.join(PRECISIONS)}")
 
-    def apply(self, encoder: Encoder) -> Callable[[AudioBatch], Embeddings]:
-        """Return a function that embeds a batch with this arithmetic. The encoder itself does not change.
+    def apply(self, encoder: Encoder) -> Prepared:
+        """Return the encoder with this arithmetic. The encoder itself does not change.
 
         Raises:
             UserError: int8 on another device than the CPU.
@@ -51,19 +51,40 @@ class Arithmetic:
             for network in encoder.children():
                 network.compile()
         if self.precision != "bfloat16":
-            return encoder
+            return Prepared(encoder)
         if encoder.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
             warnings.warn(
                 "this processor has no arithmetic for bfloat16, which is slower than float32 here; "
                 "--arithmetic.precision int8 is the fast one",
                 stacklevel=2,
             )
+        return Prepared(encoder, in_bfloat16=True)
 
-        def embed_in_bfloat16(batch: AudioBatch) -> Embeddings:
-            with torch.autocast(batch.waveform.device.type, torch.bfloat16):
-                return encoder(batch)
 
-        return embed_in_bfloat16
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An encoder with its arithmetic.
+
+    Args:
+        encoder: The encoder, as prepared.
+        in_bfloat16: Whether matrix products are computed in bfloat16.
+    """
+
+    encoder: Encoder
+    in_bfloat16: bool = False
+
+    def __call__(self, batch: AudioBatch) -> Embeddings:
+        """Embed a batch."""
+        with self._precision():
+            return self.encoder(batch)
+
+    def pieces(self, pieces: Pieces, frames: bool) -> Embeddings:
+        """Embed a clip that comes in pieces, with the arguments of `Encoder.encode_pieces`."""
+        with self._precision():
+            return self.encoder.encode_pieces(pieces, frames)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=self.in_bfloat16)
 
 
 def _quantised(encoder: Encoder) -> Encoder:

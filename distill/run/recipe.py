@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from distill.data.clips.dataset import Crop
+from distill.data.encoders.encoder import Encoder
 from distill.data.errors import UserError
 from distill.run.options import FitOptions
 from distill.students.student import Student
@@ -148,13 +149,17 @@ def _crop(teachers: Collection[Teacher], longest: float, live: bool) -> Crop:
 
     Random crops show more of each clip. Stored embeddings are those of one crop.
     """
-    for teacher in teachers:
-        if teacher.store is not None and "crop_seconds" in teacher.store.fingerprint:
-            stored = teacher.store.fingerprint
-            return Crop(float(stored["crop_seconds"]), str(stored["crop_position"]))
+    if stored := next((crop for crop in map(stored_crop, teachers) if crop is not None), None):
+        return stored
     windows = [teacher.windows.seconds for teacher in teachers if teacher.windows.seconds]
     seconds = min(longest, max(windows, default=longest))
     return Crop(seconds, "random" if live or not teachers else "centre")
+
+
+def stored_crop(encoder: Encoder) -> Crop | None:
+    """Return the crop of the store that a teacher reads. None: the encoder reads no store, or the crop is unknown."""
+    stored = encoder.store.fingerprint if isinstance(encoder, Teacher) and encoder.store is not None else {}
+    return Crop(float(stored["crop_seconds"]), str(stored["crop_position"])) if "crop_seconds" in stored else None
 
 
 def _batch_size(clips: int) -> int:

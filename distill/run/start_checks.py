@@ -1,18 +1,20 @@
-"""Checks of a run's encoders at its start: a user's own classes, and the band of frequencies."""
+"""Checks at the start of a run: a user's own classes, the band of frequencies, and the length of clips."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
 
-from distill.data.audio.read import sample_rate_of
+from distill.data.audio.read import as_text, sample_rate_of
+from distill.data.clips.dataset import Crop, clip_seconds
 from distill.data.clips.manifest import Manifest
 from distill.data.encoders.contract import check_contract
-from distill.data.errors import AudioError
+from distill.data.errors import AudioError, UserError
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
 _FILES = 20  # whose sample rates are read
+_LONGEST = 600.0  # seconds of a clip in a training step
 _LOST_SHARE = 0.5  # of the band of clips and teacher; a smaller part is a mistake
 
 
@@ -23,6 +25,25 @@ def check_encoders(student: Student, teachers: Mapping[str, Teacher]) -> None:
         if not kind.__module__.startswith("distill."):
             for line in check_contract(encoder):
                 warnings.warn(f"{kind.__name__} breaks the contract of encoders: {line}", stacklevel=2)
+
+
+def check_lengths(manifest: Manifest, crop: Crop) -> None:
+    """Raise UserError if training had to hold clips of more than 10 minutes in memory.
+
+    Args:
+        manifest: Clips to train on. If the crop leaves long clips, the headers of clips of unknown length are read.
+        crop: Part of each clip that is used.
+    """
+    if 0 < crop.seconds <= _LONGEST:
+        return
+    seconds = clip_seconds(manifest)
+    if len(seconds) and seconds.max() > _LONGEST:
+        longest = manifest.ids[int(seconds.argmax())]
+        raise UserError(
+            f"--crop.seconds {crop.seconds:g}: training on parts of more than {_LONGEST / 60:g} minutes needs too much "
+            f"memory, and {as_text(longest)} has {seconds.max() / 60:.0f} minutes; use --crop.seconds 10, or the "
+            "windows of `distill embed --windows` as --data"
+        )
 
 
 def check_band(student: Student, teachers: Iterable[Teacher], manifest: Manifest) -> None:
@@ -57,7 +78,7 @@ def highest_frequency(manifest: Manifest) -> float:
     rates = [0]
     for row in manifest.rows[:: max(1, len(manifest) // _FILES)]:
         try:
-            rates.append(sample_rate_of(row.path))
+            rates.append(sample_rate_of(row.path, row.part))
         except AudioError:
             continue  # decoding reports the reason
     return max(rates) / 2

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -14,6 +11,7 @@ from torch import Tensor
 
 from distill.data.clips.lightning import L
 from distill.data.clips.module import AudioData
+from distill.training.stopping import StopSignals
 
 
 class KeepAlive(L.Callback):
@@ -25,26 +23,23 @@ class KeepAlive(L.Callback):
         folder: Folder of the checkpoints. The newest two are kept.
         data: The run's data. Its position is part of a checkpoint.
         minutes: Maximum time between two checkpoints.
-
-    Attributes:
-        stopped_by: Number of the signal that stopped the run; None otherwise.
     """
 
     def __init__(self, folder: Path, data: AudioData, minutes: float = 10.0) -> None:
         self.folder, self.data, self.minutes = folder, data, minutes
-        self.stopped_by: int | None = None
+        self._signals = StopSignals("saving a checkpoint")
         self._saved_at = time.monotonic()
         self._random_state: Tensor | None = None
         self._device_random_states: list[Tensor] = []
-        self._previous_handlers: dict[int, Any] = {}
+
+    @property
+    def stopped_by(self) -> int | None:
+        """Number of the signal that stopped the run; None otherwise."""
+        return self._signals.stopped_by
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Handle the signals, as Lightning would exit with code 0 and save nothing. Restore the random state."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            try:
-                self._previous_handlers[number] = signal.signal(number, self._stop_after_batch)
-            except ValueError:  # only the main thread can set a handler
-                break
+        self._signals.__enter__()
         if self._random_state is not None:
             torch.set_rng_state(self._random_state)
         if len(self._device_random_states) == torch.cuda.device_count():  # otherwise the run resumes on another machine
@@ -69,8 +64,7 @@ class KeepAlive(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Restore the previous signal handlers."""
-        for number, handler in self._previous_handlers.items():
-            signal.signal(number, handler)
+        self._signals.__exit__()
 
     def save(self, trainer: L.Trainer) -> None:
         """Write a checkpoint, then delete all but the newest two checkpoints."""
@@ -93,9 +87,3 @@ class KeepAlive(L.Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Mark the only epoch of Lightning as not ended, so that a finished run can resume with more epochs."""
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
-
-    def _stop_after_batch(self, number: int, frame: FrameType | None) -> None:
-        if self.stopped_by == signal.SIGINT == number:
-            raise KeyboardInterrupt  # the second Ctrl-C
-        self.stopped_by = number
-        os.write(2, b"\nstopping after this batch and saving a checkpoint ...\n")

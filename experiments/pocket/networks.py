@@ -61,6 +61,7 @@ class MelStatistics(distill.Teacher):
     """Mean and standard deviation of 64 log-mel bands over time: the baseline."""
 
     sample_rate = 16_000
+    weights = None
 
     def __init__(self) -> None:
         super().__init__()

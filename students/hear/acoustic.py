@@ -14,7 +14,7 @@ from distill.students.hear.frontend import BANDS
 from distill.students.hear.transformer import RelativeBlock
 
 _BATCH_WINDOWS = 16  # windows that are encoded together; more need more memory
-_LEAST_WEIGHT = 1e-3  # at the ends of a window; above 0, since a frame can be in one window only
+LEAST_WEIGHT = 1e-3  # at the ends of a window; above 0, since a frame can be in one window only
 
 
 class AcousticSizes(NamedTuple):
@@ -63,13 +63,13 @@ class AcousticModel(nn.Module):
         self.window, self.overlap, self.one_window = window, overlap, one_window
         self.conv = nn.Conv1d(BANDS, hidden, kernel_size=2, stride=2)
         self.layers = nn.ModuleList(RelativeBlock(hidden, intermediate, heads, window, dropout) for _ in range(layers))
-        rise = (0.5 - 0.5 * torch.cos(torch.pi * torch.linspace(0, 1, overlap))).clamp(min=_LEAST_WEIGHT)
+        rise = (0.5 - 0.5 * torch.cos(torch.pi * torch.linspace(0, 1, overlap))).clamp(min=LEAST_WEIGHT)
         taper = torch.cat([rise, torch.ones(window - 2 * overlap), rise.flip(0)])
         self.register_buffer("taper", taper, persistent=False)
 
     def features(self, mel: Tensor) -> Tensor:
         """Convert standardised mel (batch, 128, frames) to the input of the blocks (batch, frames // 2, hidden)."""
-        return self.conv(mel).relu().transpose(1, 2)
+        return self.conv(mel.to(self.conv.weight.dtype)).relu().transpose(1, 2)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Encode tokens of any length.
@@ -109,7 +109,7 @@ class AcousticModel(nn.Module):
         encoded = self.blocks(windows.flatten(0, 1), valid.flatten().clamp(min=1)).unflatten(0, (clips, count))
         weights = self.taper.to(features.dtype) * used
         sums = _overlap_add(encoded * weights.unsqueeze(3), step)
-        return (sums / _overlap_add(weights.unsqueeze(3), step).clamp(min=1e-8))[:, :time]
+        return (sums / _overlap_add(weights.unsqueeze(3), step).clamp(min=LEAST_WEIGHT))[:, :time]
 
     def _in_windows(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Encode the windows of all clips, and average them where they overlap. Equal lengths form a batch."""
@@ -128,7 +128,7 @@ class AcousticModel(nn.Module):
                 for (clip, start), window in zip(part, encoded, strict=True):
                     sums[clip, start : start + size] += window * taper
                     weights[clip, start : start + size] += taper
-        return sums / weights.clamp(min=1e-8)
+        return sums / weights.clamp(min=LEAST_WEIGHT)
 
 
 def _overlap_add(windows: Tensor, step: int) -> Tensor:

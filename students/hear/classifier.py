@@ -12,7 +12,13 @@ from torch.nn import functional as F
 
 from distill.data.audio.frames import frame_mask, masked_mean
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.encoders.checkpoint import load_weights, provenance, read_state_dict
+from distill.data.encoders.checkpoint import (
+    load_weights,
+    provenance,
+    read_state_dict,
+    split_part,
+    without_wrappers,
+)
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
 from distill.students.hear.acoustic import HEAR_SIZES, AcousticModel, AcousticSizes
@@ -117,7 +123,7 @@ class HearClassifier(Student):
         self.head = ClassificationHead(width, task_sizes["head_hidden"], task_sizes["classes"], head_dropout)
         if state is not None:
             used = self._load(state, whole=checkpoint is not None, where=where)
-            if source is not None and Path(source).is_file():
+            if source is not None and split_part(source)[0].is_file():
                 self.provenance = provenance(source, unused_keys(file, used))
 
     def encode(self, batch: AudioBatch) -> Embeddings:
@@ -165,7 +171,8 @@ class SpectrogramMixture(nn.Module):
     def forward(self, tokens: Tensor, power: Tensor) -> Tensor:
         """Mix tokens (batch, time, hidden) and power (batch, frequencies, frames) into (batch, time, out)."""
         time = tokens.shape[1]
-        pairs = power[:, :, : 2 * time].unflatten(2, (time, 2)).permute(0, 2, 1, 3).flatten(2)
+        power = power[:, :, : 2 * time].to(self.spectrum_linear.weight.dtype)
+        pairs = power.unflatten(2, (time, 2)).permute(0, 2, 1, 3).flatten(2)
         gate = self.gate_linear(tokens).sigmoid()
         spectrum = F.gelu(self.layer_norm(self.spectrum_linear(pairs) * gate))
         return self.mixture(torch.cat([tokens, spectrum], dim=2))
@@ -212,12 +219,14 @@ def pool_statistics(frames: Tensor, valid: Tensor) -> Tensor:
     Returns:
         Shape (batch, 3 * dim).
     """
-    weights = valid.unsqueeze(2).to(frames.dtype)
+    exact = frames.to(torch.promote_types(frames.dtype, torch.float32))  # whose range holds a sum of squares
+    weights = valid.unsqueeze(2).to(exact.dtype)
     count = weights.sum(1)
-    mean = masked_mean(frames, valid)
-    highest = frames.masked_fill(~valid.unsqueeze(2), -torch.inf).amax(1)
-    squares = ((frames - mean.unsqueeze(1)) * weights).square().sum(1)
-    return torch.cat([mean, highest, (squares / (count - 1).clamp(min=1e-5) + 1e-8).sqrt()], dim=1)
+    mean = masked_mean(exact, valid)
+    highest = exact.masked_fill(~valid.unsqueeze(2), -torch.inf).amax(1)
+    squares = ((exact - mean.unsqueeze(1)) * weights).square().sum(1)
+    deviation = (squares / (count - 1).clamp(min=1e-5) + 1e-8).sqrt()
+    return torch.cat([mean, highest, deviation], dim=1).to(frames.dtype)
 
 
 def _read_initial_weights(source: str, where: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -225,7 +234,7 @@ def _read_initial_weights(source: str, where: str) -> tuple[dict[str, Tensor], d
 
     In the first, the keys of the acoustic model have the prefix `acoustic_model.`. Raises UserError.
     """
-    path = Path(source)
+    path = Path(source).expanduser()
     folders = [folder for folder in (path / "student", path) if (folder / "model.safetensors").is_file()]
     if folders:
         state = read_state_dict(folders[0] / "model.safetensors", where.partition(" ")[0])
@@ -233,7 +242,7 @@ def _read_initial_weights(source: str, where: str) -> tuple[dict[str, Tensor], d
         if "conv.weight" not in ours:
             raise UserError(f"{where}: its student is not a `hear`")
         return {f"acoustic_model.{key}": tensor for key, tensor in to_official_acoustic(ours).items()}, state
-    state = read_state_dict(path, where.partition(" ")[0])
+    state = without_wrappers(read_state_dict(source, where.partition(" ")[0]), where)
     if f"acoustic_model.{CONV}" in state:
         return state, state
     acoustic = submodule_state(state, ("encoder.", ""), CONV, where)

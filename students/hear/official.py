@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from distill.data.encoders.checkpoint import Provenance, provenance, read_state_dict
+from distill.data.encoders.checkpoint import Provenance, provenance, read_state_dict, without_wrappers
 from distill.data.errors import UserError
 from distill.students.hear.acoustic import AcousticSizes
 
@@ -112,8 +112,9 @@ def read_submodule(
     """Return the `submodule_state` of an official file, and its provenance. Without a file: None. Raise UserError."""
     if checkpoint is None:
         return None, None
-    file = read_state_dict(checkpoint, "--student.checkpoint")
-    part = submodule_state(file, prefixes, marker, f"--student.checkpoint {checkpoint}")
+    where = f"--student.checkpoint {checkpoint}"
+    file = without_wrappers(read_state_dict(checkpoint, "--student.checkpoint"), where)
+    part = submodule_state(file, prefixes, marker, where)
     return part, provenance(checkpoint, unused_keys(file, part))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from distill.students.hear.acoustic import AcousticModel
+from distill.data.encoders.recordings import Pieces
+from distill.students.hear.acoustic import LEAST_WEIGHT, AcousticModel
 from distill.students.hear.frontend import BANDS, HearFrontEnd
 
 _CHUNK = 30 * 16_000  # samples of a long clip that are read at once
@@ -93,9 +95,10 @@ class HearStream:
         self._mel = _MelStream(front_end, statistics.level)
         hidden = acoustic.conv.out_channels
         self._odd = statistics.level.new_zeros(BANDS, 0)  # a mel frame whose pair is not complete
-        self._features = statistics.level.new_zeros(1, 0, hidden)  # from the start of the next window
-        self._sums = statistics.level.new_zeros(acoustic.overlap, hidden)  # of the window before, in the overlap
-        self._weights = statistics.level.new_zeros(acoustic.overlap, 1)
+        weight = acoustic.conv.weight
+        self._features = weight.new_zeros(1, 0, hidden)  # from the start of the next window
+        self._sums = weight.new_zeros(acoustic.overlap, hidden)  # of the window before, in the overlap
+        self._weights = weight.new_zeros(acoustic.overlap, 1)
         self._windows = 0
 
     @torch.inference_mode()
@@ -110,7 +113,7 @@ class HearStream:
         self._append(self._mel.finish())
         frames, remaining = self._encode_full_windows(), self._features.shape[1]
         if self._windows and remaining <= self.acoustic.overlap:  # the window before has all of them
-            return torch.cat([frames, (self._sums / self._weights.clamp(min=1e-8))[:remaining]])
+            return torch.cat([frames, (self._sums / self._weights.clamp(min=LEAST_WEIGHT))[:remaining]])
         return torch.cat([frames, self._encode(remaining)])
 
     def _encode_full_windows(self) -> Tensor:
@@ -145,27 +148,42 @@ class HearStream:
         step = self.acoustic.window - overlap
         self._sums, self._weights = sums[step:].clone(), weights[step:].clone()
         self._windows += 1
-        return sums / weights.clamp(min=1e-8)
+        return sums / weights.clamp(min=LEAST_WEIGHT)
+
+
+def measure_statistics(front_end: HearFrontEnd, waveform: Tensor) -> ClipStatistics:
+    """Measure the statistics of a clip (samples,) at 16 kHz, in bounded memory."""
+    return measure_pieces(front_end, lambda: iter(waveform.split(_CHUNK)))
 
 
 @torch.inference_mode()
-def measure_statistics(front_end: HearFrontEnd, waveform: Tensor) -> ClipStatistics:
-    """Measure the statistics of a clip (samples,) at 16 kHz, in bounded memory."""
-    pieces = waveform.split(_CHUNK)
-    level = (torch.stack([piece.double().sum() for piece in pieces]).sum() / max(1, len(waveform))).to(waveform.dtype)
+def measure_pieces(front_end: HearFrontEnd, pieces: Pieces) -> ClipStatistics:
+    """Measure the statistics of a clip at 16 kHz that comes in pieces, in two passes."""
+    total, samples = torch.zeros((), dtype=torch.float64), 0
+    for piece in pieces():
+        total, samples = total.to(piece.device) + piece.double().sum(), samples + len(piece)
+    level = (total / max(1, samples)).float()
     stream = _MelStream(front_end, level)
-    sums = waveform.new_zeros(2, dtype=torch.float64)
-    for number, piece in enumerate(pieces):
-        mels = [stream.feed(piece)] + ([stream.finish()] if number == len(pieces) - 1 else [])
-        for mel in mels:
-            sums += torch.stack([mel.double().sum(), mel.double().square().sum()])
+    sums = level.new_zeros(2, dtype=torch.float64)
+    for mel in _fed(stream, pieces):
+        sums += torch.stack([mel.double().sum(), mel.double().square().sum()])
     count = stream.frames * BANDS
     mean = sums[0] / count
     deviation = (sums[1] / count - mean.square()).clamp(min=0).sqrt()
-    return ClipStatistics(level, mean.to(waveform.dtype), deviation.to(waveform.dtype))
+    return ClipStatistics(level, mean.float(), deviation.float())
 
 
 def encode_long(front_end: HearFrontEnd, acoustic: AcousticModel, waveform: Tensor) -> Tensor:
-    """Encode a long clip (samples,) at 16 kHz in two passes, one window at a time. Return (frames, hidden)."""
-    stream = HearStream(front_end, acoustic, measure_statistics(front_end, waveform))
-    return torch.cat([*(stream.feed(piece) for piece in waveform.split(_CHUNK)), stream.finish()])
+    """Encode a long clip (samples,) at 16 kHz one window at a time. Return (frames, hidden)."""
+    return torch.cat(list(frames_of_pieces(front_end, acoustic, lambda: iter(waveform.split(_CHUNK)))))
+
+
+def frames_of_pieces(front_end: HearFrontEnd, acoustic: AcousticModel, pieces: Pieces) -> Iterator[Tensor]:
+    """Return parts of the frames (frames, hidden) of a clip at 16 kHz that comes in pieces, read in three passes."""
+    return _fed(HearStream(front_end, acoustic, measure_pieces(front_end, pieces)), pieces)
+
+
+def _fed(stream: _MelStream | HearStream, pieces: Pieces) -> Iterator[Tensor]:
+    """Feed all pieces of a clip to a stream, and yield what it returns."""
+    yield from (stream.feed(piece) for piece in pieces())
+    yield stream.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import load_weights
+from distill.data.encoders.recordings import Pieces
 from distill.students.hear.acoustic import HEAR_SIZES, AcousticModel, AcousticSizes
 from distill.students.hear.frontend import MEL_RATE, HearFrontEnd
 from distill.students.hear.official import (
@@ -21,7 +23,13 @@ from distill.students.hear.official import (
     submodule_state,
     to_official_acoustic,
 )
-from distill.students.hear.streaming import ClipStatistics, HearStream, encode_long, measure_statistics
+from distill.students.hear.streaming import (
+    ClipStatistics,
+    HearStream,
+    encode_long,
+    frames_of_pieces,
+    measure_statistics,
+)
 from distill.students.student import Student
 
 TOKEN_HOP = 0.020  # seconds
@@ -48,6 +56,7 @@ class _AcousticStudent(Student):
 
     sample_rate = MEL_RATE
     longest_crop = 6.0  # a window of attention; stage 1 refuses longer clips
+    whole_seconds = math.inf  # `encode` reads long clips piece by piece
     front_end: HearFrontEnd
     acoustic: AcousticModel
 
@@ -104,6 +113,17 @@ class _AcousticStudent(Student):
             return self.embeddings(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), counts)
         tokens = self.tokens(batch)
         return self.embeddings(self.contextual(tokens.features, tokens.lengths), tokens.lengths)
+
+    def encode_pieces(self, pieces: Pieces, frames: bool = True) -> Embeddings:
+        """Encode one clip that comes in pieces at 16 kHz, as `Encoder.encode_pieces` states."""
+        parts = frames_of_pieces(self.front_end, self.acoustic, lambda: (piece.to(self.device) for piece in pieces()))
+        if frames:
+            encoded = torch.cat(list(parts)).unsqueeze(0)
+            return self.embeddings(encoded, torch.tensor([encoded.shape[1]], device=encoded.device))
+        total, count = torch.zeros(self.acoustic.conv.out_channels, dtype=torch.float64, device=self.device), 0
+        for part in parts:
+            total, count = total + part.double().sum(0), count + len(part)
+        return Embeddings.of_clip((total / count).float().unsqueeze(0))
 
 
 class Hear(_AcousticStudent):

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from distill.data.encoders.checkpoint import Provenance, load_weights, provenance, read_state_dict
+from distill.data.encoders.checkpoint import Provenance, load_weights, provenance, read_state_dict, without_wrappers
 from distill.data.errors import UserError
 
 # Official prefixes of keys, and ours. They are replaced in this order.
@@ -78,8 +78,9 @@ def load_official_encoder(student: nn.Module, checkpoint: str, classes: int) -> 
 def _read_renamed(checkpoint: str) -> dict[str, Tensor]:
     """Return the file's tensors by our keys. Keys of parts that the student does not have stay the same."""
     ours = {}
-    for key, tensor in read_state_dict(checkpoint, "--student.checkpoint").items():
-        name = key.removeprefix("model.")
+    where = f"--student.checkpoint {checkpoint}"
+    file = without_wrappers(read_state_dict(checkpoint, "--student.checkpoint"), where)
+    for name, tensor in file.items():
         for official, new in _PREFIXES:
             name = re.sub(f"^{official}", new, name)
         ours[name] = tensor

@@ -173,7 +173,8 @@ class PatchTransformer(Student):
             tokens: All or some tokens of each clip. Shape (B, N, D).
             valid: False at padding. Shape (B, N), bool. None means that all tokens are valid.
         """
-        x = self.norm(torch.cat([self.first.expand(len(tokens), -1, -1), tokens], dim=1))
+        first = self.first.expand(len(tokens), -1, -1)
+        x = self.norm(torch.cat([first, tokens.to(first.dtype)], dim=1))
         if valid is not None:
             valid = F.pad(valid, (1, 0), value=True)
         branches = []
@@ -187,7 +188,7 @@ class PatchTransformer(Student):
         spectrogram, columns = self.spectrogram(batch)
         if self.training and self.spec_augment:
             spectrogram = blank_spans(spectrogram, self.spec_augment)
-        tokens = self.embed_patches(spectrogram)
+        tokens = self.embed_patches(spectrogram.to(self.dtype))
         valid_columns = frame_mask(columns, spectrogram.shape[1] // self.patch)
         # An exported graph cannot branch on values, and its clips are not padded.
         unpadded = torch.compiler.is_exporting() or bool(valid_columns.all())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from distill.data.errors import UserError
-from distill.data.files import as_settings, lock, plain, write_atomically
+from distill.data.files import as_settings, lock, plain, write_atomically, write_json
 
 
 def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
@@ -33,6 +34,14 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["ü.wav", "caf\udce9.wav", "日本\udcff"])
+def test_a_name_is_read_back_from_json_as_it_was(name: str, tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {name: [name]})
+    content = (tmp_path / "x.json").read_text("utf-8")
+    assert json.loads(content) == {name: [name]}
+    assert (name in content) == name.isprintable()  # names that are UTF-8 stay readable
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ PUBLIC = [
     "Arithmetic", "AudioBatch", "Crop", "Embeddings", "Engine", "Frozen", "LogMel", "Objective", "Optimizer",
     "Precomputed", "Sampling", "Student", "Teacher", "UserError", "Windows", "by_length", "check_contract", "cluster",
     "create_student", "create_teacher", "embed", "export", "fit", "frame_mask", "list_students", "list_teachers",
-    "load", "probe", "register_loss", "register_objective", "register_student", "register_teacher", "report",
+    "load", "probe", "register_loss", "register_objective", "register_student", "register_teacher", "report", "store",
 ]  # fmt: skip
 
 

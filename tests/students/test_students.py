@@ -10,6 +10,7 @@ import torch
 
 from distill.data.batch import AudioBatch
 from distill.students.student import Student
+from tests.encoder_dtypes import DTYPES, check_dtype
 from tests.students.tiny import STUDENT_NAMES, tiny_student
 
 
@@ -44,6 +45,11 @@ def test_a_clip_in_a_padded_batch_has_the_embedding_of_the_clip_alone(student: S
         # A relative error, since the embeddings of an untrained student can be smaller than usual tolerances.
         assert (together.clip[row] - alone.clip[0]).norm() < 1e-5 * alone.clip[0].norm()
         assert int(together.frame_mask[row].sum()) == alone.frames.shape[1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_it_computes_in_the_dtype_that_it_is_moved_to(student: Student, dtype: torch.dtype) -> None:
+    check_dtype(student, dtype)
 
 
 def test_every_weight_has_a_gradient(student: Student) -> None:

@@ -28,9 +28,14 @@ def _all_tiny_options() -> dict[str, dict[str, Any]]:
     return found
 
 
-def tiny_student(name: str) -> Student:
-    """Build a student with the tiny options from its own test file. Fail if there are none."""
+def tiny_options(name: str) -> dict[str, Any]:
+    """Return the tiny options of a student from its own test file. Fail if there are none."""
     options = _all_tiny_options().get(name)
     if options is None:
         pytest.fail(f"no tiny options of the student {name!r}: add TINY_OPTIONS to its test file in tests/students/")
-    return distill.create_student(name, **options)
+    return options
+
+
+def tiny_student(name: str) -> Student:
+    """Build a student with the tiny options from its own test file. Fail if there are none."""
+    return distill.create_student(name, **tiny_options(name))

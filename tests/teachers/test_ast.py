@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -119,6 +120,37 @@ class TestASTFolders:
         teacher = AST(str(folder))
         assert teacher.labels == ()
         assert teacher.embed(torch.randn(16_000), 16_000).logits.shape == (1, 0)
+
+
+def with_settings(source: str, folder: Path, **changes: Any) -> str:
+    """Copy a folder in the layout of transformers, with other settings of its extractor. Return the copy."""
+    copy = Path(shutil.copytree(source, folder / "copy"))
+    settings = json.loads((copy / "preprocessor_config.json").read_text())
+    (copy / "preprocessor_config.json").write_text(json.dumps(settings | changes))
+    return str(copy)
+
+
+@pytest.mark.parametrize("changes", [{}, {"mean": -6.8, "std": 5.5}, {"do_normalize": False}], ids=str)
+def test_the_input_is_normalised_as_the_checkpoint_states(changes: dict[str, Any], tmp_path: Path) -> None:
+    from transformers import ASTFeatureExtractor
+
+    folder = with_settings(AST_FOLDER, tmp_path, **changes)
+    waveform = torch.randn(1, 16_000) * 0.1
+    extractor = ASTFeatureExtractor.from_pretrained(folder)
+    official = extractor(waveform[0].numpy(), sampling_rate=16_000, return_tensors="pt")["input_values"]
+    found = AST(folder).spectrogram(AudioBatch.of(waveform, 16_000))
+    torch.testing.assert_close(found, official, atol=1e-3, rtol=0)
+
+
+def test_settings_that_the_front_end_does_not_have_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="sampling_rate 32000; must be 16000"):
+        AST(with_settings(AST_FOLDER, tmp_path, sampling_rate=32_000))
+
+
+def test_a_folder_without_settings_is_named(tmp_path: Path) -> None:
+    (Path(folder := with_settings(AST_FOLDER, tmp_path)) / "preprocessor_config.json").unlink()
+    with pytest.warns(UserWarning, match=r"has no preprocessor_config.json; the mean and deviation of AudioSet"):
+        AST(folder)
 
 
 def test_the_mean_of_an_extractor_is_in_the_fingerprint(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -19,7 +21,13 @@ from distill.data.errors import UserError
 from distill.teachers import TEACHERS
 from distill.teachers.ast import _labels
 from distill.teachers.teacher import Teacher
+from tests.checkpoint_files import copy_in_dtype
 from tests.teachers.tiny import Options, RunsCode, teacher_names
+
+
+class Settings:
+    """A class of a training program."""
+
 
 Published = tuple[Callable[..., Teacher], str, dict[str, Any]]
 
@@ -44,11 +52,14 @@ class TestEveryFileFormat:
         assert file in provenance
         assert "sha256" in provenance
 
-    @pytest.mark.parametrize("prefix", ["", "module.", "encoder.", "frontend.upstream."])
-    def test_a_wrapper_before_the_keys_changes_nothing(self, published: Published, prefix: str, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("name_of_state", ["", "state_dict", "model_state_dict", "net", "ema", "params"])
+    @pytest.mark.parametrize("prefix", ["", "module.", "model.net.", "_orig_mod.", "frontend.upstream."])
+    def test_a_wrapper_before_the_keys_changes_nothing(
+        self, published: Published, prefix: str, name_of_state: str, tmp_path: Path
+    ) -> None:
         teacher_class, file, options = published
-        state = {key.removeprefix("module."): tensor for key, tensor in state_of(file).items()}
-        torch.save({"state_dict": {prefix + key: t for key, t in state.items()}}, tmp_path / "wrapped.pt")
+        state = {prefix + key.removeprefix("module."): tensor for key, tensor in state_of(file).items()}
+        torch.save({name_of_state: state, "epoch": 3} if name_of_state else state, tmp_path / "wrapped.pt")
         waveform = torch.randn(16_000)
         wrapped = teacher_class(str(tmp_path / "wrapped.pt"), **options).embed(waveform, 16_000).clip
         assert wrapped.equal(teacher_class(file, **options).embed(waveform, 16_000).clip)
@@ -94,10 +105,43 @@ class TestEveryFileFormat:
             published[0]("code.pt")
         assert not Path("RAN").exists()
 
-    def test_a_training_file_with_objects_is_refused(self, published: Published, tmp_path: Path) -> None:
-        torch.save({"model": state_of(published[1]), "args": argparse.Namespace(lr=1)}, tmp_path / "train.pt")
-        with pytest.raises(UserError, match="code or objects"):
+    def test_a_training_file_with_hyper_parameters_is_read(self, published: Published, tmp_path: Path) -> None:
+        teacher_class, file, options = published
+        settings = argparse.Namespace(rate=np.float32(0.1), folder=tmp_path)
+        torch.save({"state_dict": state_of(file), "hyper_parameters": {"args": settings}}, tmp_path / "last.ckpt")
+        waveform = torch.randn(16_000)
+        trained = teacher_class(str(tmp_path / "last.ckpt"), **options).embed(waveform, 16_000).clip
+        assert trained.equal(teacher_class(file, **options).embed(waveform, 16_000).clip)
+
+    def test_a_training_file_with_other_objects_is_refused(self, published: Published, tmp_path: Path) -> None:
+        torch.save({"model": state_of(published[1]), "args": Settings()}, tmp_path / "train.pt")
+        with pytest.raises(UserError, match=r"code or objects besides tensors \(.*test_checkpoints.Settings\)"):
             published[0](str(tmp_path / "train.pt"))
+
+    def test_of_two_networks_one_can_be_chosen(self, published: Published, tmp_path: Path) -> None:
+        teacher_class, file, options = published
+        state = {key.removeprefix("module."): tensor for key, tensor in state_of(file).items()}
+        other = {key: t * 0.5 if t.is_floating_point() and t.dim() > 1 else t for key, t in state.items()}
+        both = {f"net.{key}": t for key, t in state.items()} | {f"net_swa.module.{key}": t for key, t in other.items()}
+        torch.save({"state_dict": both}, path := tmp_path / "both.ckpt")
+        torch.save({"model": state, "ema": other}, beside := tmp_path / "beside.pt")
+        torch.save(other, tmp_path / "other.pt")
+        waveform = torch.randn(16_000)
+
+        def clip(checkpoint: str | Path) -> torch.Tensor:
+            return teacher_class(str(checkpoint), **options).embed(waveform, 16_000).clip
+
+        first, second = clip(file), clip(tmp_path / "other.pt")
+        assert not first.equal(second)
+        for chosen, expected in (("net", first), ("net_swa", second)):
+            assert clip(f"{path}#{chosen}").equal(expected)
+        with pytest.warns(UserWarning, match=r"'net' is used. To use 'net_swa.module': .*both.ckpt#net_swa.module"):
+            assert clip(path).equal(first)
+        with pytest.warns(UserWarning, match=r"'model' is used. To use 'ema': .*beside.pt#ema"):
+            assert clip(beside).equal(first)
+        assert clip(f"{beside}#ema").equal(second)
+        with pytest.raises(UserError, match="no weights under 'emma'; there are"):
+            clip(f"{beside}#emma")
 
     def test_a_checkpoint_of_another_model(self, published: Published, tmp_path: Path) -> None:
         torch.save(OrderedDict({"layer.weight": torch.zeros(2, 2)}), tmp_path / "other.pt")
@@ -111,6 +155,36 @@ class TestEveryFileFormat:
         torch.save(state, tmp_path / "less.pt")
         with pytest.raises(UserError, match=r"1 of .* weights are missing"):
             teacher_class(str(tmp_path / "less.pt"), **options)
+
+
+def _reads_a_checkpoint(name: str) -> bool:
+    return "checkpoint" in inspect.signature(TEACHERS.find(name)).parameters
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", [name for name in teacher_names() if _reads_a_checkpoint(name)])
+def test_weights_of_half_precision_are_read_as_float32(
+    name: str, dtype: torch.dtype, options: Options, tmp_path: Path
+) -> None:
+    original = distill.create_teacher(name, **options[name])
+    assert original.provenance is not None
+    file = options[name].get("checkpoint", original.provenance.file)  # one teacher ships its own file
+    half = distill.create_teacher(name, **{**options[name], "checkpoint": copy_in_dtype(file, dtype, tmp_path)})
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
+    waveform = torch.randn(original.sample_rate) * 0.1
+    found, expected = (teacher.embed(waveform, original.sample_rate).clip for teacher in (half, original))
+    torch.testing.assert_close(found, expected, atol=0.1 * max(1.0, float(expected.abs().max())), rtol=0)
+    assert not found.equal(expected)
+
+
+def test_a_file_of_the_authors_names_the_way_to_convert_it(tmp_path: Path) -> None:
+    (tmp_path / "own.pth").touch()
+    for name, hint in (("ast", "MIT/ast-finetuned"), ("clap", "laion/clap-htsat")):
+        with pytest.raises(UserError, match=rf"own.pth: must be a folder or a hub id, not a file; .*{hint}.*convert_"):
+            distill.create_teacher(name, checkpoint=str(tmp_path / "own.pth"))
+    (tmp_path / "config.json").touch()
+    with pytest.raises(UserError, match=f"use its folder {tmp_path}$"):
+        distill.create_teacher("ast", checkpoint=str(tmp_path / "own.pth"))
 
 
 def test_the_three_orders_of_audioset_become_one() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+import distill
 from distill.data.batch import AudioBatch
 from distill.data.encoders.windows import Windows
+from distill.data.errors import UserError
 from distill.teachers.clap import CLAP
 from tests.conftest import GOLDEN
 from tests.teachers.golden import WHOLE, Golden, waveforms
+from tests.teachers.test_ast import with_settings
 from tests.teachers.tiny import TinyTeacher
 
 CLAP_UNFUSED = str(GOLDEN / "clap" / "clap_tiny_unfused")
@@ -83,6 +89,50 @@ class TestCLAP:
         for waveform in (self.three, self.twelve):
             batch = teacher.embed(waveform.repeat(3, 1), 48_000).clip
             torch.testing.assert_close(batch, teacher.embed(waveform, 48_000).clip.repeat(3, 1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"padding": "repeat"},
+        {"padding": "pad"},
+        {"sampling_rate": 32_000, "nb_max_samples": 320_000, "hop_length": 320, "frequency_max": 16_000},
+        {"fft_window_size": 2048, "nb_frequency_bins": 1025, "frequency_min": 0},
+        {"max_length_s": 5, "nb_max_samples": 240_000},
+    ],
+    ids=str,
+)
+def test_the_input_is_computed_as_the_checkpoint_states(changes: dict[str, Any], tmp_path: Path) -> None:
+    teacher = CLAP(with_settings(CLAP_UNFUSED, tmp_path, **changes), windows=WHOLE)
+    rate = changes.get("sampling_rate", 48_000)
+    assert teacher.sample_rate == rate
+    batch = AudioBatch.of(torch.randn(1, int(3.3 * rate)) * 0.1, rate)
+    found, official = teacher.features(batch)[0], teacher._official_features(batch)[0]
+    torch.testing.assert_close(found, official, atol=1e-3, rtol=0)
+    embeddings = teacher(batch)
+    assert teacher.longest_window == changes.get("max_length_s", 10)
+    assert float(embeddings.frame_times[-1]) == pytest.approx(teacher.longest_window, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"padding": "odd"}, "padding 'odd'; must be one of repeatpad, repeat, pad"),
+        ({"feature_size": 32}, "feature_size 32; the network takes 64 bands"),
+        ({"hop_length": 240}, "2001 spectra in max_length_s; the network takes at most 1024"),
+    ],
+)
+def test_settings_that_the_network_cannot_use_are_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        CLAP(with_settings(CLAP_UNFUSED, tmp_path, **changes))
+
+
+def test_the_padding_of_the_checkpoint_is_the_one_that_earlier_versions_recorded() -> None:
+    spec = distill.create_teacher("clap", checkpoint=CLAP_UNFUSED).spec
+    assert spec is not None
+    assert spec.options["padding"] == "repeat"
 
 
 TINY = TinyTeacher(

@@ -19,6 +19,7 @@ from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 from distill.training.distiller import Distiller
 from distill.training.optimizer import Optimizer
+from tests.encoder_dtypes import DTYPES, check_dtype
 from tests.own_parts import TinyConvolution
 from tests.teachers.tiny import Options, teacher_names, tiny_teacher
 
@@ -90,7 +91,7 @@ class TestEveryTeacher:
             torch.testing.assert_close(together.frames[row, inside], frames, atol=1e-4, rtol=0)
 
     def test_long_clips_are_the_mean_of_their_windows(self, teacher: Teacher) -> None:
-        teacher.windows = Windows(seconds=1.0)
+        teacher.windows = Windows(seconds=1.0, hop=0.0)
         waveform = torch.randn(1, int(2.5 * teacher.sample_rate)) * 0.1
         whole = teacher.embed(waveform, teacher.sample_rate)
         parts = [teacher.embed(part, teacher.sample_rate) for part in waveform.split(teacher.sample_rate, dim=1)]
@@ -99,6 +100,22 @@ class TestEveryTeacher:
         frames = torch.cat([part.frames[0, part.frame_mask[0] & (part.frame_times < 1.0)] for part in parts])
         torch.testing.assert_close(whole.frames[0, whole.frame_mask[0]], frames, atol=1e-4, rtol=0)
         assert (whole.frame_times.diff() > 0).all()
+
+    def test_frames_of_long_clips_have_no_gap(self, teacher: Teacher) -> None:
+        teacher.windows = Windows(seconds=1.0)
+        clip = torch.randn(1, int(3.3 * teacher.sample_rate)) * 0.1
+        found = teacher.embed(clip, teacher.sample_rate)
+        size, hop = teacher.sample_rate, round(teacher.tiling.hop * teacher.sample_rate)
+        assert teacher.tiling.hop == 1.0 - teacher.blind_edge
+        assert 0 <= teacher.blind_edge <= 2 * teacher.frame_hop
+        starts = range(0, clip.shape[1] - size // 10, hop)
+        parts = [teacher.embed(clip[:, start : start + size], teacher.sample_rate) for start in starts]
+        seconds = [min(size, clip.shape[1] - start) for start in starts]
+        expected = sum(n * part.clip for n, part in zip(seconds, parts, strict=True)) / sum(seconds)
+        torch.testing.assert_close(found.clip, expected, atol=1e-4, rtol=0)
+        steps = found.frame_times[found.frame_mask[0]].diff()
+        if teacher.frame_hop:
+            assert 0 < steps.min() <= steps.max() < teacher.frame_hop + 1e-3
 
     def test_an_objective_trains_saves_and_lists_nothing_of_it(self, teacher: Teacher) -> None:
         objective = OneTeacher(teacher)
@@ -126,10 +143,15 @@ class TestEveryTeacher:
         objective = OneTeacher(teacher)
         clone = copy.deepcopy(objective)
         clone.to(torch.float64)
-        moved, original = ([*t.parameters(), *t.buffers()] for t in (clone.teachers["one"], teacher))
-        floating = [(new, old) for new, old in zip(moved, original, strict=True) if old.is_floating_point()]
+        moved, original = (t.state_dict() for t in (clone.teachers["one"], teacher))
+        floating = [(moved[key], old) for key, old in original.items() if old.is_floating_point()]
         assert all(new.dtype == torch.float64 and old.dtype != torch.float64 for new, old in floating)
+        assert (clone.teachers["one"].dtype, teacher.dtype) == (torch.float64, torch.float32)
         assert clone.teachers["one"].parameter_count() == teacher.parameter_count()
+
+    @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+    def test_it_computes_in_the_dtype_that_it_is_moved_to(self, teacher: Teacher, dtype: torch.dtype) -> None:
+        check_dtype(teacher, dtype)
 
     def test_licence_source_and_weights_are_stated(self, teacher: Teacher) -> None:
         assert teacher.licence != "not stated"

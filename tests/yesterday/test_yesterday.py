@@ -60,7 +60,37 @@ def test_a_store_is_complete_and_nothing_is_embedded_again(store: str, folder: P
     before = written(folder / store)
     main(["embed", "--teacher", "spectral", "--data", "sounds", "--out", store, "--workers=0",
           f"--frames={str(store == 'store_frames').lower()}"])  # fmt: skip
-    assert written(folder / store) == before
+    after = written(folder / store)
+    assert before.items() <= after.items()
+    assert after.keys() - before.keys() == {"00000.stamps"}  # the states of the files, so that changes are found
+
+
+@pytest.mark.parametrize("store", ["store", "store_frames"])
+def test_a_store_is_brought_up_to_date(
+    store: str, folder: Path, expected: dict[str, NDArray[np.float32]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = EmbeddingStore(folder / store)
+    words = ["embed", "--teacher=spectral", "--data=sounds", f"--out={store}", "--workers=0",
+             f"--frames={str(store == 'store_frames').lower()}"]  # fmt: skip
+    main(words)  # from here on, the states of the files are known
+    changed, gone, *_ = before.ids
+    (folder / "sounds" / gone).unlink()
+    shutil.copy(folder / "sounds" / before.ids[5], folder / "sounds" / "zz_new.wav")
+    shutil.copy(folder / "sounds" / before.ids[6], folder / "sounds" / changed)
+    main(words)
+    assert f"1 new, 1 changed, 1 removed, {len(before) - 2} unchanged" in capsys.readouterr().out
+    after = EmbeddingStore(folder / store)
+    after.verify()
+    assert after.ids == [changed, *before.ids[2:], "zz_new.wav"]
+    kept = after[before.ids[2:]]
+    np.testing.assert_array_equal(kept, expected[store][2:])
+    np.testing.assert_allclose(after[[changed, "zz_new.wav"]], expected[store][[6, 5]], atol=1e-2)
+
+
+def test_a_store_that_is_not_complete_is_continued(folder: Path, expected: dict[str, NDArray[np.float32]]) -> None:
+    (folder / "store" / "00000.json").unlink()  # as after a kill
+    main(["embed", "--teacher=spectral", "--data=sounds", "--out=store", "--workers=0"])
+    np.testing.assert_allclose(EmbeddingStore(folder / "store").read_all(), expected["store"], atol=1e-2)
 
 
 def test_a_stopped_run_goes_on_to_the_weights_of_the_whole_one(folder: Path) -> None:

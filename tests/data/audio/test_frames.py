@@ -18,6 +18,13 @@ def test_a_masked_mean_leaves_padding_out_and_is_0_without_valid_frames() -> Non
     torch.testing.assert_close(masked_mean(frames, MASK), expected)
 
 
+def test_the_mean_of_many_frames_in_half_precision_is_finite_and_exact() -> None:
+    frames = torch.full((1, 5000, 2), 100.0, dtype=torch.float16)  # the sum is beyond the range of float16
+    mean = masked_mean(frames, torch.ones(1, 5000, dtype=torch.bool))
+    assert mean.dtype == torch.float16
+    assert mean.eq(100).all()
+
+
 def test_the_removed_mean_is_that_of_the_valid_samples() -> None:
     waveform = torch.tensor([[1.0, 2.0, 3.0, 6.0], [4.0, 2.0, 0.0, 0.0], [0.0] * 4])
     expected = torch.tensor([[-2.0, -1.0, 0.0, 3.0], [1.0, -1.0, 0.0, 0.0], [0.0] * 4])

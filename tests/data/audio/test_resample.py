@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import pytest
 import torch
 import torchaudio
+from numpy.typing import NDArray
 
-from distill.data.audio.resample import resample, resampled_length
+from distill.data.audio import resample as module
+from distill.data.audio.read import Samples
+from distill.data.audio.resample import resample, resample_blocks, resampled_length
 
 RATES = [(16_000, 32_000), (32_000, 16_000), (44_100, 16_000), (44_100, 32_000), (11_025, 48_000), (16_000, 15_999)]
 
@@ -17,6 +23,38 @@ def test_equals_torchaudio_at_any_length(source: int, target: int) -> None:
         result = resample(waveform, source, target)
         assert result.shape == (2, resampled_length(samples, source, target))
         torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("source", "target"), [*RATES, (8_000, 8_000), (100, 8_000), (1_000, 7), (96_000, 500)])
+@pytest.mark.parametrize("block", [0.31, 1.0, 2.5, 7.0, 100.0])
+@pytest.mark.parametrize("seconds", [0.2, 4.0, 9.37])
+def test_blocks_together_are_the_whole_clip(source: int, target: int, block: float, seconds: float) -> None:
+    clip = np.random.default_rng(0).uniform(-1, 1, round(seconds * source)).astype(np.float32)
+    expected = resample(torch.from_numpy(clip), source, target)
+    parts = list(resample_blocks(cut(clip, round(block * source)), source, target))
+    torch.testing.assert_close(torch.cat(parts), expected, atol=1e-5, rtol=0)
+    assert all(len(part) for part in parts)
+
+
+def test_blocks_of_16_bits_are_scaled_and_memory_follows_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = np.random.default_rng(0).integers(-(2**15), 2**15, 300 * 1_000).astype(np.int16)
+    expected = resample(torch.from_numpy(clip / np.float32(2**15)), 1_000, 800)
+    longest = 0
+
+    def watched(waveform: torch.Tensor, source: int, target: int) -> torch.Tensor:
+        nonlocal longest
+        longest = max(longest, len(waveform))
+        return resample(waveform, source, target)
+
+    monkeypatch.setattr(module, "resample", watched)
+    parts = list(resample_blocks(cut(clip, 5_000), 1_000, 800))
+    torch.testing.assert_close(torch.cat(parts), expected, atol=1e-5, rtol=0)
+    assert longest <= 5_000 + 3 * 1_000
+
+
+def cut(clip: NDArray[np.float32] | NDArray[np.int16], samples: int) -> Iterator[Samples]:
+    """Cut a clip into blocks of some samples."""
+    return (clip[first : first + samples] for first in range(0, len(clip), samples))
 
 
 @pytest.mark.parametrize("target", [8_000, 16_000, 44_100])

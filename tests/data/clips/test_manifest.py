@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.data.audio.parts import Cell, Member
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.sources import read_manifest
 from distill.data.clips.summary import Notes
@@ -45,6 +46,8 @@ def test_without_labels_the_folder_of_a_clip_is_its_label() -> None:
     plain = clips(Row("a/b/1.wav", Path("1")), Row("2.wav", Path("2"), split="test"))
     assert [row.labels for row in plain.labelled().rows] == [("a/b",), (".",)]
     assert plain.labelled().rows[1].split == "test"
+    notes = Notes(label_of_folder={"a/b": "a", ".": "none"})
+    assert Manifest(Path("x"), plain.rows, notes).labelled().classes == ("a", "none")
     some = clips(Row("a/1.wav", Path("1"), labels=("dog",)), Row("a/2.wav", Path("2")))
     assert some.labelled() is some
     table = Manifest(Path("x"), plain.rows, Notes(folder_labels=False))
@@ -91,3 +94,17 @@ def test_the_digest_is_that_of_the_whole_list() -> None:
     rows = [Row(f"{number}.wav", Path("1"), number / 4, None if number % 3 else 1.0) for number in range(5000)]
     assert clips(*rows).digest == digest([[row.id, row.start, row.duration] for row in rows])
     assert clips().digest == digest([])
+
+
+def test_parts_stay_with_their_clips() -> None:
+    part, cell = Member(512, 40), Cell("audio.bytes", 7)
+    rows = (
+        Row("a.tar/1.wav", Path("/x/a.tar"), part=part),
+        Row("2.wav", Path("/x/2.wav")),
+        Row("3", Path("/x/b"), part=cell),
+    )
+    manifest = clips(*rows)
+    assert tuple(manifest.rows) == rows
+    assert [row.part for row in manifest.take(np.array([2, 1, 0])).rows] == [cell, None, part]
+    assert [row.part for row in manifest.labelled().rows] == [part, None, cell]
+    assert clips(*rows[1:2]).rows.parts is None

@@ -13,6 +13,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Registry
 from distill.data.encoders.windows import Windows
+from distill.data.errors import UserError
 
 
 class Steps(Encoder):
@@ -76,3 +77,40 @@ def test_windows_cut_long_clips_and_stand_in_the_spec() -> None:
     assert encoder.longest == 8_000
     assert encoder.spec is not None
     assert encoder.spec.options["windows"] == Windows(seconds=1.0)
+
+
+class Mixed(Steps):
+    """An encoder of a user, which multiplies the waveform with its weights."""
+
+    def encode(self, batch: AudioBatch) -> Embeddings:
+        return Embeddings.of_clip(batch.waveform[:, :2] @ torch.diag(self.scale))
+
+
+def test_an_encoder_that_cannot_compute_in_a_dtype_gets_one_line() -> None:
+    encoder = Mixed()
+    assert encoder.dtype == torch.float32
+    assert encoder.embed(torch.ones(8_000), 8_000).clip.tolist() == [[1.0, 2.0]]
+    with pytest.raises(UserError, match=r"^Mixed does not support torch.float16 \(.*--arithmetic.precision bfloat16"):
+        encoder.half().embed(torch.ones(8_000), 8_000)
+    assert encoder.float().embed(torch.ones(8_000), 8_000).clip.tolist() == [[1.0, 2.0]]
+
+
+def test_other_errors_of_a_moved_encoder_are_not_renamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Steps, batch: AudioBatch) -> Embeddings:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Steps, "encode", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Steps().half().embed(torch.ones(8_000), 8_000)
+
+
+def test_the_dtype_of_an_encoder_without_weights_is_that_of_its_last_move() -> None:
+    class Weightless(Encoder):
+        sample_rate = 8_000
+
+        def encode(self, batch: AudioBatch) -> Embeddings:
+            return Embeddings.of_clip(batch.waveform[:, :2].to(self.dtype))
+
+    encoder = Weightless().half()
+    assert encoder.embed(torch.ones(8_000), 8_000).clip.dtype == torch.float16
+    assert Weightless().dtype == torch.float32

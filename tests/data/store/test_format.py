@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from distill.data.errors import StoreError
-from distill.data.store.format import forecast_bytes, read_json, shard_is_done
+from distill.data.files import write_json
+from distill.data.store.format import ShardFiles, Sidecar, forecast_bytes, read_json
 
 
 def test_a_store_has_the_forecast_size() -> None:
@@ -16,20 +17,37 @@ def test_a_store_has_the_forecast_size() -> None:
     assert forecast_bytes(10, 3, "float32") == 120
 
 
-def test_a_shard_is_done_when_its_files_have_the_stated_sizes(tmp_path: Path) -> None:
-    sidecar = tmp_path / "00002.json"
-    assert not shard_is_done(tmp_path, 2)
-    (tmp_path / "00002.bin").write_bytes(b"1234")
-    assert not shard_is_done(tmp_path, 2)  # the sidecar is written last
-    sidecar.write_text(json.dumps({"bytes": 4}))
-    assert shard_is_done(tmp_path, 2)
-    sidecar.write_text(json.dumps({"bytes": 4, "frames": {"bytes": 3}}))
-    assert not shard_is_done(tmp_path, 2)
-    (tmp_path / "00002.frames.bin").write_bytes(b"123")
-    assert shard_is_done(tmp_path, 2)
-    for damaged in ('{"byt', "{}", json.dumps({"bytes": 5})):
-        sidecar.write_text(damaged)
-        assert not shard_is_done(tmp_path, 2)
+def test_a_shard_has_a_sidecar_when_its_files_have_the_stated_sizes(tmp_path: Path) -> None:
+    files = ShardFiles(tmp_path, 2)
+    assert Sidecar.read(files) is None
+    files.vectors.write_bytes(b"1234")
+    assert Sidecar.read(files) is None  # the sidecar is written last
+    facts = {"rows": 1, "bytes": 4, "set_aside": [["a", "malformed", "cut off"], ["b", "removed", ""]]}
+    files.sidecar.write_text(json.dumps(facts))
+    sidecar = Sidecar.read(files)
+    assert sidecar is not None
+    assert sidecar.rows == 3
+    assert [clip.id for clip in sidecar.set_aside] == ["a", "b"]
+    files.sidecar.write_text(json.dumps({**facts, "frames": {"bytes": 3}}))
+    assert Sidecar.read(files) is None
+    files.frames.write_bytes(b"123")
+    assert Sidecar.read(files) is not None
+    for damaged in ('{"byt', "{}", json.dumps({**facts, "bytes": 5}), json.dumps({"rows": 1, "bytes": 4})):
+        files.sidecar.write_text(damaged)
+        assert Sidecar.read(files) is None
+
+
+def test_a_sidecar_is_current_until_it_is_replaced(tmp_path: Path) -> None:
+    files = ShardFiles(tmp_path, 0)
+    files.vectors.write_bytes(b"1234")
+    write_json(files.sidecar, {"rows": 1, "bytes": 4, "set_aside": []})
+    sidecar = Sidecar.read(files)
+    assert sidecar is not None
+    assert sidecar.is_current(files)
+    write_json(files.sidecar, {"rows": 1, "bytes": 4, "set_aside": []})
+    assert not sidecar.is_current(files)
+    files.sidecar.unlink()
+    assert not sidecar.is_current(files)
 
 
 def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path) -> None:

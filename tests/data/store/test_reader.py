@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from distill.data.errors import StoreError
+from distill.data.store import reader
 from distill.data.store.format import ClipFrames
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
@@ -77,3 +79,36 @@ def test_frames_are_kept_with_their_clips(tmp_path: Path) -> None:
     store.verify()
     (tmp_path / "00001.frames.bin").write_bytes(b"cut")
     assert StoreWriter(tmp_path, ids, 4, {}, "float32", frame_dim=3).missing_shards() == [1]
+
+
+def test_more_shards_than_open_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_MAX_OPEN_FILES", 2)
+    store = write_all(tmp_path)
+    for _ in range(3):
+        np.testing.assert_array_equal(store[[IDS[row] for row in (24, 0, 12, 1)]], VECTORS[[24, 0, 12, 1]])
+    np.testing.assert_array_equal(store.read_all(), VECTORS)
+    descriptors = list(store._open_files._descriptors.values())
+    assert len(descriptors) == 2
+    del store
+    for descriptor in descriptors:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+
+
+def test_rows_of_many_clips_are_found_at_once(tmp_path: Path) -> None:
+    store = write_all(tmp_path)
+    assert store.rows_of(["unknown", IDS[20], IDS[3]]).tolist() == [-1, 20, 3]
+    assert store.rows_of([]).tolist() == []
+    assert store[[]].shape == (0, 6)
+    assert [(list(ids), len(vectors)) for ids, vectors in store.blocks()] == [
+        (IDS[:10], 10), (IDS[10:20], 10), (IDS[20:], 5)
+    ]  # fmt: skip
+
+
+def test_the_digest_is_of_ids_and_contents(tmp_path: Path) -> None:
+    digests = set()
+    for number, (ids, gain) in enumerate([(["a", "b"], 1), (["a", "c"], 1), (["ab", ""], 1), (["a", "b"], 2)]):
+        store = StoreWriter(tmp_path / str(number), ids, 2, {}, "float32")
+        store.write(0, dict.fromkeys(ids, np.full(2, gain)))
+        digests.add(EmbeddingStore(tmp_path / str(number)).digest)
+    assert len(digests) == 4

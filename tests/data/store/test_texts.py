@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from distill.data.store.texts import TextIndex, Texts
+from distill.data.store.texts import FewTexts, TextIndex, Texts
 
 WORDS = ["a.wav", "", "ü/ä.wav", "b c.flac", "日本/1.ogg", "caf\udce9.wav", "a.wav2"]
 
@@ -25,6 +25,15 @@ def test_texts_read_as_the_list_that_they_were_made_of(words: list[str]) -> None
     assert [texts[number] for number in range(0, len(words), 97)] == words[::97]
     assert texts == Texts.of(words)
     assert Texts.of(texts) is texts
+
+
+def test_texts_are_equal_to_a_list_of_the_same() -> None:
+    texts = Texts.of(WORDS)
+    assert texts == WORDS == texts
+    assert texts == tuple(WORDS)
+    assert texts != WORDS[:-1]
+    assert texts != [*WORDS[:-1], "x"]
+    assert texts != "a.wav"
 
 
 def test_texts_are_taken_by_number_and_by_slice() -> None:
@@ -70,3 +79,22 @@ def test_texts_with_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> 
     assert index.find_all(reversed(WORDS)).tolist() == [6, 5, 4, 3, 2, 1, 0]
     assert index.repeated is None
     assert TextIndex(Texts.of([*WORDS, "b c.flac"])).repeated == 7
+    of_one_length = TextIndex(Texts.of(["abc", "abd", "bbc"]))
+    assert of_one_length.find_all(["bbc", "abd", "abx", "abc"]).tolist() == [2, 1, -1, 0]
+
+
+def test_few_texts_read_like_a_list() -> None:
+    texts = FewTexts(["a.tar", "b.tar"], np.array([0, 1, 1, 0], np.int32))
+    assert list(texts) == [texts[place] for place in range(4)] == ["a.tar", "b.tar", "b.tar", "a.tar"]
+    assert list(texts[1:]) == list(texts.take(np.array([1, 2, 3]))) == ["b.tar", "b.tar", "a.tar"]
+    assert texts[-2] == "b.tar"
+
+
+def test_texts_are_joined_and_cut() -> None:
+    parts = [Texts.of(["a", "", "é"]), Texts.of([]), Texts.of(["bc"])]
+    joined = Texts.joined(parts)
+    assert list(joined) == ["a", "", "é", "bc"]
+    assert list(Texts.joined([])) == []
+    for place in (slice(1, 3), slice(0, 0), slice(2, None), slice(None, None, -2), slice(3, 1), slice(-2, 9)):
+        assert list(joined[place]) == list(joined)[place]
+        assert list(joined[place].take(np.arange(len(joined[place])))) == list(joined)[place]

@@ -14,6 +14,7 @@ import pytest
 from distill.data.errors import StoreError
 from distill.data.store.format import ClipFrames, SetAside
 from distill.data.store.reader import EmbeddingStore
+from distill.data.store.stamps import STAMP
 from distill.data.store.writer import StoreWriter
 from tests.data.store.stores import IDS, VECTORS, write_all, writer
 
@@ -116,3 +117,72 @@ def test_frames_at_other_times_are_refused(tmp_path: Path) -> None:
     }
     with pytest.raises(StoreError, match="other times"):
         StoreWriter(tmp_path, ["a", "b"], 2, {}, frame_dim=3).write(0, clips, (), frames)
+
+
+def test_new_clips_are_appended_and_the_others_keep_their_places(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    again = StoreWriter(tmp_path, ["new", IDS[24], IDS[3], "newer"], 6, {"encoder": "test"}, "float32")
+    assert again.planned_before == 25
+    assert again.ids == [*IDS, "new", "newer"]
+    assert again.places.tolist() == [-1, -1, -1, 2, *[-1] * 20, 1, 0, 3]
+    assert again.missing_shards() == [2]  # the last shard has more rows now
+    held = again.held(2)
+    assert (held.is_done, held.states.tolist()) == (False, [1, 1, 1, 1, 1, 0, 0])
+    shard = again.open(2)
+    assert shard.missing == ["new", "newer"]
+    shard.add(["newer", "new"], VECTORS[:2])
+    again.finish(shard)
+    store = EmbeddingStore(tmp_path)
+    np.testing.assert_array_equal(store.read_all(), [*VECTORS, VECTORS[1], VECTORS[0]])
+    assert StoreWriter(tmp_path, IDS, 6, {"encoder": "test"}, "float32").missing_shards() == []
+
+
+def test_only_other_clips_can_be_refused(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    before = (tmp_path / "plan.json").read_bytes()
+    with pytest.raises(StoreError, match="holds 25 clips, and none of them is in the data"):
+        StoreWriter(tmp_path, ["x"], 6, {"encoder": "test"}, "float32", refuse_others=True)
+    assert (tmp_path / "plan.json").read_bytes() == before
+    assert StoreWriter(tmp_path, ["x"], 6, {"encoder": "test"}, "float32").ids[-1] == "x"
+
+
+def test_shards_without_their_plan_are_refused(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    (tmp_path / "plan.json").unlink()
+    with pytest.raises(StoreError, match=r"0000\d\.json belongs to a store whose plan\.json is missing"):
+        writer(tmp_path)
+
+
+def test_a_finished_shard_moves_to_its_journal_before_it_changes(tmp_path: Path) -> None:
+    store = write_all(tmp_path)
+    store[[IDS[0]]]
+    again = writer(tmp_path)
+    again.open(1)
+    assert not (tmp_path / "00001.json").exists()
+    assert writer(tmp_path).missing_shards() == [1]
+    assert writer(tmp_path).held(1).states.tolist() == [1] * 10
+    again.finish(again.open(1))
+    np.testing.assert_array_equal(EmbeddingStore(tmp_path).read_all(), VECTORS)
+
+
+def test_a_journal_that_a_killed_writer_left_beside_its_shard_is_deleted(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    (tmp_path / "00001.partial.0000").write_bytes(b"old rows")
+    assert writer(tmp_path).held(1).is_done
+    assert not list(tmp_path.glob("*.partial.*"))
+
+
+@pytest.mark.parametrize("frame_dim", [0, 3])
+def test_the_index_takes_at_most_100_bytes_a_clip(frame_dim: int, tmp_path: Path) -> None:
+    ids = [f"{number:036d}.wav" for number in range(3_000)]  # of 40 bytes
+    store = StoreWriter(tmp_path, ids, 2, {}, frame_dim=frame_dim, rows_per_shard=1_000)
+    frames = ClipFrames(np.ones((4, 3), np.float32), np.arange(4, dtype=np.float32)) if frame_dim else None
+    for number in range(3):
+        shard = store.open(number)
+        stamps = np.array([(10**6, 10**18, 2**31, 2**31)] * 1_000, STAMP)
+        clips = dict.fromkeys(shard.ids, frames) if frames else None
+        shard.add(shard.ids, np.ones((1_000, 2), np.float32), clips, stamps)  # type: ignore[arg-type]
+        store.finish(shard)
+    index = sum(file.stat().st_size for file in tmp_path.iterdir() if not file.name.endswith(".bin"))
+    index += (tmp_path / "ids.bin").stat().st_size
+    assert index / 3_000 <= 100

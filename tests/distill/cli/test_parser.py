@@ -12,6 +12,7 @@ from distill.cli.words import parse_words
 from distill.data.clips.dataset import Crop
 from distill.data.errors import UserError
 
+MATPAC = "--teacher=distill.teachers.matpac.MATPAC"
 MOBILENET = "--student=distill.students.mobilenet_v3.MobileNetV3"
 
 
@@ -22,6 +23,10 @@ MOBILENET = "--student=distill.students.mobilenet_v3.MobileNetV3"
         ([MOBILENET, "--student.widht=2"],
          r"^--student has no option 'widht'; did you mean --student.width\?"),
         ([MOBILENET, "--student.zzz=2"], r"^--student has no option 'zzz' "),
+        ([MOBILENET, "--student.width=two"], r"^--student.width two: must be of type float \("),
+        ([MATPAC, "--teacher.heads=two"], r"^--teacher.heads two: must be of type int \("),
+        ([MATPAC], r"^--teacher.checkpoint is required \("),
+        (["--objective=distill.objectives.masked.MaskedTokenPrediction"], r"^--objective.tokenizer is required \("),
         (["--crop.second=2"], r"did you mean --crop.seconds\?"),
         (["--epochs=many"], r"epochs"),
         (["stray"], r"[Uu]nrecognized arguments"),

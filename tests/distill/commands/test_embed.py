@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 import distill
+from distill.cli.shell import main
 from distill.data.errors import StoreError, UserError
 
 
@@ -59,3 +60,39 @@ def test_one_encoder_must_be_named(sounds: Callable[..., Path], tmp_path: Path) 
         with pytest.raises(UserError, match="either --teacher NAME or --model RUN"):
             distill.embed(str(sounds(2)), str(tmp_path / "store"), **encoders)
     assert not (tmp_path / "store").exists()
+
+
+def test_each_window_has_a_row_and_its_times(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data, out = sounds(3, seconds=2.4), tmp_path / "store"
+    (data / "class0" / "broken.wav").write_bytes(b"no sound")
+    teacher = distill.create_teacher("spectral", windows=distill.Windows(1.0, hop=0.0))
+    store = distill.embed(str(data), str(out), teacher=teacher, windows=True, dtype="float32", workers=0)
+    assert list(store.ids)[:3] == ["class0/000.wav@0", "class0/000.wav@1", "class0/000.wav@2"]
+    assert [clip.id for clip in store.set_aside] == ["class0/broken.wav"]
+    waveform, rate = soundfile.read(data / "class0/000.wav", dtype="float32")
+    for start in (0, 1, 2):
+        alone = teacher.embed(waveform[start * rate : (start + 1) * rate], rate).clip
+        np.testing.assert_allclose(store[[f"class0/000.wav@{start}"]], alone, rtol=1e-4, atol=1e-4)
+    with open(out / "windows.csv", newline="") as file:
+        times = {row["id"]: (float(row["start"]), float(row["end"])) for row in csv.DictReader(file) if row["end"]}
+    assert times["class0/000.wav@2"] == (2.0, 2.4)
+    assert times.keys() == set(store.ids)
+    before = store.read_all()
+    again = distill.embed(str(data), str(out), teacher=teacher, windows=True, dtype="float32", workers=0)
+    np.testing.assert_array_equal(again.read_all(), before)
+
+
+def test_windows_are_options_of_the_command(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = str(sounds(2, seconds=2.4))
+    words = ["embed", "--teacher", "spectral", "--data", data, "--workers=0", "--out"]
+    rows = {}
+    for name, options in {
+        "own": ["--windows"],
+        "seconds": ["--windows", "1.1"],
+        "both": ["--windows.seconds=1", "--windows.hop=0.5"],
+    }.items():
+        main([*words, str(tmp_path / name), *options])
+        rows[name] = [clip for clip in distill.Precomputed(tmp_path / name).store.ids if clip.startswith("class0")]
+    assert [len(ids) for ids in rows.values()] == [1, 3, 5]
+    assert rows["seconds"][1] == "class0/000.wav@1"
+    assert rows["both"][4] == "class0/000.wav@2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import distill
 from distill.cli.shell import main
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
+from distill.data.store.reader import EmbeddingStore
 from distill.evaluation.results import ProbeResult
 from distill.run.identity import identity
 from distill.students.saved import save_student
@@ -208,3 +210,26 @@ def test_untrained_needs_a_student(tmp_path: Path) -> None:
     ]
     assert stores[0].shape == stores[1].shape
     assert not np.allclose(*stores)
+
+
+def test_windows_in_a_store_are_probed(tmp_path: Path) -> None:
+    folder = tmp_path / "sounds"
+    for number in range(8):
+        for part, name in enumerate(("dog", "cat")):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            soundfile.write(folder / name / f"{number}.wav", tone(300 + 500 * part + number, 2.2), 16_000)
+    store = distill.embed(str(folder), str(tmp_path / "store"), teacher="spectral", windows=1.0, workers=0)
+    shutil.copy(tmp_path / "store" / "windows.csv", folder)
+    stored = distill.create_teacher("precomputed", store=str(tmp_path / "store"))
+    table, out = str(folder / "windows.csv"), str(tmp_path / "probe")
+    result = distill.probe(table, teacher=stored, workers=0, out=out)
+    assert (result.clips, result.classes, result.cost) == (len(store), 2, None)
+    assert result.score > 0.9
+    copied = EmbeddingStore(tmp_path / "probe" / "embeddings")
+    np.testing.assert_array_equal(copied[list(store.ids)], store.read_all())
+    clustering = distill.cluster(str(tmp_path / "store"), clusters=2)
+    assert set(clustering.ids) == set(store.ids)
+    student = distill.fit(
+        teacher=stored, student="cnn", data=table, out=str(tmp_path / "run"), max_steps=1, batch_size=8
+    )
+    assert student.embed_file(folder / "dog" / "0.wav").clip.isfinite().all()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import distill
-from distill.data.errors import StoreError
+from distill.data.errors import StoreError, UserError
 from distill.run.identity import encoder_fingerprint, identity
 from tests.own_parts import Loudness, TinyConvolution
 
@@ -105,3 +105,77 @@ def test_any_file_or_folder_counts_for_a_teacher_without_torch_weights(tmp_path:
 def test_the_fingerprint_of_a_teacher_with_weights_or_without_files_has_no_files() -> None:
     for teacher in (distill.create_teacher("musicnn"), distill.create_teacher("mel"), trained(0.5)):
         assert "files" not in encoder_fingerprint(teacher)
+
+
+class Hidden(distill.Teacher):
+    """A teacher of another runtime whose weights no option names."""
+
+    sample_rate = 16_000
+
+    def __init__(self, checkpoint: str = "", gain: float = 1.0) -> None:
+        super().__init__()
+        self.gain = gain
+
+    def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
+        return distill.Embeddings.of_clip(batch.waveform.abs().mean(1, keepdim=True).repeat(1, 3) * self.gain)
+
+
+class Declared(Hidden):
+    weights = None
+
+
+class OfBuffers(Hidden):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("gains", torch.ones(3))
+
+
+class Shaped(Hidden):
+    shaped_by = {"sha256": "abc"}  # noqa: RUF012
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "is_known"),
+    [
+        (Hidden, {}, False),
+        (Hidden, {"gain": 2.0}, False),
+        (Hidden, {"checkpoint": "missing.tflite"}, False),
+        (Hidden, {"checkpoint": "w.tflite"}, True),
+        (Declared, {}, True),
+        (OfBuffers, {}, True),
+        (Shaped, {}, True),
+        ("spectral", {}, True),
+        ("mel", {}, True),
+        ("musicnn", {}, True),
+        (Loudness, {}, True),
+    ],
+)
+def test_a_store_refuses_a_teacher_whose_weights_nothing_identifies(
+    kind: Any, options: dict[str, Any], is_known: bool, sounds: Callable[..., Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.tflite").write_bytes(b"weights")
+    arguments: dict[str, Any] = {"teacher": distill.create_teacher(kind, **options), "workers": 0}
+    data = str(sounds(2))
+    if is_known:
+        assert len(distill.embed(data, str(tmp_path / "s"), **arguments)) == 2
+    else:
+        with pytest.raises(UserError, match=r"Hidden: nothing identifies its weights.* `weights = None`"):
+            distill.embed(data, str(tmp_path / "s"), **arguments)
+        assert not (tmp_path / "s" / "plan.json").exists()
+
+
+def test_files_count_beside_buffers_and_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Runtime(Hidden):
+        def __init__(self, checkpoint: str) -> None:
+            super().__init__()
+            self.register_buffer("filters", torch.ones(3))  # part of the front-end, not of the network
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    digests = []
+    for content in (b"one", b"two"):
+        (tmp_path / "w.onnx").write_bytes(content)
+        fingerprint = encoder_fingerprint(distill.create_teacher(Runtime, checkpoint="~/w.onnx"))
+        digests.append(fingerprint["files"]["checkpoint"])
+    assert digests[0] != digests[1]

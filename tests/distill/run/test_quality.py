@@ -30,6 +30,7 @@ class Pitch(distill.Teacher):
     """Shares of the energy in eight bands; a gain changes nothing."""
 
     sample_rate = 16_000
+    weights = None
 
     def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
         spectrum = torch.fft.rfft(batch.waveform, n=16_000).abs()[:, :8_000]

@@ -1,4 +1,4 @@
-"""Checks of the encoders of a run at its start."""
+"""Checks at the start of a run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import soundfile
 import torch
 
 import distill
+from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.sources import read_manifest
-from distill.run.start_checks import check_band, check_encoders, highest_frequency
+from distill.data.errors import UserError
+from distill.run.start_checks import check_band, check_encoders, check_lengths, highest_frequency
+from distill.students.saved import save_student
 from distill.teachers.spectral import Spectral
 from tests.own_parts import TinyConvolution
 
@@ -71,3 +74,42 @@ def test_only_a_users_class_that_breaks_the_contract_gets_a_line() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_encoders(TinyConvolution(), {"spectral": Spectral()})
+
+
+@pytest.mark.parametrize(
+    ("crop", "durations", "refused"),
+    [
+        (0.0, (5.0, 601.0), True),
+        (900.0, (5.0, 601.0), True),
+        (0.0, (5.0, 600.0), False),
+        (600.0, (5.0, 3600.0), False),
+        (10.0, (5.0, 3600.0), False),
+        (0.0, (None,), True),  # its header states 700 s
+        (0.0, (), False),
+    ],
+)
+def test_training_on_hours_at_once_is_refused(
+    crop: float, durations: tuple[float | None, ...], refused: bool, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(70_000), 100)
+    rows = [Row(f"clip{n}", tmp_path / "x.wav", 0.0, duration) for n, duration in enumerate(durations)]
+    if not refused:
+        check_lengths(Manifest(tmp_path, rows), distill.Crop(crop))
+        return
+    with pytest.raises(UserError, match=r"needs too much memory, and clip\d has 1\d minutes; use --crop\.seconds 10"):
+        check_lengths(Manifest(tmp_path, rows), distill.Crop(crop))
+
+
+def test_a_run_and_a_fine_tuning_check_the_lengths(tmp_path: Path) -> None:
+    for number, label in enumerate("abab"):
+        (tmp_path / "sounds" / label).mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "sounds" / label / f"{number}.wav", np.zeros(70_000), 100)
+    data, whole = str(tmp_path / "sounds"), distill.Crop(0)
+    with pytest.raises(UserError, match="needs too much memory"):
+        distill.fit(teacher="spectral", student="cnn", data=data, out=str(tmp_path / "run"), crop=whole)
+    student = distill.create_student("cnn", width=0.1)
+    save_student(student, tmp_path / "student", "")
+    with pytest.raises(UserError, match="needs too much memory"):
+        distill.probe(
+            data, model=str(tmp_path / "student"), protocol="finetune", crop=whole, workers=0, out=str(tmp_path / "p")
+        )

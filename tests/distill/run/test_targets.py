@@ -18,6 +18,7 @@ class Constant(distill.Teacher):
     """A teacher with one embedding for all clips, of which those of `broken` ids are not finite."""
 
     sample_rate = 16_000
+    weights = None
 
     def __init__(self, broken: float = 0.0) -> None:
         super().__init__()

@@ -75,6 +75,30 @@ def test_long_clips_have_the_same_frames_one_window_at_a_time(
     torch.testing.assert_close(by_window.clip, at_once.clip, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_a_stream_has_the_dtype_of_the_student(dtype: torch.dtype) -> None:
+    student = Hear(**SIZES).eval().to(dtype)
+    waveform = torch.randn(30_000) * 0.1
+    frames = stream_frames(student, waveform, 4_001)
+    assert frames.dtype == dtype
+    whole = student.embed(waveform, 16_000).frames[0]
+    torch.testing.assert_close(frames, whole, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("kind", [Hear, HearTokenizer])
+@pytest.mark.parametrize("samples", [3_000, 48_000])
+def test_a_clip_in_pieces_has_the_embeddings_of_the_whole_clip(kind: type[Hear], samples: int) -> None:
+    encoder = kind(**SIZES).eval()
+    waveform = torch.randn(samples) * 0.1 + 0.02
+    whole = encoder.embed(waveform, 16_000)
+    with torch.inference_mode():
+        found = encoder.encode_pieces(lambda: iter(waveform.split(7_001)))
+        clip = encoder.encode_pieces(lambda: iter(waveform.split(7_001)), frames=False).clip
+    torch.testing.assert_close(found.frames, whole.frames, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.frame_times, whole.frame_times)
+    torch.testing.assert_close(clip, whole.clip, atol=1e-4, rtol=1e-4)
+
+
 def test_a_stream_needs_statistics(student: Hear) -> None:
     with pytest.raises(ValueError, match="statistics"):
         student.stream()

@@ -1,0 +1,156 @@
+"""The state of the files of clips, by which an update of a store finds what changed."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.data.audio.parts import WHOLE_FILE, Member, Part, open_part
+from distill.data.clips.dataset import ClipDataset, Crop, Loaded
+from distill.data.clips.manifest import Manifest, Rows
+from distill.data.errors import AudioError
+from distill.data.sampling.batches import Draws
+from distill.data.store.stamps import STAMP, Stamps
+
+_MAX_BYTES_OF_WHOLE_CLIPS = 64 << 20  # a file that is decoded as a whole is read up to this size for its digest
+_MAX_BYTES_OF_CROPS = 8 << 20  # a crop of a long file must not cost a read of the whole file
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class StampedBatch(Loaded):
+    """A loaded batch with the states of its files.
+
+    Args:
+        ids: Clips of the batch, those that were set aside too.
+        stamps: States of their files before they were read. Shape (clips,).
+    """
+
+    ids: tuple[str, ...]
+    stamps: Stamps
+
+
+class StampedClips(ClipDataset):
+    """Clips whose batches hold the states of their files too, for a store."""
+
+    def __init__(self, manifest: Manifest, sample_rate: int, crop: Crop, longest_seconds: float = math.inf) -> None:
+        super().__init__(manifest, sample_rate, crop, longest_seconds=longest_seconds)
+        self._states = FileStates(manifest, crop)
+
+    def __getitems__(self, batch: Draws) -> StampedBatch:
+        """Load the clips of one batch."""
+        rows = np.array(batch.rows, np.int64)
+        stamps = self._states.stamps(rows)  # before the files are read: a change from now on will be seen
+        for place, row in enumerate(rows.tolist()):
+            stamps["content"][place] = self._states.content(row)
+        loaded = super().__getitems__(batch)
+        ids = tuple(self.manifest.rows.ids.take(rows))
+        return StampedBatch(loaded.batch, loaded.set_aside, ids, stamps, long=loaded.long, seconds=loaded.seconds)
+
+
+class FileStates:
+    """The states of the files of a manifest today.
+
+    A sound inside a container has the size of its own bytes, and the time of the container. Files of other machines
+    have no state, so they never count as changed.
+
+    Args:
+        manifest: The clips.
+        crop: Part of each clip that is embedded.
+    """
+
+    def __init__(self, manifest: Manifest, crop: Crop) -> None:
+        self.rows = manifest.rows
+        self.max_bytes = _MAX_BYTES_OF_CROPS if crop.seconds else _MAX_BYTES_OF_WHOLE_CLIPS
+        self._last_content: tuple[tuple[str, Part | None, int, int], int] | None = None
+
+    def stamps(self, numbers: NDArray[np.int64]) -> Stamps:
+        """Return the states of the clips at `numbers`, without the digests of content. Shape (clips,)."""
+        stamps = np.zeros(len(numbers), STAMP)
+        stamps["window"] = window_digests(self.rows.starts[numbers], self.rows.durations[numbers])
+        last, state = "", (0, 0)
+        for place, path in enumerate(_paths(self.rows, numbers)):
+            if path != last:  # windows of one file, and sounds of one container, follow each other
+                last, state = path, _state(path)
+            stamps["size"][place], stamps["time"][place] = state
+        if self.rows.parts is not None:
+            sizes = self.rows.parts.sizes[numbers]
+            is_part = (sizes != WHOLE_FILE) & (stamps["time"] != 0)
+            stamps["size"][is_part] = np.maximum(sizes[is_part], 0)  # that of a cell is not known before it is read
+        return stamps
+
+    def content(self, number: int) -> int:
+        """Return the digest of the bytes of a clip's sound, never 0. 0: they are too many, or cannot be read."""
+        path = next(_paths(self.rows, np.array([number])))
+        part = None if self.rows.parts is None else self.rows.parts[number]
+        size, time = _state(path)
+        if not time or (part is None and not 0 < size <= self.max_bytes):
+            return 0
+        if isinstance(part, Member) and part.size > self.max_bytes:
+            return 0
+        key = (path, part, size, time)
+        if self._last_content is None or self._last_content[0] != key:
+            self._last_content = (key, _content_digest(path, part, self.max_bytes))
+        return self._last_content[1]
+
+
+def window_digests(starts: NDArray[np.float64], durations: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """Return a digest of each start and duration in seconds, never 0. NaN is the duration to the end of the file."""
+    bits = np.where(np.isnan(durations), -1.0, durations).view(np.uint64)
+    mixed = _mixed(_mixed((starts + 0.0).view(np.uint64)) ^ bits)  # + 0.0, since -0.0 is the same start
+    return np.maximum((mixed >> np.uint64(32)).astype(np.uint32), np.uint32(1))
+
+
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return numbers in which each bit depends on all bits of the given one: SplitMix64."""
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def _paths(rows: Rows, numbers: NDArray[np.int64]) -> Iterator[str]:
+    """Yield the path of the file of each clip."""
+    if rows.paths is not None:
+        yield from rows.paths.take(numbers)
+    else:
+        prefix = f"{rows.root}/"
+        for clip_id in rows.ids.take(numbers):
+            yield prefix + clip_id
+
+
+def _state(path: str) -> tuple[int, int]:
+    """Return size in bytes and time of the last change in nanoseconds; zeros if it is no file that can be read."""
+    try:
+        status = os.stat(path)
+        is_readable = stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK)
+        return (status.st_size, status.st_mtime_ns or 1) if is_readable else (0, 0)
+    except (OSError, ValueError):
+        return 0, 0
+
+
+def _content_digest(path: str, part: Part | None, max_bytes: int) -> int:
+    """Return the CRC-32 of a file or of a part of it, never 0. 0: it is longer than `max_bytes`, or cannot be read."""
+    crc = count = 0
+    try:
+        with _opened(path, part) as sound:
+            while block := sound.read(_READ_BYTES):
+                crc, count = zlib.crc32(block, crc), count + len(block)
+                if count > max_bytes:
+                    return 0
+    except (OSError, ValueError, AudioError):
+        return 0
+    return crc or 1
+
+
+def _opened(path: str, part: Part | None) -> BinaryIO:
+    file = open(path, "rb")  # noqa: SIM115, as the caller closes it
+    return file if part is None else open_part(file, part)
