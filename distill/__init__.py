@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.data.batch import AudioBatch as AudioBatch
     from distill.data.batch import Embeddings as Embeddings
     from distill.data.clips.dataset import Crop as Crop
+    from distill.data.clips.sources import Data as Data
     from distill.data.encoders.contract import check_contract as check_contract
     from distill.data.encoders.windows import Windows as Windows
     from distill.data.encoders.windows import by_length as by_length
@@ -74,6 +75,7 @@ _MODULES = {
     "LogMel": "distill.data.audio.mel",
     "frame_mask": "distill.data.audio.frames",
     "Crop": "distill.data.clips.dataset",
+    "Data": "distill.data.clips.sources",
     "Sampling": "distill.data.sampling.weights",
     "Engine": "distill.training.engine",
     "Optimizer": "distill.training.optimizer",

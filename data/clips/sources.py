@@ -3,39 +3,142 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.tables import TABLE_SUFFIXES, read_table
+from distill.data.clips.tables.listings import Entries, Listings, find_metadata, find_tables, tables_beside
+from distill.data.clips.tables.reading import read_listings
 from distill.data.errors import UserError
+from distill.data.store.texts import TextIndex
 
 
-def read_manifest(data: str | os.PathLike[str], task: str = "auto") -> Manifest:
-    """Read a folder of audio (recursively), a CSV, TSV, JSONL or Parquet table, or a published data set.
-
-    A table has a column `path` (or `file_name`, `filename`), relative to the table's folder. Optional columns are `id`,
-    `start` and `end` (or `duration`) in seconds, `label` or `labels` (joined by ","), `split` or `fold`.
+@dataclass(frozen=True)
+class Data:
+    """Where clips are, and what a guess would get wrong.
 
     Args:
-        data: The folder or table.
+        path: A folder of audio, a table, or the folder of a published data set. "~" is the home folder.
+        root: Folder of the audio of a table: its paths are relative to it, and its files must lie in it. Empty: the
+            folder of the table.
+        label: Column of the labels of a table. Empty: found by its name.
+        split: Column of the splits or folds of a table. Empty: found by its name.
+    """
+
+    path: str | os.PathLike[str]
+    root: str | os.PathLike[str] = ""
+    label: str = ""
+    split: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("path", "root"):
+            object.__setattr__(self, name, os.path.expanduser(os.fspath(getattr(self, name))))
+
+    @classmethod
+    def of(
+        cls, data: str | os.PathLike[str] | Data, root: str | os.PathLike[str] = "", label: str = "", split: str = ""
+    ) -> Data:
+        """Return one value from a path and the options beside it.
+
+        Args:
+            data: The path, or the value itself.
+            root: Folder of the audio. Empty: that of `data`.
+            label: Column of the labels. Empty: that of `data`.
+            split: Column of the splits. Empty: that of `data`.
+        """
+        if not isinstance(data, Data):
+            return cls(data, root, label, split)
+        return cls(data.path, root or data.root, label or data.label, split or data.split)
+
+    def as_options(self) -> dict[str, str]:
+        """Return the options of the command line that say the same, by name."""
+        return {"data": str(self.path), "root": str(self.root), "label": self.label, "split": self.split}
+
+
+def read_manifest(data: str | os.PathLike[str] | Data, task: str = "auto") -> Manifest:
+    """Read a folder of audio (recursively), a CSV, TSV, JSONL or Parquet table, or a published data set.
+
+    The columns of a table are found by their names, as `tables.columns` lists them: of paths, relative to the table's
+    folder, and optionally of ids, starts and ends (or durations) in seconds, labels, and splits or folds.
+
+    Args:
+        data: The folder or table, or what a guess of its meaning would get wrong too.
         task: Name of the published data set that the folder must be. "auto" recognises a data set by its files.
 
     Raises:
-        UserError: the path does not exist or has no audio, or a row is wrong. The message names the line.
+        UserError: the path does not exist or has no audio, or a table is wrong. The message names the line.
     """
-    source = Path(data)
+    data = data if isinstance(data, Data) else Data(data)
+    source = Path(data.path)
     if not source.exists():
         raise UserError(f"--data {source}: no such file or folder")
+    if data.root and not Path(data.root).is_dir():
+        raise UserError(f"--root {data.root}: no such folder")
     if source.is_dir():
-        from distill.data.clips.data_folder import read_data_folder  # here, since a table needs no list of data sets
-
-        return read_data_folder(source, task)
+        return _read_folder(data, source, task)
     if task != "auto":
         raise UserError(f"--task {task}: must be auto for a table, but --data is {source}")
     if source.suffix.lower() not in TABLE_SUFFIXES:
         known = ", ".join(sorted(TABLE_SUFFIXES))
         raise UserError(f"--data {source}: must be a folder of audio or a table ({known})")
-    manifest = read_table(source, root=source.parent)
+    manifest = read_table(source, Path(data.root) if data.root else None, data.label, data.split)
     if not manifest.rows:
         raise UserError(f"--data {source}: no audio in it, the table has no rows")
     return manifest
+
+
+def _read_folder(data: Data, source: Path, task: str) -> Manifest:
+    """Read a folder: its audio, a published data set, its audio as listed in its metadata, or its tables."""
+    from distill.data.clips.data_folder import read_data_folder  # here, since a table needs no list of data sets
+    from distill.data.clips.layouts import find_layout
+
+    if task != "auto":
+        return read_data_folder(source, task)
+    root, entries = Path(data.root) if data.root else None, Entries.of(source)
+    is_for_tables = any((data.root, data.label, data.split))
+    if not is_for_tables and find_layout(source) is not None:
+        return read_data_folder(source)
+    metadata = Listings() if root else find_metadata(entries)
+    remarks = metadata.remarks
+    if metadata.tables:
+        if (manifest := _with_metadata(data, source, metadata)) is not None:
+            return manifest
+        remarks = (*remarks, f"not read: {metadata.tables[0].table.name}, which lists none of the audio")
+    if is_for_tables or not (entries.holds_audio or entries.folders):
+        if (found := find_tables(entries)).tables:
+            return _remarked(read_listings(found.tables, source, root, data.label, data.split), found.remarks)
+        if is_for_tables:
+            raise UserError(f"--data {source}: --root, --label and --split are for tables, and this folder has none")
+    return _remarked(read_data_folder(source), (*remarks, *tables_beside(entries)))
+
+
+def _with_metadata(data: Data, source: Path, metadata: Listings) -> Manifest | None:
+    """Return the audio of a folder that its metadata list. None if they list none of it."""
+    from distill.data.clips.folders import list_files
+    from distill.data.clips.published.listed import UNLISTED
+
+    manifest = read_listings(metadata.tables, source, None, data.label, data.split)
+    rows, files = manifest.rows, list_files(source)
+    names = rows.ids if rows.paths is None else (path.removeprefix(f"{source}/") for path in rows.paths)
+    numbers = TextIndex(files.audio).find_all(names)
+    if len(files.audio) and not (numbers >= 0).any():
+        return None
+    notes = manifest.notes
+    if not manifest.classes:  # the folder of a clip may be its label, since the source is a folder
+        notes = replace(notes, folder_labels=True, labels="")
+    unlisted = len(files.audio) - len(np.unique(numbers[numbers >= 0]))
+    remarks = (*metadata.remarks, *notes.remarks)
+    notes = replace(
+        notes, layout="folder with metadata", left_out={**notes.left_out, UNLISTED: unlisted}, remarks=remarks
+    )
+    return Manifest(source, rows, notes)
+
+
+def _remarked(manifest: Manifest, remarks: Sequence[str]) -> Manifest:
+    """Return a manifest with more remarks in its notes."""
+    notes = replace(manifest.notes, remarks=(*remarks, *manifest.notes.remarks))
+    return Manifest(manifest.source, manifest.rows, notes)

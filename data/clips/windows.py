@@ -89,8 +89,9 @@ def write_windows(manifest: Manifest, path: Path) -> None:
 
 
 def root_of(manifest: Manifest) -> Path:
-    """Return the folder of the data: the source of the manifest, or the folder of a table."""
-    return manifest.source if manifest.source.is_dir() else manifest.source.parent
+    """Return the folder of the audio: the source of the manifest, the folder of a table, or the root beside it."""
+    root = manifest.rows.root
+    return root if root.is_dir() else root.parent
 
 
 def _ids(ids: Texts, repeats: NDArray[np.int64], is_known: NDArray[np.bool_], starts: NDArray[np.float64]) -> Texts:

@@ -144,6 +144,32 @@ class FewTexts(Sequence[str]):
         return FewTexts(self.values, self.codes[numbers])
 
 
+class TextsBuilder:
+    """Texts that are collected in parts."""
+
+    def __init__(self) -> None:
+        self._data, self._ends = bytearray(), array("q")
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def extend(self, texts: Sequence[str]) -> None:
+        """Add texts at the end."""
+        joined, begin = "".join(texts), len(self._data)
+        if joined.isascii():
+            self._data += joined.encode()
+            sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+        else:
+            encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
+            self._data += b"".join(encoded)
+            sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        self._ends.frombytes((begin + np.cumsum(sizes, dtype=np.int64)).tobytes())
+
+    def build(self) -> Texts:
+        """Return the texts. The builder must not be extended any more."""
+        return Texts(np.frombuffer(self._data, np.uint8), np.frombuffer(self._ends, np.int64))
+
+
 class TextIndex:
     """Find the number of a text among many.
 
@@ -189,6 +215,16 @@ class TextIndex:
                 number = self.find(block[row])
                 numbers[first + row] = -1 if number is None else number
         return numbers
+
+    def repeats(self) -> Iterator[list[int]]:
+        """Yield the numbers of each text that occurs more than once, in ascending order."""
+        same = np.flatnonzero(self._hashes[1:] == self._hashes[:-1])
+        is_first, is_last = np.diff(same, prepend=-2) != 1, np.diff(same, append=-2) != 1
+        for first, last in zip(same[is_first].tolist(), same[is_last].tolist(), strict=True):
+            numbers: dict[str, list[int]] = {}
+            for number in self._order[first : last + 2].tolist():
+                numbers.setdefault(self._texts[number], []).append(number)
+            yield from (equal for equal in numbers.values() if len(equal) > 1)
 
     def _find_repeated(self) -> int | None:
         for place in np.flatnonzero(self._hashes[1:] == self._hashes[:-1]).tolist():

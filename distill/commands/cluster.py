@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.data.clips.sources import read_manifest
+from distill.data.clips.sources import Data, read_manifest
+from distill.data.clips.summary import summary_of
 from distill.data.errors import UserError
 from distill.data.files import lock
 from distill.data.sampling.clusters import Clustering
@@ -27,9 +28,12 @@ def cluster(
     out: str = "",
     clusters: int = 50,
     levels: Sequence[int] = (),
-    data: str = "",
+    data: str | Data = "",
     normalise: bool = False,
     seed: int = 0,
+    root: str = "",
+    label: str = "",
+    split: str = "",
 ) -> Clustering:
     """Cluster the embeddings of a store, and report the draws of each sampling policy.
 
@@ -45,6 +49,9 @@ def cluster(
         data: Labelled clips of the store, which define the head by their labels. Empty: no labels are used.
         normalise: Scale embeddings to unit length first (S-SONDO: false).
         seed: Seed of k-means.
+        root: Folder of the audio of a table, which its paths are relative to. Empty: the folder of the table.
+        label: Column of the labels of a table. Empty: found by its name.
+        split: Column of the splits of a table. Empty: found by its name.
 
     Returns:
         The clustering.
@@ -55,7 +62,7 @@ def cluster(
     from distill.run.pictures import policies_figure, save_figure
 
     folder, embeddings = Path(out or Path(store) / "clusters"), EmbeddingStore(store)
-    head, description = _head(embeddings, data)
+    head, description = _head(embeddings, Data.of(data, root, label, split))
     with lock(folder, "distill cluster"):
         clustering = clustering_of(embeddings, folder, clusters, normalise, seed)
         weights = {
@@ -74,13 +81,16 @@ def cluster(
     return clustering
 
 
-def _head(store: EmbeddingStore, data: str) -> tuple[NDArray[np.bool_], str]:
+def _head(store: EmbeddingStore, data: Data) -> tuple[NDArray[np.bool_], str]:
     """Return a mask of the clips of the head, of shape (clips,), and a description of the head."""
-    if data:
-        labels = {row.id: row.labels for row in read_manifest(data).labelled().rows}
+    if data.path:
+        manifest = read_manifest(data).labelled()
+        print(summary_of(manifest))
+        labels = {row.id: row.labels for row in manifest.rows}
         counts = Counter(label for clip in store.ids for label in labels.get(clip, ()))
         if not counts:
-            raise UserError(f"--data {data}: none of its clips is in {store.path}")
+            lack = f"are in {store.path}" if manifest.classes else "have a label; --label names the column of labels"
+            raise UserError(f"--data {data.path}: none of its clips {lack}")
         label = counts.most_common(1)[0][0]
         return np.array([label in labels.get(clip, ()) for clip in store.ids]), f"clips labelled {label!r}"
     import faiss

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from distill.data.clips.dataset import Crop
 from distill.data.clips.manifest import Manifest
-from distill.data.clips.sources import read_manifest
+from distill.data.clips.sources import Data, read_manifest
+from distill.data.clips.summary import summary_of
 from distill.data.clips.windows import write_windows
 from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Written
@@ -24,7 +25,7 @@ from distill.teachers.teacher import Teacher
 
 
 def embed(
-    data: str,
+    data: str | Data,
     out: str,
     teacher: Written | Teacher | None = None,
     model: str | None = None,
@@ -38,6 +39,9 @@ def embed(
     device: str = "auto",
     allow_import: str | None = None,
     untrained: bool = False,
+    root: str = "",
+    label: str = "",
+    split: str = "",
 ) -> EmbeddingStore:
     """Embed every clip of a data set into a store.
 
@@ -45,7 +49,7 @@ def embed(
     If files were added, changed or removed since, the store is brought up to date: only those are embedded or dropped.
 
     Args:
-        data: Clips: a folder of audio, a table, or the folder of a published data set.
+        data: Clips: a folder of audio, a table, or the folder of a published data set. In Python also `distill.Data`.
         out: Folder of the store.
         teacher: Teacher to embed with: a registered name, an import path, or an object. None: use `model`.
         model: Trained student to embed with: a run folder, a student folder or a hub id. None: use `teacher`.
@@ -60,6 +64,9 @@ def embed(
         device: "cpu", "cuda", or "auto": a GPU if there is one.
         allow_import: Package from which the student's own class may be imported. None: no package.
         untrained: Embed with random weights instead of those of `model`: the baseline of the trained student.
+        root: Folder of the audio of a table, which its paths are relative to. Empty: the folder of the table.
+        label: Column of the labels of a table. Empty: found by its name.
+        split: Column of the splits of a table. Empty: found by its name.
 
     Returns:
         The store, opened for reading.
@@ -69,17 +76,13 @@ def embed(
     """
     encoder = encoder_of(teacher, model, allow_import, untrained)
     print(introduction(encoder))
-    rows = _rows(encoder, read_manifest(data), windows, crop)
+    rows = _rows(encoder, Data.of(data, root, label, split), windows, crop)
     with lock(Path(out), "distill embed"):
         store = fill_store(
             encoder, rows.manifest, Path(out), rows.crop, batch_size, dtype, workers, device, arithmetic, frames,
             rows.upkeep,
         )  # fmt: skip
-        if windows is not False:
-            write_windows(rows.manifest, Path(out) / "windows.csv")
-    print(f"{len(store)} embeddings of {store.dim} numbers in {out}")
-    report_set_aside(store.set_aside, rows.manifest, Path(out) / "set_aside.csv")
-    return store
+        return _finished(store, rows, Path(out))
 
 
 class _Rows(NamedTuple):
@@ -88,13 +91,25 @@ class _Rows(NamedTuple):
     manifest: Manifest
     crop: Crop
     upkeep: Upkeep
+    are_windows: bool
 
 
-def _rows(encoder: Encoder, manifest: Manifest, windows: bool | float | Windows, crop: Crop | None) -> _Rows:
-    """Return the clips, cropped, or their windows."""
+def _rows(encoder: Encoder, data: Data, windows: bool | float | Windows, crop: Crop | None) -> _Rows:
+    """Return the clips of the data, cropped, or their windows. Print what was understood."""
+    manifest = read_manifest(data)
+    print(summary_of(manifest))
     if windows is False:
         crop = crop or Crop()
-        return _Rows(manifest, crop, Upkeep(drop=True, on_sound=printing(crop, "--windows embeds all of it")))
+        return _Rows(manifest, crop, Upkeep(drop=True, on_sound=printing(crop, "--windows embeds all of it")), False)
     tiling = row_tiling(encoder, windows, crop)
     shape = {"row_windows": {"seconds": tiling.seconds, "hop": tiling.hop}}
-    return _Rows(window_rows(encoder, manifest, tiling), WHOLE, Upkeep(drop=True, shaped_by=shape))
+    return _Rows(window_rows(encoder, manifest, tiling), WHOLE, Upkeep(drop=True, shaped_by=shape), True)
+
+
+def _finished(store: EmbeddingStore, rows: _Rows, folder: Path) -> EmbeddingStore:
+    """Write the tables beside the embeddings, say what was stored, and return the store."""
+    if rows.are_windows:
+        write_windows(rows.manifest, folder / "windows.csv")
+    print(f"{len(store)} embeddings of {store.dim} numbers in {folder}")
+    report_set_aside(store.set_aside, rows.manifest, folder / "set_aside.csv")
+    return store

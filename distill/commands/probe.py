@@ -15,7 +15,8 @@ from distill.commands.arguments import called_with
 from distill.data.clips.dataset import ClipDataset, Crop
 from distill.data.clips.layouts import LAYOUTS
 from distill.data.clips.manifest import Manifest
-from distill.data.clips.sources import read_manifest
+from distill.data.clips.sources import Data, read_manifest
+from distill.data.clips.summary import summary_of
 from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Written
 from distill.data.encoders.windows import Windows
@@ -43,6 +44,7 @@ from distill.teachers.teacher import Teacher
 from distill.training.engine import Engine
 
 TASKS = ("auto", *LAYOUTS)
+_MAX_NAMES = 10  # columns in a message
 _COST_SECONDS = 10.0  # duration of the clip for which the cost is measured
 
 
@@ -51,7 +53,8 @@ class ProbeArguments:
     """The arguments of `probe`: encoder, labelled clips and protocol.
 
     Args:
-        data: Labelled clips: a table, the folder of a published data set, or a folder with a sub-folder per class.
+        data: Labelled clips: a table, the folder of a published data set, or a folder with a sub-folder per class. In
+            Python also `distill.Data`.
         model: Trained student to score: a run folder, a student folder or a hub id. None: use `teacher`.
         teacher: Teacher to score: a registered name, an import path, or an object. None: use `model`.
         protocol: "linear" (logistic regression), "mlp" (one hidden layer), "knn", or "finetune" (all weights are
@@ -74,9 +77,12 @@ class ProbeArguments:
         untrained: Score random weights instead of those of `model`: the baseline of the trained student.
         baselines: Also score mel statistics, the untrained student, and the teacher of `model` if its run names it and
             it can be built. Protocols on frozen embeddings only, without `support`.
+        root: Folder of the audio of a table, which its paths are relative to. Empty: the folder of the table.
+        label: Column of the labels of a table. Empty: found by its name.
+        split: Column of the splits or folds of a table. Empty: found by its name.
     """
 
-    data: str
+    data: str | Data
     model: str | None = None
     teacher: Written | Teacher | None = None
     protocol: str = "linear"
@@ -93,6 +99,14 @@ class ProbeArguments:
     allow_import: str | None = None
     untrained: bool = False
     baselines: bool = True
+    root: str = ""
+    label: str = ""
+    split: str = ""
+
+    @property
+    def source(self) -> Data:
+        """Where the clips are."""
+        return Data.of(self.data, self.root, self.label, self.split)
 
     def check(self) -> None:
         """Raise UserError for an invalid value, before anything is loaded."""
@@ -106,7 +120,7 @@ class ProbeArguments:
     @property
     def folder(self) -> Path:
         """Folder of the embeddings and the result."""
-        name = Path(self.data).resolve().name
+        name = Path(self.source.path).resolve().name
         name = name if self.task == "auto" else f"{name}_{self.task}"
         return Path(self.out) if self.out else Path(self.model or "probe") / "probe" / name
 
@@ -126,7 +140,8 @@ def probe(arguments: ProbeArguments, given: frozenset[str]) -> ProbeResult:
         UserError: there are no labels, an argument is unknown, or the folder does not hold the named data set.
     """
     arguments.check()
-    manifest, task = labelled_manifest(arguments.data, arguments.task), arguments.task
+    manifest, task = labelled_manifest(arguments.source, arguments.task), arguments.task
+    print(summary_of(manifest))
     if task == "auto" and manifest.notes.layout in LAYOUTS:
         task = manifest.notes.layout
     # These raise for wrong arguments and labels now, not after a long embedding.
@@ -159,7 +174,7 @@ class Measurement:
     @property
     def named(self) -> Named:
         """Names of the data, the encoder and its teachers, for the result."""
-        name, encoder = Path(self.arguments.data).resolve().name, self.encoder
+        name, encoder = Path(self.arguments.source.path).resolve().name, self.encoder
         teachers = dict(encoder.teachers) if isinstance(encoder, Student) else {}
         model = self.arguments.model or TEACHERS.name_of(type(encoder))
         return Named(name, f"{model}, untrained" if self.arguments.untrained else model, identity(encoder), teachers)
@@ -179,7 +194,7 @@ class Measurement:
         if arguments.baselines and not is_finetuned:
             result = replace(result, baselines=tuple(self._baselines(scored)))
         _write(replace(scored, result=result), folder)
-        _print(result, arguments.data, folder)
+        _print(result, str(arguments.source.path), folder)
         return result
 
     def _baselines(self, scored: Scored) -> Iterator[Baseline]:
@@ -265,8 +280,8 @@ class Measurement:
         )  # fmt: skip
 
 
-def labelled_manifest(data: str, task: str) -> Manifest:
-    """Read the labelled clips of a data set. If none has a label, each takes the name of its folder as one.
+def labelled_manifest(data: str | Data, task: str) -> Manifest:
+    """Read the labelled clips of a data set. If no clip of a folder has a label, each takes the name of its folder.
 
     Args:
         data: A table, the folder of a published data set, or a folder with a sub-folder per class.
@@ -278,7 +293,11 @@ def labelled_manifest(data: str, task: str) -> Manifest:
     require_one_of("--task", task, TASKS)
     manifest = read_manifest(data, task).labelled()
     if len(manifest.classes) < 2:
-        raise UserError(f"--data {data}: two classes are required (a column `label`, or a sub-folder per class)")
+        unread = manifest.notes.unread_columns
+        hint = f"; the columns {', '.join(unread[:_MAX_NAMES])} are not read, --label names one" if unread else ""
+        raise UserError(
+            f"--data {manifest.source}: two classes are required (a column of labels, or a sub-folder per class){hint}"
+        )
     return manifest
 
 

@@ -68,7 +68,7 @@ def _print_forecast(job: Job, manifest: Manifest, teachers: Mapping[str, Rate], 
     steps = min(counts)
     disk = 0.0 if options.live else sum(rate.bytes for rate in teachers.values()) / 2**20
     total = steps * amounts.batch_size * step + embedding
-    print(f"data: {len(manifest):,} clips, {len(manifest.classes)} classes; decoding {1 / decoding:.1f} clips/s")
+    print(f"decoding {1 / decoding:.1f} clips/s")
     for name, rate in teachers.items():
         print(f"{name} forward {rate.clips_per_second:.1f} clips/s")
     print(f"training step {1 / step:.1f} clips/s")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from distill.data.clips.dataset import Crop
+from distill.data.clips.sources import Data
 from distill.data.encoders.registry import Rebuildable, Registry, Spec, Written
 from distill.data.errors import UserError
 from distill.data.files import as_settings, plain
@@ -44,7 +45,7 @@ class FitOptions:
         teacher: Encoder to imitate, or several: a registered name, an import path, or an object. None: no teacher.
             For an objective that requires one, None means `musicnn`, whose weights come with the package.
         student: Encoder to train: a registered name, an import path, or an object.
-        data: Clips: a folder of audio, a table, or the folder of a published data set.
+        data: Clips: a folder of audio, a table, or the folder of a published data set. In Python also `distill.Data`.
         out: Run folder.
         objective: Objective to minimise: a registered name or an import path.
         epochs: Number of passes over the training clips. None: `max_steps` counts.
@@ -66,11 +67,14 @@ class FitOptions:
         seed: Seed of weights, order, crops and dropout.
         init_from: Trained student with the initial weights, such as a run folder. Empty: random weights.
         keep_steps: Steps after which the student is kept, in `students/` of the run folder.
+        root: Folder of the audio of a table, which its paths are relative to. Empty: the folder of the table.
+        label: Column of the labels of a table. Empty: found by its name.
+        split: Column of the splits of a table. Empty: found by its name.
     """
 
     teacher: Written | Teacher | Sequence[Written | Teacher] | None = None
     student: Written | Student | None = "cnn"
-    data: str = ""
+    data: str | Data = ""
     out: str = ""
     objective: Written = "embedding"
     epochs: int | None = None
@@ -89,6 +93,9 @@ class FitOptions:
     seed: int = 0
     init_from: str = ""
     keep_steps: tuple[int, ...] = ()
+    root: str = ""
+    label: str = ""
+    split: str = ""
 
     def __post_init__(self) -> None:
         # Callers in Python may pass mappings, and config.yaml holds only these.
@@ -97,7 +104,8 @@ class FitOptions:
                 object.__setattr__(self, name, as_settings(kind, getattr(self, name)))
         object.__setattr__(self, "keep_steps", tuple(self.keep_steps))
         object.__setattr__(self, "fold", str(self.fold))  # YAML reads fold 1 as a number
-        object.__setattr__(self, "data", str(self.data))
+        for name, text in Data.of(self.data, self.root, self.label, self.split).as_options().items():
+            object.__setattr__(self, name, text)
         object.__setattr__(self, "out", str(self.out))
 
     @classmethod
@@ -140,6 +148,11 @@ class FitOptions:
             student=_spec(self.student, STUDENTS),
             objective=_spec(self.objective, OBJECTIVES),
         )
+
+    @property
+    def source(self) -> Data:
+        """Where the clips are."""
+        return Data.of(self.data, self.root, self.label, self.split)
 
     @property
     def teachers(self) -> list[Written | Teacher]:
@@ -189,6 +202,7 @@ class FitArguments(FitOptions):
             given: Names of the arguments that the caller gave. The others are taken from the stored run.
         """
         names = [field.name for field in fields(FitOptions)]
+        given |= Data("").as_options().keys() if "data" in given else set()  # in Python, one value gives all four
         if stored is None:
             return FitOptions(**{name: getattr(self, name) for name in names})
         return replace(stored, **{name: getattr(self, name) for name in names if name in given})

@@ -10,6 +10,7 @@ import torch
 from distill.data.clips.dataset import Crop
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import read_manifest
+from distill.data.clips.summary import summary_of
 from distill.data.encoders.registry import Spec, Written
 from distill.data.errors import UserError
 from distill.objectives import OBJECTIVES
@@ -68,9 +69,10 @@ def prepare(options: FitOptions) -> Parts:
     """
     spec = OBJECTIVES.parse(options.objective)
     kind = _objective_class(spec)
-    manifest = read_manifest(options.data, options.task)
+    manifest = read_manifest(options.source, options.task)
     if kind.reads_labels:
         manifest = manifest.labelled()
+    print(summary_of(manifest))
     spec = Spec(spec.name, kind.options_for(spec.options, manifest))
     default = [DEFAULT_TEACHER] if kind.requires_teachers else []
     teachers = TEACHERS.build_several(options.teachers or default)

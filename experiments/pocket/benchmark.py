@@ -151,7 +151,7 @@ class Sounds:
         with open(root / "class_labels_indices.csv", newline="") as file:
             labels = {row["mid"]: row["display_name"] for row in csv.DictReader(file)}
         rows = csv.writer(text)
-        rows.writerow(["id", "path", "label"])
+        rows.writerow(["id", "path", "labels"])
         seen: Counter[str] = Counter()  # the long-tailed list repeats the clips of its head
         with open(root / f"{name}_train_segments.csv", newline="") as file:
             for row in csv.reader((line for line in file if not line.startswith("#")), skipinitialspace=True):

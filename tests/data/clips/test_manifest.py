@@ -11,7 +11,7 @@ from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.sources import read_manifest
 from distill.data.clips.summary import Notes
 from distill.data.fingerprint import digest
-from tests.data.clips.test_tables import table
+from tests.data.clips.written import table
 
 
 def digest_of(folder: Path, text: str) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from distill.data.clips.sources import read_manifest
+from distill.data.clips.sources import Data, read_manifest
 from distill.data.errors import UserError
-from tests.data.clips.test_tables import table
+from tests.data.clips.written import table
 
 
 def test_a_folder_is_read_recursively_in_order(sounds: Callable[..., Path]) -> None:
@@ -32,3 +32,17 @@ def test_a_folder_without_audio_and_a_missing_folder_are_refused(tmp_path: Path)
         read_manifest(tmp_path)
     with pytest.raises(UserError, match="no such file"):
         read_manifest(tmp_path / "none")
+
+
+def test_data_are_one_value_whose_parts_an_option_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    data = Data.of(Path("~/t.csv"), "~/audio", "species")
+    assert data == Data("/home/me/t.csv", "/home/me/audio", "species", "")
+    assert Data.of(data) == data
+    assert Data.of(data, split="fold") == Data("/home/me/t.csv", "/home/me/audio", "species", "fold")
+    assert Data(**{"path" if name == "data" else name: text for name, text in data.as_options().items()}) == data
+
+
+def test_a_task_is_refused_for_a_table(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must be auto for a table"):
+        read_manifest(table(tmp_path, "path\na.wav\n"), "esc50")

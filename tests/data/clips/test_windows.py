@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from distill.data.clips import dataset
 from distill.data.clips.dataset import clip_seconds
 from distill.data.clips.manifest import Manifest, Row
-from distill.data.clips.sources import read_manifest
+from distill.data.clips.sources import Data, read_manifest
 from distill.data.clips.windows import in_windows, root_of, write_windows
 
 RATE = 100
@@ -134,3 +134,17 @@ def test_the_table_names_folders_as_labels_and_keeps_the_bytes_of_names(tmp_path
     lines = (tmp_path / "windows.csv").read_bytes().splitlines()
     assert lines[1] == b'dogs/\xe4.wav@0,dogs/\xe4.wav,0,1,"[""dogs""]",'
     assert root_of(read_manifest(folder)) == folder
+
+
+def test_the_table_is_read_again_with_the_root_of_the_audio(tmp_path: Path) -> None:
+    folder, lists = write(tmp_path / "sounds", a=2.0, b=1.5).parent, tmp_path / "lists"
+    lists.mkdir()
+    (lists / "clips.csv").write_text("path,label,split\na.wav,dog,test\nb.wav,cat,\n")
+    data = Data(lists / "clips.csv", root=folder / "sounds")
+    for manifest in (read_manifest(data), read_manifest(folder / "sounds")):
+        found = cut(manifest, 1.0, 0.5)
+        assert root_of(found) == folder / "sounds"
+        write_windows(found, lists / "windows.csv")
+        again = read_manifest(Data(lists / "windows.csv", root=folder / "sounds"))
+        assert again.rows == found.labelled().rows
+        assert again.digest == found.digest

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from distill.data.store.texts import FewTexts, TextIndex, Texts
+from distill.data.store.texts import FewTexts, TextIndex, Texts, TextsBuilder
 
 WORDS = ["a.wav", "", "ü/ä.wav", "b c.flac", "日本/1.ogg", "caf\udce9.wav", "a.wav2"]
 
@@ -81,6 +81,26 @@ def test_texts_with_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> 
     assert TextIndex(Texts.of([*WORDS, "b c.flac"])).repeated == 7
     of_one_length = TextIndex(Texts.of(["abc", "abd", "bbc"]))
     assert of_one_length.find_all(["bbc", "abd", "abx", "abc"]).tolist() == [2, 1, -1, 0]
+
+
+@pytest.mark.parametrize("parts", [[], [[]], [WORDS[:3], [], WORDS[3:]], [many(5), ["ü"], many(3)]])
+def test_texts_are_collected_in_parts(parts: list[list[str]]) -> None:
+    builder = TextsBuilder()
+    for part in parts:
+        builder.extend(part)
+    words = [word for part in parts for word in part]
+    assert len(builder) == len(words)
+    assert builder.build() == Texts.of(words)
+
+
+def test_texts_that_occur_more_than_once_are_found_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["b", "a", "c", "a", "b", "d", "a"]
+    assert sorted(TextIndex(Texts.of(words)).repeats()) == [[0, 4], [1, 3, 6]]
+    assert list(TextIndex(Texts.of(WORDS)).repeats()) == []
+    monkeypatch.setattr(
+        "distill.data.store.texts.hash", lambda text: 7, raising=False
+    )  # hashes of different texts can be equal
+    assert sorted(TextIndex(Texts.of(words)).repeats()) == [[0, 4], [1, 3, 6]]
 
 
 def test_few_texts_read_like_a_list() -> None:

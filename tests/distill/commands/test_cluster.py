@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from distill.commands.cluster import _head
+from distill.data.clips.sources import Data
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
 
@@ -23,6 +24,6 @@ def test_the_head_without_labels_is_what_is_densest(
     writer = StoreWriter(tmp_path, ids, 8, {"sample_rate": 16_000}, "float32")
     writer.write(0, dict(zip(ids, points, strict=True)))
     monkeypatch.setattr("distill.commands.cluster._NEIGHBOURHOOD", neighbourhood)
-    head, _ = _head(EmbeddingStore(tmp_path), "")
+    head, _ = _head(EmbeddingStore(tmp_path), Data(""))
     assert head.sum() == pytest.approx(100, abs=2)
     assert head[:100].mean() > 0.97

@@ -10,6 +10,7 @@ import pytest
 
 import distill
 from distill.data.clips.dataset import Crop
+from distill.data.clips.sources import Data
 from distill.data.errors import UserError
 from distill.data.sampling.weights import Sampling
 from distill.run.options import FitArguments, FitOptions
@@ -90,3 +91,23 @@ def test_a_run_goes_on_with_more_epochs_and_with_options_that_it_could_not_know(
         check_same_run(before, before | {"crop": before["crop"] | {"seconds": 1.0}})
     with pytest.raises(UserError, match="teacher was"):
         check_same_run(before, before | {"teacher": None})
+
+
+def test_data_may_be_one_value_and_are_stored_as_texts() -> None:
+    options = FitOptions(data=Data("t.csv", root="audio", label="species"), split="fold")
+    assert (options.data, options.root, options.label, options.split) == ("t.csv", "audio", "species", "fold")
+    assert options.source == Data("t.csv", "audio", "species", "fold")
+    assert FitOptions.from_config(options.as_config()).source == options.source
+
+
+def test_config_of_earlier_versions_has_only_a_path() -> None:
+    config = {name: value for name, value in STORED.as_config().items() if name not in ("root", "label", "split")}
+    assert FitOptions.from_config(config).source == Data("sounds")
+
+
+def test_other_data_on_resume_replace_the_options_beside_them() -> None:
+    stored = dataclasses.replace(STORED, data=Data("t.csv", label="species"))
+    again = FitArguments(out="run", resume=True, data=Data("u.csv", root="audio"))
+    assert again.options(stored, frozenset({"out", "data"})).source == Data("u.csv", "audio")
+    only = FitArguments(out="run", resume=True, split="fold")
+    assert only.options(stored, frozenset({"out", "split"})).source == Data("t.csv", label="species", split="fold")
