@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -96,3 +98,12 @@ def _begin_worker(worker: int) -> None:
     # Ctrl-C and a cluster's SIGTERM reach every process. Only the main process may end the run, after it has saved.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_workers() -> None:
+    # An error can leave loader processes behind. At its end, Python sends them SIGTERM, which they ignore, and waits.
+    if left := [process for process in multiprocessing.active_children() if process.daemon]:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report them as lost
+        for process in left:
+            process.kill()
