@@ -21,6 +21,8 @@ _CONVERTIBLE = (
 CONVERTIBLE_SUFFIXES = frozenset(_CONVERTIBLE.split())
 """Suffixes of audio and of video with sound that libsndfile does not read, but ffmpeg does."""
 
+_TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4")
+
 _SIGNATURES = (  # (offset, bytes at that place of the file, name of the format)
     (4, b"ftyp", "MP4 (AAC or ALAC)"),
     (0, b"\x1a\x45\xdf\xa3", "WebM or Matroska"),
@@ -42,6 +44,11 @@ _SIGNATURES = (  # (offset, bytes at that place of the file, name of the format)
     (28, b"Speex   ", "Speex"),
 )
 SIGNATURE_BYTES = max(offset + len(signature) for offset, signature, _ in _SIGNATURES)
+
+
+def is_tar(name: str) -> bool:
+    """Return whether a file is a tar by its name. A compressed one cannot be read, and the error says so."""
+    return name.lower().endswith(_TAR_SUFFIXES)
 
 
 def unsupported(path: str | os.PathLike[str], head: bytes = b"") -> AudioError | None:

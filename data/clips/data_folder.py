@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from distill.data.clips.containers.shards import read_containers
 from distill.data.clips.folders import Files, list_files, read_folder
 from distill.data.clips.layouts import LIST_NAMES, Found, find_below, find_layout, incomplete, read_layout
 from distill.data.clips.manifest import Manifest
@@ -16,7 +17,7 @@ _MAX_SETS = 4  # data sets that a remark names
 
 
 def read_data_folder(source: Path, task: str = "auto") -> Manifest:
-    """Read a folder of audio or of a published data set.
+    """Read a folder of audio, of containers of audio, or of a published data set.
 
     A data set is looked for in the folder and at most two levels below it. If the folder holds one data set and no
     other audio, the data set is read. If it holds more, all audio is read, without labels and splits.
@@ -32,6 +33,8 @@ def read_data_folder(source: Path, task: str = "auto") -> Manifest:
     if name is not None:
         return read_layout(name, source)
     files = list_files(source, LIST_NAMES)
+    if files.containers and not len(files.audio):
+        return read_containers(source, files.containers)
     found = find_below(files)
     if len(found) == 1 and (manifest := _read_only_set(files, found[0])) is not None:
         return manifest

@@ -13,7 +13,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, unsupported
+from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, is_tar, unsupported
 from distill.data.clips.manifest import Category, Manifest, Rows
 from distill.data.clips.split_folders import FolderSplits, find_splits
 from distill.data.clips.summary import Notes
@@ -37,6 +37,7 @@ class Files:
         lists: Files with one of the names that the search was given.
         unopened: Folders that cannot be opened, with the reason.
         links: Number of links to folders that are listed already, or that hold `root`.
+        containers: Tars and Parquet files.
     """
 
     root: Path
@@ -47,6 +48,7 @@ class Files:
     lists: tuple[str, ...] = ()
     unopened: Mapping[str, str] = field(default_factory=dict)
     links: int = 0
+    containers: tuple[str, ...] = ()
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -61,7 +63,8 @@ class Files:
     @property
     def left_out(self) -> dict[str, int]:
         """Number of what is left out without being listed, by the reason in words."""
-        return {"links to folders that are listed already": self.links}
+        tars = sum(map(is_tar, self.containers)) if len(self.audio) else 0
+        return {"links to folders that are listed already": self.links, "tars beside the audio": tars}
 
     def below(self, folder: str) -> int:
         """Return the number of audio files below one folder, its sub-folders included."""
@@ -177,6 +180,7 @@ class _Search:
         self.lists: list[str] = []
         self.unopened: dict[str, str] = {}
         self.links = 0
+        self.containers: list[str] = []
         self._linked = [os.path.realpath(root)]  # real paths of the root and of all links that were followed
 
     def files(self) -> Files:
@@ -202,11 +206,12 @@ class _Search:
             tuple(self.lists),
             self.unopened,
             self.links,
+            tuple(self.containers),
         )
 
     def _folder(self, prefix: str, entries: Iterator[os.DirEntry[str]]) -> list[str]:
         """Add the files of one folder. Return the names of its sub-folders."""
-        audio, convertible, lists, subfolders = [], [], [], []
+        audio, convertible, containers, lists, subfolders = [], [], [], [], []
         for entry in entries:
             name = entry.name
             if name.startswith("."):
@@ -220,6 +225,9 @@ class _Search:
                 convertible.append(name)
             elif name in self.wanted:
                 lists.append(prefix + name)
+            elif suffix == ".parquet" or is_tar(name):
+                containers.append(prefix + name)
+        self.containers += sorted(containers)
         self.lists += sorted(lists)
         self.convertible.add(prefix, sorted(convertible))
         if audio:

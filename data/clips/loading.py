@@ -22,16 +22,19 @@ class InOrder(torch.utils.data.Sampler[Draws]):
     Args:
         clips: Number of clips.
         batch_size: Clips in a batch. The last batch may be smaller.
+        rank: Rank of this process, which gets every `world`-th batch.
+        world: Number of processes. All get the same number of batches; the last ones may be empty.
     """
 
-    def __init__(self, clips: int, batch_size: int) -> None:
-        self.clips, self.batch_size = clips, batch_size
+    def __init__(self, clips: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self.clips, self.batch_size, self.rank, self.world = clips, batch_size, rank, world
 
     def __len__(self) -> int:
-        return -(-self.clips // self.batch_size)
+        return -(-self.clips // (self.batch_size * self.world))
 
     def __iter__(self) -> Iterator[Draws]:
-        for first in range(0, self.clips, self.batch_size):
+        for number in range(len(self)):
+            first = min((number * self.world + self.rank) * self.batch_size, self.clips)
             rows = range(first, min(first + self.batch_size, self.clips))
             yield Draws(rows, rows)
 

@@ -216,14 +216,14 @@ class Manifest:
     """An ordered list of clips.
 
     Args:
-        source: File or folder that it was read from, for messages.
+        source: File or folder that it was read from, or its address, for messages.
         rows: The clips: `Rows`, or any iterable of `Row`.
         notes: What the reader understood beside the clips. `summary_of` says it in one line.
     """
 
-    def __init__(self, source: Path, rows: Iterable[Row] = (), notes: Notes = Notes()) -> None:
+    def __init__(self, source: Path | Address, rows: Iterable[Row] = (), notes: Notes = Notes()) -> None:
         self.source, self.notes = source, notes
-        self.rows = Rows.of(rows, source)
+        self.rows = Rows.of(rows, Path(source))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,4 +1,4 @@
-"""Read the manifest of `--data`: a folder of audio, a table, or a published data set."""
+"""Read the manifest of `--data`: a folder of audio, a table, a published data set, or containers of audio."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.data.audio.formats import is_tar
+from distill.data.audio.remote import Address, is_address
+from distill.data.clips.containers.hub import SCHEME, download
+from distill.data.clips.containers.shards import holds_sounds, read_containers
+from distill.data.clips.containers.tars import read_tars
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.tables import TABLE_SUFFIXES, read_table
 from distill.data.clips.tables.listings import Entries, Listings, find_metadata, find_tables, tables_beside
@@ -22,7 +27,9 @@ class Data:
     """Where clips are, and what a guess would get wrong.
 
     Args:
-        path: A folder of audio, a table, or the folder of a published data set. "~" is the home folder.
+        path: A folder of audio, a table, the folder of a published data set, a tar, or a folder of tars or of Parquet
+            files; hf://ORG/NAME for a data set of the Hugging Face hub; or an address, such as s3://BUCKET/FOLDER.
+            "~" is the home folder.
         root: Folder of the audio of a table: its paths are relative to it, and its files must lie in it. Empty: the
             folder of the table.
         label: Column of the labels of a table. Empty: found by its name.
@@ -60,45 +67,70 @@ class Data:
 
 
 def read_manifest(data: str | os.PathLike[str] | Data, task: str = "auto") -> Manifest:
-    """Read a folder of audio (recursively), a CSV, TSV, JSONL or Parquet table, or a published data set.
+    """Read a folder of audio (recursively), a table, a published data set, tars, or Parquet files of audio.
 
-    The columns of a table are found by their names, as `tables.columns` lists them: of paths, relative to the table's
-    folder, and optionally of ids, starts and ends (or durations) in seconds, labels, and splits or folds.
+    A table is CSV, TSV, JSONL or Parquet. Its columns are found by their names, as `tables.columns` lists them: of
+    paths, relative to the table's folder, and optionally of ids, starts and ends (or durations) in seconds, labels, and
+    splits or folds.
 
     Args:
-        data: The folder or table, or what a guess of its meaning would get wrong too.
+        data: The data, as for `Data.path`, or what a guess of their meaning would get wrong too.
         task: Name of the published data set that the folder must be. "auto" recognises a data set by its files.
 
     Raises:
         UserError: the path does not exist or has no audio, or a table is wrong. The message names the line.
     """
     data = data if isinstance(data, Data) else Data(data)
-    source = Path(data.path)
+    text = os.fspath(data.path)
+    if text.startswith(SCHEME):
+        manifest = read_manifest(replace(data, path=download(text, holds_sounds)), task)
+        return _remarked(manifest, [f"downloaded from {text}"])
+    if is_address(text):
+        if task != "auto":
+            raise UserError(f"--task {task}: must be auto for an address, but --data is {text}")
+        from distill.data.clips.containers.addresses import read_address  # here, since few data lie elsewhere
+
+        return read_address(text, os.fspath(data.root), data.label, data.split)
+    source, root = Path(text), _root(data)
     if not source.exists():
         raise UserError(f"--data {source}: no such file or folder")
-    if data.root and not Path(data.root).is_dir():
-        raise UserError(f"--root {data.root}: no such folder")
     if source.is_dir():
-        return _read_folder(data, source, task)
+        return _read_folder(data, source, root, task)
     if task != "auto":
-        raise UserError(f"--task {task}: must be auto for a table, but --data is {source}")
+        raise UserError(f"--task {task}: must be auto for a file, but --data is {source}")
+    if is_tar(source.name):
+        if root is not None:
+            raise UserError(f"--root {root}: is for tables, but --data is {source}")
+        return read_tars(source, [], data.label, data.split)
     if source.suffix.lower() not in TABLE_SUFFIXES:
         known = ", ".join(sorted(TABLE_SUFFIXES))
-        raise UserError(f"--data {source}: must be a folder of audio or a table ({known})")
-    manifest = read_table(source, Path(data.root) if data.root else None, data.label, data.split)
+        raise UserError(f"--data {source}: must be a folder of audio, a table ({known}) or a tar")
+    manifest = read_table(source, root, data.label, data.split)
     if not manifest.rows:
         raise UserError(f"--data {source}: no audio in it, the table has no rows")
     return manifest
 
 
-def _read_folder(data: Data, source: Path, task: str) -> Manifest:
-    """Read a folder: its audio, a published data set, its audio as listed in its metadata, or its tables."""
+def _root(data: Data) -> Path | Address | None:
+    """Return the folder of the audio. None: the user named none. Raises UserError if it does not exist."""
+    text = os.fspath(data.root)
+    if not text:
+        return None
+    if is_address(text):
+        return Address(text.rstrip("/"))
+    if not Path(text).is_dir():
+        raise UserError(f"--root {text}: no such folder")
+    return Path(text)
+
+
+def _read_folder(data: Data, source: Path, root: Path | Address | None, task: str) -> Manifest:
+    """Read a folder: its audio, a published data set, its audio as listed in its metadata, its tables or containers."""
     from distill.data.clips.data_folder import read_data_folder  # here, since a table needs no list of data sets
     from distill.data.clips.layouts import find_layout
 
     if task != "auto":
         return read_data_folder(source, task)
-    root, entries = Path(data.root) if data.root else None, Entries.of(source)
+    entries = Entries.of(source)
     is_for_tables = any((data.root, data.label, data.split))
     if not is_for_tables and find_layout(source) is not None:
         return read_data_folder(source)
@@ -108,11 +140,16 @@ def _read_folder(data: Data, source: Path, task: str) -> Manifest:
         if (manifest := _with_metadata(data, source, metadata)) is not None:
             return manifest
         remarks = (*remarks, f"not read: {metadata.tables[0].table.name}, which lists none of the audio")
-    if is_for_tables or not (entries.holds_audio or entries.folders):
-        if (found := find_tables(entries)).tables:
-            return _remarked(read_listings(found.tables, source, root, data.label, data.split), found.remarks)
-        if is_for_tables:
-            raise UserError(f"--data {source}: --root, --label and --split are for tables, and this folder has none")
+    has_only_tables = not (entries.holds_audio or entries.holds_tars or entries.folders)
+    if (is_for_tables or has_only_tables) and (found := find_tables(entries)).tables:
+        return _remarked(read_listings(found.tables, source, root, data.label, data.split), found.remarks)
+    if is_for_tables:
+        from distill.data.clips.folders import list_files
+
+        files = list_files(source)
+        if files.containers and not len(files.audio):
+            return read_containers(source, files.containers, data.label, data.split, root)
+        raise UserError(f"--data {source}: --root, --label and --split are for tables, and this folder has none")
     return _remarked(read_data_folder(source), (*remarks, *tables_beside(entries)))
 
 

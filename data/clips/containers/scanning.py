@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, unsupported
 from distill.data.audio.parts import ReadAt, reader_of
+from distill.data.audio.remote import Address, open_address
 from distill.data.clips.containers.headers import Entry, TarError, entries
-from distill.data.errors import UserError
+from distill.data.errors import AudioError, UserError
 from distill.data.store.format import SetAside
 from distill.data.store.texts import Texts
 
@@ -52,17 +53,17 @@ class Scan:
     fault: str
 
 
-def scan(tar: Path) -> Scan:
+def scan(tar: Path | Address) -> Scan:
     """Read the headers of a tar, and the small members beside sounds.
 
     Raises:
         UserError: the file cannot be read, is compressed, or is no tar.
     """
     try:
-        with open(tar, "rb", buffering=0) as file:
+        with open_address(tar) if isinstance(tar, Address) else open(tar, "rb", buffering=0) as file:
             read_at, size = reader_of(file)
             return _Scanner(read_at, size).scan()
-    except TarError as error:
+    except (TarError, AudioError) as error:
         raise UserError(f"{tar}: {error}") from error
     except OSError as error:
         raise UserError(f"{tar}: {error.strerror or error}") from error
@@ -109,7 +110,7 @@ class _Scanner:
 
     def _add(self, entry: Entry) -> None:
         """Take in a member."""
-        entry = entry._replace(name=entry.name.removeprefix("./"))
+        entry = entry._replace(name=_relative(entry.name))
         key, suffix = os.path.splitext(entry.name)
         suffix = suffix.lower()
         is_sound = suffix in AUDIO_SUFFIXES or suffix in CONVERTIBLE_SUFFIXES
@@ -130,6 +131,8 @@ class _Scanner:
 
     def _refusal(self, entry: Entry, suffix: str) -> SetAside | None:
         """Return why a sound cannot be used. None: it can, as far as its header says."""
+        if ".." in entry.name.split("/"):
+            return SetAside(entry.name, "outside", "the name of the member leads out of the tar")
         if entry.kind != "file":
             return SetAside(entry.name, "not_regular_file", f"the member is a {entry.kind}, not a file")
         if entry.first + entry.size > self._size:
@@ -147,7 +150,10 @@ class _Scanner:
                 record = {}
                 for suffix in sorted(beside, key=lambda suffix: suffix != ".json"):
                     record.update(self._fields(key, suffix, *beside[suffix]))
-                return json.dumps(record, ensure_ascii=False, separators=(",", ":")) if record else ""
+                text = json.dumps(record, ensure_ascii=False, separators=(",", ":")) if record else ""
+                if not _is_utf8(text):
+                    raise ValueError(f"what is beside it is not UTF-8: {', '.join(key + suffix for suffix in beside)}")
+                return text
         return ""
 
     def _fields(self, key: str, suffix: str, first: int, size: int) -> dict[str, Any]:
@@ -160,7 +166,8 @@ class _Scanner:
             raise ValueError(f"{name} is cut off")
         text = content.decode("utf-8-sig", "surrogateescape").strip()
         if suffix != ".json":
-            return {suffix[1:]: text} if len(text) <= _MAX_TEXT else {}
+            is_caption = suffix == ".txt"  # which nobody reads, so that it may be anything
+            return {} if len(text) > _MAX_TEXT or (is_caption and not _is_utf8(text)) else {suffix[1:]: text}
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -169,9 +176,25 @@ class _Scanner:
         return {name: kept for name, kept in fields.items() if _is_short(kept)}
 
 
+def _relative(name: str) -> str:
+    """Return the name of a member without what leads to the top: "./" and, as tar itself reads it, "/"."""
+    while (shorter := name.lstrip("/").removeprefix("./")) != name:
+        name = shorter
+    return name
+
+
 def is_hidden(name: str) -> bool:
     """Return whether a member is hidden, or was made by a file manager."""
     return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in name.split("/"))
+
+
+def _is_utf8(text: str) -> bool:
+    """Return whether a text can be written: it holds no bytes of another encoding, and no half of a pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_short(value: Any) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill.data.audio.remote import Address
 from distill.data.errors import UserError
 
 # Of several columns of one kind, the first is read. The names of earlier versions come first.
@@ -75,7 +76,7 @@ class Columns:
         return self.has_windows or self.id is not None or self.sound is not None
 
 
-def find_columns(table: Path, header: Sequence[str], label: str = "", split: str = "") -> Columns:
+def find_columns(table: Path | Address, header: Sequence[str], label: str = "", split: str = "") -> Columns:
     """Return the columns of a table that are read.
 
     Args:
@@ -113,7 +114,7 @@ def listed(header: Sequence[str]) -> str:
     return (", ".join(name[:80] for name in header[:_MAX_NAMES]) or "none") + more
 
 
-def _find(table: Path, header: Sequence[str], spellings: Sequence[str]) -> tuple[str, ...]:
+def _find(table: Path | Address, header: Sequence[str], spellings: Sequence[str]) -> tuple[str, ...]:
     """Return the columns of one kind, the preferred one first. Raises UserError for two of the same name."""
     normal = [_normal(spelling) for spelling in spellings]
     ranked: list[tuple[int, str]] = []
@@ -128,7 +129,7 @@ def _find(table: Path, header: Sequence[str], spellings: Sequence[str]) -> tuple
     return tuple(name for _, name in ranked)
 
 
-def _named(table: Path, header: Sequence[str], option: str, name: str) -> list[str]:
+def _named(table: Path | Address, header: Sequence[str], option: str, name: str) -> list[str]:
     """Return the column that an option names, as the table writes it; none for an empty name."""
     if not name:
         return []

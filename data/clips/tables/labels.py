@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill.data.audio.remote import Address
 from distill.data.errors import UserError
 
 SEPARATORS = (";", "|", ",")
@@ -57,7 +58,7 @@ class Parsed:
     remarks: tuple[str, ...]
 
 
-def parse_cells(table: Path, column: str, cells: Sequence[Cell], several: bool) -> Parsed:
+def parse_cells(table: Path | Address, column: str, cells: Sequence[Cell], several: bool) -> Parsed:
     """Return the labels of the different cells of a column.
 
     A list is several labels, also if it is written as JSON or as pandas and numpy print it. Other text is one label if
@@ -121,7 +122,7 @@ def _divide(text: str, separator: str | None) -> Sequence[str]:
     return next(csv.reader([text.replace("\n", " ").replace("\r", " ")], delimiter=separator, skipinitialspace=True))
 
 
-def _check(table: Path, column: str, labels: Iterable[Sequence[str]]) -> None:
+def _check(table: Path | Address, column: str, labels: Iterable[Sequence[str]]) -> None:
     """Raise UserError if a label is not valid text, as in a table that is not in UTF-8."""
     for label in (label for several in labels for label in several):
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.data.audio.formats import AUDIO_SUFFIXES
+from distill.data.audio.formats import AUDIO_SUFFIXES, is_tar
 from distill.data.clips.tables.columns import find_columns, listed
 from distill.data.clips.tables.opening import TABLE_SUFFIXES, open_table
 from distill.data.clips.tables.reading import Listing, split_name
@@ -18,7 +18,7 @@ from distill.data.errors import UserError
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # as in audio folders of Hugging Face
 _SPLITS = ("training", "validation", "test")
-_SHARD = re.compile(r"-\d+-of-\d+$")  # ends the names of the shards of a data set
+_SHARD = re.compile(r"-\d+-of-\d+(-\w+)?$")  # ends the names of the shards of a data set
 _MAX_FAULTS = 3  # tables that a remark names
 
 
@@ -43,17 +43,19 @@ class Entries(NamedTuple):
         tables: Names of the files with one of `TABLE_SUFFIXES`, sorted.
         folders: Names of the folders, sorted.
         holds_audio: Whether there is an audio file.
+        holds_tars: Whether there is a tar.
     """
 
     folder: Path
     tables: tuple[str, ...]
     folders: tuple[str, ...]
     holds_audio: bool
+    holds_tars: bool = False
 
     @classmethod
     def of(cls, folder: Path) -> Entries:
         """Return what lies in a folder, which may hold millions of files."""
-        tables, folders, holds_audio = [], [], False
+        tables, folders, holds_audio, holds_tars = [], [], False, False
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
@@ -66,24 +68,25 @@ class Entries(NamedTuple):
                         tables.append(entry.name)
                     else:
                         holds_audio = holds_audio or suffix in AUDIO_SUFFIXES
+                        holds_tars = holds_tars or is_tar(entry.name)
         except OSError as error:
             raise UserError(f"--data {folder}: {error.strerror}") from error
-        return cls(folder, tuple(sorted(tables)), tuple(sorted(folders)), holds_audio)
+        return cls(folder, tuple(sorted(tables)), tuple(sorted(folders)), holds_audio, holds_tars)
 
 
 def find_metadata(entries: Entries) -> Listings:
     """Return the metadata of the audio in a folder. It lies in the folder, or in its sub-folders, such as `train`."""
     folder, name = entries.folder, _metadata(entries.folder)
     if name:
-        return _usable([Listing(folder / name)])
+        return usable([Listing(folder / name)])
     names = ((place, _metadata(folder / place)) for place in entries.folders)
-    return _usable([Listing(folder / place / name, f"{place}/", _split(place)) for place, name in names if name])
+    return usable([Listing(folder / place / name, f"{place}/", _split(place)) for place, name in names if name])
 
 
 def find_tables(entries: Entries) -> Listings:
     """Return the tables that lie in a folder. The split of `train.csv` is "training"."""
     folder = entries.folder
-    return _usable([Listing(folder / name, "", _split(_SHARD.sub("", Path(name).stem))) for name in entries.tables])
+    return usable([Listing(folder / name, "", file_split(name)) for name in entries.tables])
 
 
 def tables_beside(entries: Entries) -> tuple[str, ...]:
@@ -107,13 +110,18 @@ def _metadata(folder: Path) -> str:
     return next((name for name in METADATA if (folder / name).is_file()), "")
 
 
+def file_split(name: str) -> str:
+    """Return the split that a table is named for: "training" for `train-00000-of-00002.parquet`. Empty: none."""
+    return _split(_SHARD.sub("", Path(name).stem))
+
+
 def _split(name: str) -> str:
     """Return the split that a file or folder is named for. Empty: it is not named for a split."""
     split = split_name(name)
     return split if split in _SPLITS else ""
 
 
-def _usable(found: Sequence[Listing]) -> Listings:
+def usable(found: Sequence[Listing]) -> Listings:
     """Return the tables that can be read, and the faults of the others."""
     tables, faults = [], []
     for listing in found:

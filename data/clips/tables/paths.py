@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distill.data.audio.remote import Address
 from distill.data.clips.containment import Folder
 
 _MAX_PATH = 4096  # characters; more than a file system allows
@@ -44,17 +45,19 @@ class Names:
     """The reader of the names of files.
 
     Args:
-        root: Folder that all files must lie in.
+        root: Folder that all files must lie in, or its address.
         folder: Folder below the root that names are relative to, with "/" at its end. Empty: the root.
         columns: Columns of names. Of a row, the first that is not empty is read.
         recording: Name of the file of all rows, if there are no columns.
         is_given: Whether the user named the root.
     """
 
-    def __init__(self, root: Path, folder: str, columns: Sequence[str], recording: str, is_given: bool) -> None:
+    def __init__(
+        self, root: Path | Address, folder: str, columns: Sequence[str], recording: str, is_given: bool
+    ) -> None:
         self.root, self._columns, self._below, self._is_given = root, columns, folder, is_given
         self._recording = folder + recording
-        self._folder, self._prefix = Folder(root), f"{root}/"
+        self._folder, self._prefix = None if isinstance(root, Address) else Folder(root), f"{root}/"
         self._converts: bool | None = True if os.sep == "\\" else None  # None: no backslash yet
         self._looked_for: list[str] = []
 
@@ -77,7 +80,7 @@ class Names:
             found = {place: problem for place, name in enumerate(names) if (problem := _problem(name))}
             problems = found | problems
         safe = [name if place not in problems else "" for place, name in enumerate(names)] if problems else names
-        for place in self._folder.outside(safe):
+        for place in _above(safe) if self._folder is None else self._folder.outside(safe):
             problems[place] = ("outside", f"{shortened(names[place])} lies outside {self.root}{self._hint()}")
         if not self._looked_for:
             self._looked_for = [name for name in safe if name][:_LOOKED_FOR]
@@ -90,7 +93,11 @@ class Names:
     def remarks(self) -> list[str]:
         """Return what the user should know, each in words."""
         remarks = ["backslashes in paths are read as slashes"] if self._converts and os.sep == "/" else []
-        if self._looked_for and not any(os.path.exists(os.path.join(self.root, name)) for name in self._looked_for):
+        if (
+            self._looked_for
+            and self._folder is not None
+            and not any(os.path.exists(os.path.join(self.root, name)) for name in self._looked_for)
+        ):
             remarks.append(f"none of the first {len(self._looked_for)} files exists in {self.root}{self._hint()}")
         return remarks
 
@@ -103,6 +110,11 @@ class Names:
 
     def _hint(self) -> str:
         return "" if self._is_given else "; --root DIR says where the audio lies"
+
+
+def _above(names: Sequence[str]) -> list[int]:
+    """Return the places of the names that may lie outside the folder of an address."""
+    return [place for place, name in enumerate(names) if name.startswith("/") or ".." in name.split("/")]
 
 
 def shortened(name: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.data.audio.formats import AUDIO_SUFFIXES
+from distill.data.audio.remote import Address
 from distill.data.clips.manifest import Category, Manifest, Rows
 from distill.data.clips.summary import Notes
 from distill.data.clips.tables.chunks import Chunk, TableFile
@@ -51,12 +52,13 @@ class Listing:
     split: str = ""
 
 
-def read_table(table: Path, root: Path | None = None, label: str = "", split: str = "") -> Manifest:
+def read_table(table: Path, root: Path | Address | None = None, label: str = "", split: str = "") -> Manifest:
     """Read the clips of a table. Rows that cannot be used are set aside.
 
     Args:
         table: A CSV, TSV, JSONL or Parquet table, a selection table of Raven, or a label track of Audacity.
-        root: Folder that paths are relative to and that all files must lie in. None: the folder of the table.
+        root: Folder that paths are relative to and that all files must lie in, or its address. None: the folder of the
+            table.
         label: Column of the labels. Empty: found by its name.
         split: Column of the splits or folds. Empty: found by its name.
 
@@ -68,7 +70,7 @@ def read_table(table: Path, root: Path | None = None, label: str = "", split: st
 
 
 def read_listings(
-    listings: Sequence[Listing], source: Path, root: Path | None = None, label: str = "", split: str = ""
+    listings: Sequence[Listing], source: Path, root: Path | Address | None = None, label: str = "", split: str = ""
 ) -> Manifest:
     """Read the clips of several tables as one manifest.
 
@@ -111,16 +113,17 @@ class _Reading:
 
     Args:
         source: The table, or the folder of the tables.
-        root: Folder of the audio.
+        root: Folder of the audio, or its address.
         is_given: Whether the user named the root.
     """
 
-    def __init__(self, source: Path, root: Path, is_given: bool) -> None:
+    def __init__(self, source: Path, root: Path | Address, is_given: bool) -> None:
         self.source, self.root, self.is_given = source, root, is_given
         self._tables: list[_Table] = []
         self._firsts: list[int] = []  # number of the first row of each table
         self._ids = TextsBuilder()
-        self._paths: TextsBuilder | None = None  # None: the ids are the paths below the root
+        # None: the ids are the paths below the root
+        self._paths = TextsBuilder() if isinstance(root, Address) else None
         self._starts, self._durations, self._lines = array("d"), array("d"), array("q")
         self._labels: dict[Cell, int] = {}
         self._splits: dict[str, int] = {}
@@ -141,7 +144,7 @@ class _Reading:
         recording = ""
         if not columns.paths:
             try:
-                recording = _recording(file, self.root, listing.folder, columns)
+                recording = _recording(file, Path(self.root), listing.folder, columns)
             except UserError as error:
                 if listing.table == self.source:
                     raise
@@ -240,7 +243,7 @@ class _Reading:
         rows = Rows(
             self._ids.build(),
             paths,
-            self.root,
+            Path(self.root),
             np.frombuffer(self._starts, np.float64),
             np.frombuffer(self._durations, np.float64),
             _category(parsed.labels, self._label_codes),

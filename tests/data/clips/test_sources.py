@@ -44,5 +44,5 @@ def test_data_are_one_value_whose_parts_an_option_replaces(monkeypatch: pytest.M
 
 
 def test_a_task_is_refused_for_a_table(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="must be auto for a table"):
+    with pytest.raises(UserError, match="must be auto for a file"):
         read_manifest(table(tmp_path, "path\na.wav\n"), "esc50")

@@ -30,6 +30,7 @@ BESIDE = {
     "another key": ({"a.flac": "x", "b.json": '{"label": "dog"}'}, None),
     "another folder": ({"a.flac": "x", "f/a.json": '{"label": "dog"}'}, None),
     "nothing": ({"a.flac": "x"}, None),
+    "a caption in another encoding": ({"a.flac": "x", "a.txt": b"caf\xe9", "a.cls": "1"}, {"cls": "1"}),
     "values that are no labels": (
         {
             "a.flac": "x",
@@ -77,11 +78,18 @@ def test_places_are_those_of_the_content(tmp_path: Path) -> None:
         ({"a.flac": "x", "a.json": '{"label": '}, "a.flac", "malformed", "a.json is not JSON"),
         ({"a.flac": "x", "a.json": "[" * 100_000}, "a.flac", "malformed", "a.json is not JSON"),
         ({"a.flac": "x", "a.txt": "x" * (1 << 21)}, "a.flac", "malformed", "a.txt has 2,097,152 bytes"),
+        ({"a.flac": "x", "a.cls": b"\xe9"}, "a.flac", "malformed", "what is beside it is not UTF-8: a.cls"),
+        (
+            {"a.flac": "x", "a.json": '{"a": "\\ud800"}'},
+            "a.flac",
+            "malformed",
+            "what is beside it is not UTF-8: a.json",
+        ),
         ({"a.flac": "x", "a.flac#": "y"}, "a.flac", "repeated", "a later member of the tar has the same name"),
     ],
 )
 def test_a_member_that_cannot_be_used_is_set_aside(
-    members: dict[str, str], name: str, reason: str, detail: str, tmp_path: Path
+    members: dict[str, bytes | str], name: str, reason: str, detail: str, tmp_path: Path
 ) -> None:
     found = scan(write_tar(tmp_path / "a.tar", {**members, "good.wav": "x"}))
     assert [(clip.id, clip.reason) for clip in found.set_aside] == [(name, reason)]
@@ -94,6 +102,20 @@ def test_of_members_of_one_name_the_last_is_read(tmp_path: Path) -> None:
     found = scan(path)
     assert found.sizes.tolist() == [len("last one")]
     assert json.loads(found.records[0]) == {"cls": "2"}
+
+
+@pytest.mark.parametrize("name", ["../a.wav", "x/../../a.wav", "/../a.wav", "./.././a.wav", "x/.."])
+def test_a_name_that_leads_out_of_the_tar_is_not_read(name: str, tmp_path: Path) -> None:
+    found = scan(write_tar(tmp_path / "a.tar", {name: "x", "../b.json": "{}", "good.wav": "y"}))
+    assert list(found.names) == ["good.wav"]
+    assert [clip.reason for clip in found.set_aside] == ["outside"] * name.endswith(".wav")
+
+
+@pytest.mark.parametrize("name", ["/etc/a.wav", "//etc/a.wav", "././etc/a.wav", "/./etc/a.wav"])
+def test_an_absolute_name_is_a_name_in_the_tar(name: str, tmp_path: Path) -> None:
+    found = scan(write_tar(tmp_path / "a.tar", {name: "x", "etc/a.json": '{"label": "dog"}'}))
+    assert list(found.names) == ["etc/a.wav"]
+    assert found.records[0] == '{"label":"dog"}'
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
@@ -137,9 +159,9 @@ def test_what_lies_after_damage_is_said(tmp_path: Path) -> None:
 
 
 def test_hidden_members_are_counted(tmp_path: Path) -> None:
-    members = {"./a.wav": "x", "._a.wav": "x", "__MACOSX/._b.wav": "x", ".git/c.wav": "y", "../d.wav": "z"}
+    members = {"./a.wav": "x", "._a.wav": "x", "__MACOSX/._b.wav": "x", ".git/c.wav": "y", "d.wav": "z"}
     found = scan(write_tar(tmp_path / "a.tar", members))
-    assert list(found.names) == ["a.wav", "../d.wav"]
+    assert list(found.names) == ["a.wav", "d.wav"]
     assert found.others == {"hidden files": 3}
 
 

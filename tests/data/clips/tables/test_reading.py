@@ -139,7 +139,7 @@ WRONG_TABLES = {
     "a track without sound": (b"0\t1\tdog\n", "none.txt", "no recording of its name"),
     "a raven table without sound": (b"Begin Time (s)\tEnd Time (s)\n0\t1\n", "none.txt", "no recording of its name"),
     "a text": (b"How to use these sounds\nFirst\n", "README.txt", "no column of audio files"),
-    "no table": (b"x", "c.docx", "must be a folder of audio or a table"),
+    "no table": (b"x", "c.docx", "must be a folder of audio, a table .* or a tar"),
 }  # fmt: skip
 
 
