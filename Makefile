@@ -1,7 +1,7 @@
 # `make` needs Python 3.11, 3.12, 3.13 or 3.14, and nothing else. PYTHON chooses one: make PYTHON=python3.11
 BIN := .venv/bin
 
-.PHONY: all ready demo test check lint structure types format benchmarks lock fresh release clean
+.PHONY: all ready demo test slow check lint structure types format benchmarks lock fresh release clean
 
 all: ready
 	@echo 'make test runs the tests, make demo the demo.'
@@ -15,6 +15,10 @@ demo: ready
 
 test: ready
 	$(BIN)/python -m pytest
+
+# All tests, with those of more than 20 seconds: several processes, launchers, lost machines.
+slow: ready
+	$(BIN)/python -m pytest -m "slow or not slow"
 
 check: lint structure types
 

@@ -10,9 +10,14 @@ class UserError(Exception):
     """A mistake of the user: one line that states what is wrong, where, and how to correct it.
 
     The command line prints the line without a traceback and exits with `exit_code`.
+
+    Attributes:
+        exit_code: Exit code of the process.
+        is_silent: Whether another process of the same run prints the line.
     """
 
     exit_code = 2
+    is_silent = False
 
 
 class AudioError(UserError):

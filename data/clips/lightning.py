@@ -50,5 +50,8 @@ defer_torchmetrics()
 
 import lightning as L  # noqa: E402
 from lightning.fabric.plugins import TorchCheckpointIO  # noqa: E402
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment  # noqa: E402
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment  # noqa: E402
+from lightning.pytorch.strategies import DDPStrategy  # noqa: E402
 
-__all__ = ["L", "TorchCheckpointIO"]
+__all__ = ["DDPStrategy", "L", "LightningEnvironment", "TorchCheckpointIO", "TorchElasticEnvironment"]

@@ -52,8 +52,7 @@ class AudioData(L.LightningDataModule):
 
     def sampler(self) -> BatchSampler:
         """Return the sampler of the whole run. It starts after the batches that are done."""
-        world = self.trainer.world_size if self.trainer else 1
-        rank = self.trainer.global_rank if self.trainer else 0
+        world, rank = self._place
         sampler = BatchSampler(self.order, self.batch_size, self.batches, rank, world, self._lengths)
         sampler.start = self.batches_done
         return sampler
@@ -63,8 +62,9 @@ class AudioData(L.LightningDataModule):
         return self._loader(self.train_clips, self.sampler())
 
     def val_dataloader(self) -> DataLoader[Loaded]:
-        """Return the loader of the validation clips, in the order of the manifest."""
-        return self._loader(self.validation_clips, InOrder(len(self.validation_clips), self.batch_size))
+        """Return the loader of the validation clips, in the order of the manifest. Each rank gets its batches."""
+        world, rank = self._place
+        return self._loader(self.validation_clips, InOrder(len(self.validation_clips), self.batch_size, rank, world))
 
     def state_dict(self) -> dict[str, int]:
         """Return the position of the run."""
@@ -73,6 +73,11 @@ class AudioData(L.LightningDataModule):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue after the batches that are done."""
         self.batches_done = state["batches_done"]
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        """Number of processes, and the rank of this one."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _loader(self, clips: ClipDataset, sampler: BatchSampler | InOrder) -> DataLoader[Loaded]:
         return loader(clips, sampler, self.workers)

@@ -63,9 +63,11 @@ def _warn(message: Warning | str, *args: Any, **kwargs: Any) -> None:
 
 
 def _fail(error: BaseException, code: int, debug: bool) -> None:
-    """Print an error in one line and exit; with `debug` raise it."""
+    """Print an error in one line and exit; with `debug` raise it. Another process of the run may print it instead."""
     if debug:
         raise error
+    if getattr(error, "is_silent", False):
+        raise SystemExit(code)
     line = " ".join(str(error).split()) or "interrupted"
     print(f"distill: error: {line}", file=sys.stderr)
     raise SystemExit(code)

@@ -55,6 +55,7 @@ class LatentPrediction(Objective):
     """
 
     centre: Tensor
+    shared_statistics = ("centre",)
 
     def __init__(
         self,

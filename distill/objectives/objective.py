@@ -37,6 +37,8 @@ class Objective(nn.Module, ABC):
         needs_store: Name of the statistics that are computed from stored embeddings. Empty means none.
         requires_teachers: Whether it needs a teacher.
         takes_teachers: Whether the constructor has an argument `teachers`, a mapping of teachers by name.
+        shared_statistics: Names of the buffers that several processes average after each step, as each sees a part of
+            the batch. A module of the objective may have this attribute too.
         clusters: Cluster of each training clip, by clip id.
         observed: Measurements of the last forward, by name. They are logged and not minimised.
 
@@ -50,6 +52,7 @@ class Objective(nn.Module, ABC):
     needs_store = ""
     takes_teachers = False
     requires_teachers = False
+    shared_statistics: tuple[str, ...] = ()
 
     @classmethod
     def options_for(cls, options: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:

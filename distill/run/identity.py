@@ -1,11 +1,13 @@
-"""The fingerprint of an encoder: what determines its embeddings."""
+"""Fingerprints: what determines the embeddings of an encoder, and what all processes of a run have in common."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distill.data.clips.manifest import Manifest
 from distill.data.encoders.encoder import Encoder
 from distill.data.errors import UserError
 from distill.data.files import file_digest, plain
@@ -80,3 +82,20 @@ def identity(encoder: Encoder) -> str:
         }
         return digest(parts if "weights" in parts else encoder.store.digest)[:16]
     return digest(encoder_fingerprint(encoder.student if isinstance(encoder, Frozen) else encoder))[:16]
+
+
+def code_digest() -> str:
+    """Return a digest of the source files of this package: 16 hexadecimal digits."""
+    state = hashlib.sha256()
+    folder = Path(__file__).parent.parent
+    for room in (folder, *(folder / name for name in ("data", "teachers", "students"))):  # which may be links
+        for file in sorted(room.rglob("*.py")):
+            state.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return state.hexdigest()[:16]
+
+
+def data_digest(manifest: Manifest) -> str:
+    """Return a digest of the clips, their labels and their splits: 16 hexadecimal digits."""
+    columns = [manifest.rows.labels, manifest.rows.splits]
+    named = [[list(map(list, column.values)), hashlib.sha256(column.codes.tobytes()).hexdigest()] for column in columns]
+    return digest([manifest.digest, named])[:16]

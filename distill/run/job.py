@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from distill.data.clips.manifest import Manifest
 from distill.data.errors import UserError
 from distill.data.files import lock, write_text
 from distill.data.sampling.batches import batches_per_epoch
+from distill.data.sampling.clusters import Clustering
 from distill.data.store.format import SetAside
 from distill.data.store.reader import EmbeddingStore
 from distill.objectives.objective import Objective
@@ -25,11 +26,19 @@ from distill.run.clusters import clustering_of
 from distill.run.embeddings import Upkeep, fill_store
 from distill.run.folder import Run
 from distill.run.held_out import part_clips
-from distill.run.identity import identity
+from distill.run.identity import code_digest, data_digest, identity
 from distill.run.options import FitOptions
 from distill.run.order import Knowledge, draw_order
 from distill.run.parts import Parts, check, prepare, resolve
-from distill.run.recipe import default_steps, plan, print_reasons, steps_of_budget, training_seconds
+from distill.run.recipe import (
+    default_steps,
+    plan,
+    print_reasons,
+    print_shares,
+    shares,
+    steps_of_budget,
+    training_seconds,
+)
 from distill.run.resuming import Stopped, newest_checkpoint
 from distill.run.set_aside import report_set_aside
 from distill.run.sound_share import printing
@@ -39,6 +48,7 @@ from distill.students.saved import load_student, save_student, untrained_copy
 from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed
 from distill.teachers.teacher import Teacher
+from distill.training.world import World
 
 if TYPE_CHECKING:  # lightning is slow to import, and commands that only inspect a run do not need it
     from distill.data.clips.lightning import L
@@ -47,6 +57,7 @@ if TYPE_CHECKING:  # lightning is slow to import, and commands that only inspect
 
 MORE_SOUND = "the windows of `distill embed --windows` are clips that use all of it"
 _STATISTICS_DRAWS = 50_000  # more draws hardly change the statistics of stored embeddings
+_SEEDS = 1_000_003  # between the seeds of two processes, whose noise and masks must differ
 _VALIDATIONS = 20  # in a run without epochs
 _MAX_EMBEDDING_BATCH = 16  # clips; a teacher needs more memory than its student
 
@@ -56,6 +67,7 @@ class Job:
 
     Args:
         options: Options of the run.
+        world: Processes of the run. None: only this one.
 
     Attributes:
         parts: Clips, teachers, student and objective.
@@ -67,18 +79,19 @@ class Job:
         UserError: a part cannot be loaded, or options and parts do not fit each other.
     """
 
-    def __init__(self, options: FitOptions) -> None:
+    def __init__(self, options: FitOptions, world: World | None = None) -> None:
         self._began = time.monotonic()
-        self.options, self.run = options, Run(options.out)
+        self.options, self.run, self.world = options, Run(options.out), world or World()
         self.parts: Parts = prepare(options)
         self.plan = plan(options, len(self.parts.manifest), self.parts.teachers, self.parts.student)
+        shares(self.plan.batch_size, self.world.size)
         check_lengths(self.parts.manifest, self.plan.crop)
         self.reads_frames = check(options, self.plan.crop, self.parts).reads_frames
         self.resolved = resolve(self.plan.applied(options, self.parts.student), self.parts)
         self._stores: dict[str, Path] = {}  # a store is opened once, as that hashes the teacher's weights
 
     def train(self, resume: bool) -> Student:
-        """Train and save the student, after embedding and clustering. The caller must hold the lock on the run.
+        """Train and save the student, after embedding and clustering. Rank 0 must hold the lock on the run.
 
         Args:
             resume: Whether training continues from the newest checkpoint.
@@ -91,12 +104,13 @@ class Job:
             Stopped: a signal ended the run; a checkpoint is saved.
         """
         config = self.resolved.as_config()
-        if resume and (self.run.student / "config.json").exists() and self._has_ended(config):
+        if resume and self.world.first(lambda: self._has_ended(config)):
             print(f"{self.run.path} has ended already; the student is in {self.run.student}")
             return load_student(self.run.path)
-        self.run.write_config(config)
+        self.world.first(lambda: self.run.write_config(config))
         print(self.parts.introduction())
         print_reasons(self.plan)
+        print_shares(self.plan, self.world.size)
         check_encoders(self.parts.student, self.parts.teachers)
         check_band(self.parts.student, self.parts.teachers.values(), self.parts.manifest)
         teachers = self.teachers()
@@ -117,8 +131,18 @@ class Job:
             objective.clusters = self.clusters(data.train_clips.manifest)
         return self._fit(objective, data, [clip for store in stores for clip in store.set_aside], resume)
 
+    @property
+    def marks(self) -> dict[str, str]:
+        """What must be the same in all processes, by name: code, data and options."""
+        if self.world.size == 1:
+            return {}
+        config = {f"--{name}": str(value) for name, value in self.resolved.as_config().items()}
+        return {"code": code_digest(), "data": data_digest(self.parts.manifest), **config}
+
     def _has_ended(self, config: Mapping[str, Any]) -> bool:
-        """Return whether the run in the folder has the same amount of training as `config`."""
+        """Return whether the folder holds a student with the amount of training of `config`."""
+        if not (self.run.student / "config.json").exists():
+            return False
         before = self.run.config
         return all(before.get(name) == config[name] for name in ("epochs", "max_steps"))
 
@@ -131,7 +155,7 @@ class Job:
     def store(self, name: str) -> Path:
         """Return the folder of a teacher's embeddings of all clips. Missing clips are embedded first."""
         if name not in self._stores:
-            self._stores[name] = self._embed(name)
+            self._stores[name] = self.world.first(lambda: self._embed(name))
         return self._stores[name]
 
     def _embed(self, name: str) -> Path:
@@ -204,15 +228,14 @@ class Job:
         Args:
             train: Training clips, from which the centroids are computed.
         """
-        clustering = clustering_of(
-            EmbeddingStore(self.store(self._first_teacher)),
-            self.run.path / "clusters",
-            self.options.sampling.clusters,
-            normalise=False,
-            seed=self.options.seed,
-            learned=set(train.ids),
-        )
-        return dict(zip(clustering.ids, clustering.labels.tolist(), strict=True))
+        store, learned = EmbeddingStore(self.store(self._first_teacher)), set(train.ids)
+
+        def clustering() -> Clustering:
+            folder, sampling = self.run.path / "clusters", self.options.sampling
+            return clustering_of(store, folder, sampling.clusters, False, self.options.seed, learned)
+
+        found = self.world.first_then_each(clustering)
+        return dict(zip(found.ids, found.labels.tolist(), strict=True))
 
     @property
     def _first_teacher(self) -> str:
@@ -230,35 +253,38 @@ class Job:
         from distill.training.trainer import quiet, trainer
 
         options = self.options
-        checkpoint = newest_checkpoint(self.run) if resume else None
+        checkpoint = self.world.first(lambda: newest_checkpoint(self.run)) if resume else None
         if options.budget and checkpoint is None:
             self._spend(objective, data)
         steps = data.batches
         fixed_from = first_fixed_step(self.parts.student, steps, data.sorts_by_length)
-        module = Distiller(objective, options.optimizer, steps, fixed_from)
-        keep_alive = KeepAlive(self.run.checkpoints, data, options.engine.checkpoint_minutes)
+        module = Distiller(objective, options.optimizer, steps, fixed_from, self.world)
+        keep_alive = KeepAlive(self.run.checkpoints, data, options.engine.checkpoint_minutes, self.world)
         early, alarms = EarlyStopping(data), Alarms(data)
+        progress = Progress(self.run.metrics, data, world=self.world)
         kept = KeptStudents(self.run.path / "students", data, options.keep_steps, self._keep)
         # Early stopping comes first, so that a checkpoint after a validation holds its loss. The loss falls again when
         # the statistics are fixed, so a run of them is not ended before.
         ends_early = not options.epochs and fixed_from is None
-        callbacks = [*([early] if ends_early else []), keep_alive, kept, Progress(self.run.metrics, data), alarms]
-        torch.manual_seed(options.seed + 2)
+        callbacks = [*([early] if ends_early else []), keep_alive, kept, progress, alarms]
+        torch.manual_seed(options.seed + 2 + self.world.rank * _SEEDS)
         with quiet():
-            fitting = trainer(options.engine, data, callbacks, self.run.path)
+            fitting = trainer(options.engine, data, callbacks, self.run.path, self.world)
             fitting.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
             if not keep_alive.stopped_by and data.batches_done % data.validation_interval:
                 fitting.validate(module, datamodule=data, verbose=False)
         if early.ended_at:
             print(f"ended at step {early.ended_at:,} of {steps:,}: the held-out loss did not fall any more")
-        unusable = module.set_aside | {clip.id: clip for clip in set_aside}
-        count = report_set_aside(unusable.values(), self.parts.manifest, self.run.path / "set_aside.csv")
-        if keep_alive.stopped_by:
-            raise Stopped(
-                f"stopped at batch {data.batches_done} of {steps}; {self._continuation()}",
-                keep_alive.stopped_by,
-            )
-        return self._finish(fitting, objective, data, count, list(alarms.lines.values()))
+        unusable = {clip.id: clip for clips in self.world.gather(module.set_aside) for clip in clips.values()}
+        unusable |= {clip.id: clip for clip in set_aside}
+        aside = self.run.path / "set_aside.csv"
+        count = self.world.first(lambda: report_set_aside(unusable.values(), self.parts.manifest, aside))
+        if number := keep_alive.stopped_by:
+            message = f"stopped at batch {data.batches_done} of {steps}; {self._continuation()}"
+            self.world.first(lambda: _raise(Stopped(message, number)))
+        lines = list(alarms.lines.values())
+        self.world.first(lambda: self._finish(fitting, objective, data, count, lines))
+        return self.parts.student.cpu().eval()
 
     def _spend(self, objective: Objective, data: AudioData) -> None:
         """Set the number of steps to that of the budget, and write it to config.yaml.
@@ -272,6 +298,8 @@ class Job:
         trial.clusters = objective.clusters
         step_seconds = measured_step(trial, data, self.options.optimizer, self.options.engine)
         left = training_seconds(self.options.budget, time.monotonic() - self._began)
+        # Rank 0 decides, as the others measure another time.
+        step_seconds, left = self.world.broadcast((step_seconds, left))
         steps = steps_of_budget(left, step_seconds, len(self.parts.manifest), self.plan.batch_size)
         is_limited = self.options.max_steps or self.options.epochs
         steps = min(steps, data.batches) if is_limited else steps
@@ -283,7 +311,7 @@ class Job:
         self.plan = replace(self.plan, steps=steps)
         data.batches, data.validation_interval = steps, max(1, steps // _VALIDATIONS)
         self.resolved = replace(self.resolved, max_steps=steps)
-        self.run.write_config(self.resolved.as_config())
+        self.world.first(lambda: self.run.write_config(self.resolved.as_config()))
 
     def _keep(self, folder: Path) -> None:
         """Save the student in the middle of the run."""
@@ -302,7 +330,7 @@ class Job:
 
     def _finish(
         self, fitting: L.Trainer, objective: Objective, data: AudioData, set_aside: int, alarms: list[str]
-    ) -> Student:
+    ) -> None:
         """Save the student with its card, draw the run, and print the results; the quality comes last."""
         from distill.run.pictures import draw_run
 
@@ -321,7 +349,6 @@ class Job:
         scores = ", ".join(f"{name} {value}" for name, value in results.items())
         print(f"student of {student.parameter_count():,} parameters in {self.run.student} {scores}".rstrip())
         print("\n".join([*(f"ALARM: {line}" for line in alarms), *quality.lines()]))
-        return student
 
     def _quality(self, student: Student, objective: Objective, data: AudioData) -> QualityReport:
         """Measure the quality of the student, and write it to the report as JSON and as a picture."""
@@ -354,6 +381,10 @@ class Job:
             with torch.inference_mode():
                 for name, figure in objective.pictures(loaded.batch).items():
                     save_figure(figure, self.run.report / f"{name}.png")
+
+
+def _raise(error: Stopped) -> NoReturn:
+    raise error
 
 
 def first_draws(data: AudioData) -> list[str]:

@@ -98,6 +98,24 @@ def print_reasons(amounts: Plan) -> None:
         print("\n  ".join(["chosen:", *amounts.reasons]))
 
 
+def print_shares(amounts: Plan, devices: int) -> None:
+    """Print how many clips of a batch each device gets, if there are several."""
+    if devices > 1:
+        print(f"batch {amounts.batch_size} = {shares(amounts.batch_size, devices)} (devices x clips)")
+
+
+def shares(batch_size: int, devices: int) -> str:
+    """Return the clips of a batch on each device, such as "4 x 12" or "2 x 13 + 2 x 12".
+
+    Raises:
+        UserError: a device would get no clip.
+    """
+    if batch_size < devices:
+        raise UserError(f"--batch_size {batch_size}: must be at least {devices}, one clip per device")
+    low, rest = divmod(batch_size, devices)
+    return " + ".join(f"{count} x {clips}" for count, clips in ((rest, low + 1), (devices - rest, low)) if count)
+
+
 def _by_length(options: FitOptions, student: Student) -> bool:
     """Return whether a batch has clips of similar length: as the options or the student say.
 

@@ -25,6 +25,9 @@ class Stopped(UserError):
         super().__init__(message)
         self.exit_code = 128 + signal_number
 
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str, int]]:
+        return type(self), (str(self), self.exit_code - 128)  # by default, pickling loses the signal
+
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise UserError if an option was changed that must stay the same in a resumed run.

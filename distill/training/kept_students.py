@@ -8,6 +8,7 @@ from typing import Any
 
 from distill.data.clips.lightning import L
 from distill.data.clips.module import AudioData
+from distill.training.distiller import Distiller
 
 
 class KeptStudents(L.Callback):
@@ -26,6 +27,10 @@ class KeptStudents(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        """Save the student if its step has come."""
-        if self.data.batches_done in self.steps and trainer.is_global_zero:
+        """Save the student on rank 0 if its step has come."""
+        if self.data.batches_done not in self.steps:
+            return
+        if isinstance(module, Distiller):
+            module.shared.average_batch_norm()
+        if trainer.is_global_zero:
             self.save(self.folder / f"step_{self.data.batches_done:09d}")

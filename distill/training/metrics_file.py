@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from distill.data.files import write_text
@@ -47,3 +47,14 @@ class MetricsFile:
             self.keep_until(batch)
         with open(self.path, "a", newline="") as file:
             csv.DictWriter(file, self._columns, restval="").writerow(row)
+
+
+def weighted_means(measured: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
+    """Return the means of values over the clips of several processes, by name.
+
+    Args:
+        measured: For each process, the sum over its clips and the number of clips, by name.
+    """
+    names = dict.fromkeys(name for values in measured for name in values)
+    sums = {name: [values[name] for values in measured if name in values] for name in names}
+    return {name: sum(total for total, _ in pairs) / sum(clips for _, clips in pairs) for name, pairs in sums.items()}

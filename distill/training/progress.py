@@ -15,7 +15,8 @@ from distill.data.clips.dataset import Loaded
 from distill.data.clips.lightning import L
 from distill.data.clips.module import AudioData
 from distill.training.distiller import Distiller
-from distill.training.metrics_file import VALIDATION, MetricsFile
+from distill.training.metrics_file import VALIDATION, MetricsFile, weighted_means
+from distill.training.world import World
 
 _AGREEMENTS: tuple[str, ...] = ("explained", "recall")  # shown beside the loss, which alone says little
 
@@ -27,20 +28,24 @@ class Progress(L.Callback):
         metrics: Path of metrics.csv. When a run resumes, the rows after its checkpoint are removed.
         data: The run's data.
         row_interval: Batches between two rows.
+        world: Processes of the run, whose values are averaged. Rank 0 shows and writes them. None: only this one.
     """
 
-    def __init__(self, metrics: Path, data: AudioData, row_interval: int = 20) -> None:
-        self.file, self.data, self.row_interval = MetricsFile(metrics), data, row_interval
+    def __init__(self, metrics: Path, data: AudioData, row_interval: int = 20, world: World | None = None) -> None:
+        self.file, self.data, self.row_interval, self.world = MetricsFile(metrics), data, row_interval, world or World()
         self._bar: tqdm[Any] | None = None
         self._seconds_waited = self._clips = 0.0  # since the last row
-        self._values: dict[str, list[float]] = {}  # since the last row
+        self._values: dict[str, list[float]] = {}  # sum and number of clips of each value since the last row
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Open the bar at the batch where the run starts or resumes."""
         done, total = self.data.batches_done, len(self.data.sampler())
-        self.file.keep_until(done)
         interval = 0.5 if os.isatty(2) else 30.0  # seconds
-        self._bar = tqdm(total=total, initial=done, desc="fit", unit="batch", mininterval=interval, dynamic_ncols=True)
+        if self.world.is_first:
+            self.file.keep_until(done)
+            self._bar = tqdm(
+                total=total, initial=done, desc="fit", unit="batch", mininterval=interval, dynamic_ncols=True
+            )
         self._row_began = self._batch_ended = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_index: int) -> None:
@@ -54,7 +59,9 @@ class Progress(L.Callback):
         assert isinstance(module, Distiller)
         if batch.batch is not None:
             for name, value in module.latest.items():
-                self._values.setdefault(name, []).append(value)
+                measured = self._values.setdefault(name, [0.0, 0.0])
+                measured[0] += value * len(batch.batch)
+                measured[1] += len(batch.batch)
             self._clips += len(batch.batch)
         if self._bar is not None:
             self._bar.update()
@@ -78,13 +85,14 @@ class Progress(L.Callback):
     def _write_training_row(self, trainer: L.Trainer) -> None:
         """Write the means since the last row, and begin new ones."""
         elapsed = max(time.perf_counter() - self._row_began, 1e-9)
-        means = {name: sum(values) / len(values) for name, values in self._values.items()}
-        wait = min(1.0, self._seconds_waited / elapsed)
+        everywhere = self.world.gather((self._values, self._clips, min(1.0, self._seconds_waited / elapsed)))
+        means = weighted_means([values for values, _, _ in everywhere])
+        clips, wait = sum(clips for _, clips, _ in everywhere), max(wait for _, _, wait in everywhere)
         self._write_row(
             {
                 **{name: f"{value:.6g}" for name, value in means.items()},
                 "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
-                "clips_per_second": f"{self._clips / elapsed:.4g}",
+                "clips_per_second": f"{clips / elapsed:.4g}",
                 "data_wait": f"{wait:.3f}",
             }
         )
@@ -96,4 +104,5 @@ class Progress(L.Callback):
 
     def _write_row(self, values: Mapping[str, str]) -> None:
         done = self.data.batches_done
-        self.file.append(done, {"epoch": f"{done / self.data.sampler().batches_per_epoch:.3f}", **values})
+        if self.world.is_first:
+            self.file.append(done, {"epoch": f"{done / self.data.sampler().batches_per_epoch:.3f}", **values})

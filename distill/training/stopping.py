@@ -15,13 +15,14 @@ class StopSignals:
 
     Args:
         task: What is done before the end, for the message: "saving a checkpoint".
+        prints: Whether a signal is answered by the message. Of several processes, one prints it.
 
     Attributes:
         stopped_by: Number of the signal that came; None otherwise.
     """
 
-    def __init__(self, task: str) -> None:
-        self.task = task
+    def __init__(self, task: str, prints: bool = True) -> None:
+        self.task, self.prints = task, prints
         self.stopped_by: int | None = None
         self._previous_handlers: dict[int, Any] = {}
 
@@ -44,4 +45,5 @@ class StopSignals:
         if self.stopped_by == signal.SIGINT == number:
             raise KeyboardInterrupt  # the second Ctrl-C
         self.stopped_by = number
-        os.write(2, f"\nstopping after this batch and {self.task} ...\n".encode())
+        if self.prints:
+            os.write(2, f"\nstopping after this batch and {self.task} ...\n".encode())

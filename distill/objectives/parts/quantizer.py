@@ -80,6 +80,7 @@ class CodeUse(nn.Module):
     """
 
     counts: Tensor
+    shared_statistics = ("counts",)
     _count_decay = 0.99  # for each batch
     _min_used_share = 0.02  # a lower share of codes in use is a collapse
     _check_after = 200  # batches

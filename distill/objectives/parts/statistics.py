@@ -144,6 +144,8 @@ class RunningStatistics(nn.Module, ABC):
         dim: Size of an embedding.
     """
 
+    shared_statistics: tuple[str, ...] = ("count", "mean")
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
@@ -180,6 +182,8 @@ class Standardise(RunningStatistics):
     Args:
         dim: Size of an embedding.
     """
+
+    shared_statistics = ("count", "mean", "squares")
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
