@@ -9,7 +9,7 @@ from distill.data.errors import AudioError, as_text
 
 _READABLE = (
     ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .mp3 .mp2 .mp1 .mpga .aif .aiff .aifc .au .snd .caf "
-    ".sph .nist .voc .avr .paf .pvf .sds .sf .ircam .svx .8svx .16svx .htk .wve"
+    ".sph .nist .voc .avr .paf .pvf .sf .ircam .svx .8svx .16svx .htk .wve"
 )
 AUDIO_SUFFIXES = frozenset(_READABLE.split())
 """Suffixes of files that `distill.data.audio.read` decodes. Its functions look at the content and not at the name."""
@@ -60,11 +60,15 @@ def unsupported(path: str | os.PathLike[str], head: bytes = b"") -> AudioError |
         path: The file. Its name is part of the command that the error shows.
         head: The first `SIGNATURE_BYTES` of the file. Optional.
     """
-    stem, suffix = os.path.splitext(os.fspath(path))
+    suffix = os.path.splitext(path)[1]
     known = (name for offset, signature, name in _SIGNATURES if head[offset:].startswith(signature))
     name = next(known, suffix if suffix.lower() in CONVERTIBLE_SUFFIXES else None)
-    if name is None:
-        return None
+    return None if name is None else conversion(path, name)
+
+
+def conversion(path: str | os.PathLike[str], name: str) -> AudioError:
+    """Return the error for a file of a format that libsndfile does not read, with the command that converts it."""
+    stem, suffix = os.path.splitext(os.fspath(path))
     files = (os.fspath(path), stem + (".wav" if suffix.lower() == ".flac" else ".flac"))
     source, target = (shlex.quote(as_text(file)) for file in files)
     return AudioError("unsupported_format", f"libsndfile does not read {name}; run: ffmpeg -i {source} -vn {target}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import re
+import zlib
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from distill.data.audio.parts import PartReader, Range, reader_of
@@ -12,6 +14,10 @@ from distill.data.errors import AudioError, UserError, first_line
 
 _FIRST_BYTES = 1 << 20  # of a file, in one request; most sounds are shorter
 _CACHED_BLOCKS = 16  # of the same size, for each longer sound
+_VERSIONS = (  # in the facts of a file, by the names that the packages of fsspec give them; the most exact first
+    "ETag", "etag", "md5Hash", "Content-MD5", "Digest", "LastModified", "last_modified", "Last-Modified", "updated",
+    "mtime", "created",
+)  # fmt: skip
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
@@ -40,6 +46,26 @@ def file_system(address: str) -> tuple[Any, str]:
         hint = "; pip install 'audio-distill[remote]'" if isinstance(error, ImportError) else ""
         raise UserError(f"{address}: {first_line(error)}{hint}") from error
     return system, path
+
+
+def state_of(address: str) -> tuple[int, int]:
+    """Return the size in bytes and a number of the version of a file of another machine.
+
+    The number is never 0. It is 1 if the machine tells no version, and then only a change of the size is seen. Both are
+    0 if the file cannot be read.
+    """
+    try:
+        system, path = file_system(address)
+        facts = system.info(path)
+        return (int(facts.get("size") or 0), version_of(facts) or 1) if facts.get("type") != "directory" else (0, 0)
+    except Exception:  # each package has its own
+        return 0, 0
+
+
+def version_of(facts: Mapping[str, Any]) -> int:
+    """Return a number that changes with a file, from what fsspec tells of it: at least 2. 0: it tells no version."""
+    value = next((facts[name] for name in _VERSIONS if facts.get(name) is not None), None)
+    return 0 if value is None else 2 + zlib.crc32(str(value).encode("utf-8", "replace"))
 
 
 def open_address(address: str) -> BinaryIO:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.data.audio.parts import WHOLE_FILE, Member, Part, open_part
+from distill.data.audio.remote import is_address, state_of
 from distill.data.clips.dataset import ClipDataset, Crop, Loaded
 from distill.data.clips.manifest import Manifest, Rows
 from distill.data.errors import AudioError
@@ -59,8 +60,8 @@ class StampedClips(ClipDataset):
 class FileStates:
     """The states of the files of a manifest today.
 
-    A sound inside a container has the size of its own bytes, and the time of the container. Files of other machines
-    have no state, so they never count as changed.
+    A sound inside a container has the size of its own bytes, and the time of the container. Instead of the time, a file
+    of another machine has a number of its version; its content is not read for a digest.
 
     Args:
         manifest: The clips.
@@ -90,6 +91,8 @@ class FileStates:
     def content(self, number: int) -> int:
         """Return the digest of the bytes of a clip's sound, never 0. 0: they are too many, or cannot be read."""
         path = next(_paths(self.rows, np.array([number])))
+        if is_address(path):
+            return 0
         part = None if self.rows.parts is None else self.rows.parts[number]
         size, time = _state(path)
         if not time or (part is None and not 0 < size <= self.max_bytes):
@@ -129,6 +132,8 @@ def _paths(rows: Rows, numbers: NDArray[np.int64]) -> Iterator[str]:
 
 def _state(path: str) -> tuple[int, int]:
     """Return size in bytes and time of the last change in nanoseconds; zeros if it is no file that can be read."""
+    if is_address(path):
+        return state_of(path)
     try:
         status = os.stat(path)
         is_readable = stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK)

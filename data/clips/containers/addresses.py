@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, is_tar
-from distill.data.audio.remote import Address, file_system
+from distill.data.audio.remote import Address, file_system, version_of
 from distill.data.clips.containers.scanning import is_hidden, scan
 from distill.data.clips.containers.tars import Tar, manifest_of
 from distill.data.clips.folders import Files, read_folder
@@ -40,15 +40,27 @@ def read_address(address: str, root: str = "", label: str = "", split: str = "")
     address = address.rstrip("/")
     try:
         is_file = system.isfile(path)
-        names = [] if is_file else _names(system, path)
+        facts = {"": system.info(path)} if is_file else _facts(system, path)
     except Exception as error:  # each package has its own
         raise UserError(f"--data {address}: {first_line(error)}") from error
+    manifest = _read(system, path, address, None if is_file else list(facts), root, label, split)
+    if all(map(version_of, facts.values())):
+        return manifest
+    remarks = (*manifest.notes.remarks, "its files have no version, so an update sees only a change of their size")
+    return Manifest(manifest.source, manifest.rows, replace(manifest.notes, remarks=remarks))
+
+
+def _read(
+    system: Any, path: str, address: str, names: Sequence[str] | None, root: str, label: str, split: str
+) -> Manifest:
+    """Read a file, or a folder that holds files of these names."""
+    is_file = names is None
     suffix = PurePosixPath(path).suffix.lower()
     if is_file and is_tar(path):
         return _read_tars(address, [""], label, split)
     if is_file and suffix in TABLE_SUFFIXES and suffix != ".parquet":
         return _read_table(system, path, address, root, label, split)
-    if is_file or not names:
+    if names is None or not names:
         known = ", ".join(sorted(TABLE_SUFFIXES - {".parquet"}))
         raise UserError(f"--data {address}: must be a folder of audio or tars, a tar, or a table ({known})")
     if root:
@@ -61,11 +73,11 @@ def read_address(address: str, root: str = "", label: str = "", split: str = "")
     raise UserError(f"--data {address}: no audio in it{hint}")
 
 
-def _names(system: Any, path: str) -> list[str]:
-    """Return the paths of all files below a folder, relative to it, in order. Hidden ones are left out."""
+def _facts(system: Any, path: str) -> dict[str, dict[str, Any]]:
+    """Return what is known of the files below a folder, by their paths in it, in order. Hidden ones are left out."""
     prefix = path.rstrip("/") + "/"
-    found = (name for name in system.find(path) if name.startswith(prefix))
-    return sorted(name for name in (full[len(prefix) :] for full in found) if not is_hidden(name))
+    found = ((name[len(prefix) :], facts) for name, facts in system.find(path, detail=True).items())
+    return {name: facts for name, facts in sorted(found, key=lambda pair: pair[0]) if name and not is_hidden(name)}
 
 
 def _read_folder(address: str, names: Sequence[str]) -> Manifest:

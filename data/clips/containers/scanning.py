@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,13 +61,22 @@ def scan(tar: Path | Address) -> Scan:
         UserError: the file cannot be read, is compressed, or is no tar.
     """
     try:
-        with open_address(tar) if isinstance(tar, Address) else open(tar, "rb", buffering=0) as file:
+        with open_address(tar) if isinstance(tar, Address) else _open_regular(tar) as file:
             read_at, size = reader_of(file)
             return _Scanner(read_at, size).scan()
     except (TarError, AudioError) as error:
         raise UserError(f"{tar}: {error}") from error
     except OSError as error:
         raise UserError(f"{tar}: {error.strerror or error}") from error
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file. Raises TarError for a pipe or a device, of which a read may wait for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise TarError("not a file, but a folder, pipe or device")
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 class _Scanner:

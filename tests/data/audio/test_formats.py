@@ -30,7 +30,6 @@ FORMATS = {  # libsndfile's name of the format: the suffixes of its files
     "AVR": ".avr",
     "PAF": ".paf",
     "PVF": ".pvf",
-    "SDS": ".sds",
     "IRCAM": ".sf .ircam",
     "SVX": ".svx .8svx .16svx",
     "HTK": ".htk",

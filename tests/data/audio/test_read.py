@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill.data.audio.read import FULL_SCALE, MAX_CHANNELS, Samples, Span, blocks, read
+from distill.data.audio.opening import MAX_CHANNELS
+from distill.data.audio.read import FULL_SCALE, Samples, Span, blocks, read
 from distill.data.errors import AudioError
 from tests.conftest import tone
 
@@ -91,7 +92,11 @@ KIT: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "NaN": ("non_finite_audio", lambda f: wav(f, samples=np.full(800, np.nan), subtype="FLOAT")),
     "infinity": ("non_finite_audio", lambda f: wav(f, samples=np.full(800, np.inf), subtype="FLOAT")),
     "huge": ("non_finite_audio", lambda f: wav(f, samples=np.full(800, 1e30), subtype="FLOAT")),
-    "unknown length": ("unknown_length", lambda f: flac_total(f, 0)),
+    "16-bit units": ("wrong_scale", lambda f: wav(f, samples=np.rint(tone(440) * 2**15), subtype="FLOAT")),
+    "32-bit units": ("wrong_scale", lambda f: wav(f, samples=np.rint(tone(440) * 2**31), subtype="DOUBLE")),
+    "quiet 16-bit units": ("wrong_scale", lambda f: wav(f, samples=np.rint(tone(440) * 300), subtype="FLOAT")),
+    "scaled 16-bit units": ("wrong_scale", lambda f: wav(f, samples=tone(440) * 20_000.5, subtype="FLOAT")),
+    "unfinished header": ("unfinished_header", lambda f: written(f, bytes(9000))),
     "65 channels": ("too_many_channels", lambda f: wav(f, samples=np.zeros((800, 65)))),
 }
 
@@ -133,6 +138,19 @@ def test_every_format_decodes_to_the_same_samples(
     assert samples.dtype == (np.int16 if is_int16 else np.float32)
     assert np.abs(samples * FULL_SCALE if is_int16 else samples).max() == pytest.approx(expected.max(), abs=0.02)
     assert np.corrcoef(samples[: len(expected)], expected[: len(samples)])[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0, 900.0])
+def test_float_audio_may_be_louder_than_1(scale: float, tmp_path: Path) -> None:
+    samples, _ = read(wav(tmp_path, samples=tone(440) * scale, subtype="FLOAT"))
+    assert np.array_equal(samples, tone(440) * np.float32(scale))
+
+
+@pytest.mark.parametrize("peak", [1.0, 2.0])
+def test_pulses_of_whole_numbers_are_audio(peak: float, tmp_path: Path) -> None:
+    pulses = np.zeros(800, np.float32)
+    pulses[::50] = peak
+    assert np.array_equal(read(wav(tmp_path, samples=pulses, subtype="FLOAT"))[0], pulses)
 
 
 @pytest.mark.parametrize(

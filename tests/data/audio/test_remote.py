@@ -14,7 +14,7 @@ import soundfile
 
 from distill.data.audio import remote
 from distill.data.audio.read import Span, duration, read, sample_rate_of
-from distill.data.audio.remote import Address, file_system, is_address, open_address
+from distill.data.audio.remote import Address, file_system, is_address, open_address, state_of, version_of
 from distill.data.errors import AudioError, UserError
 from tests.conftest import tone
 
@@ -170,3 +170,36 @@ def test_without_fsspec_local_files_are_read(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(UserError, match=r"pip install 'audio-distill\[remote\]'"):
         remote.file_system("memory://b/a.wav")
+
+
+def test_the_state_of_a_remote_file_changes_with_the_file(bucket: fsspec.AbstractFileSystem) -> None:
+    address = put(bucket, "a.wav", b"sound")
+    size, version = state_of(address)
+    assert (size, state_of(address)) == (5, (5, version))
+    assert version > 1
+    put(bucket, "a.wav", b"other")
+    assert state_of(address)[0] == 5
+    assert state_of(address)[1] not in (0, 1, version)
+    assert state_of("memory://b/missing.wav") == state_of("memory://b") == state_of("nosuch://b/a.wav") == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_known"),
+    [
+        ({"size": 3, "ETag": '"a1"'}, True),
+        ({"size": 3, "etag": "a1", "LastModified": 7}, True),
+        ({"size": 3, "mtime": 0.5}, True),
+        ({"size": 3, "ETag": None}, False),
+        ({"size": 3}, False),
+    ],
+)
+def test_a_version_is_what_the_machine_tells(facts: dict[str, object], is_known: bool) -> None:
+    assert (version_of(facts) > 1) is is_known
+    assert version_of(facts) == version_of(dict(facts))
+    assert not is_known or version_of(facts) != version_of({**facts, "ETag": "b2"})
+
+
+def test_without_a_version_only_the_size_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.register_implementation("counting", Counting, clobber=True)
+    monkeypatch.setattr(Counting, "content", b"sound")
+    assert state_of("counting://b/a.wav") == (5, 1)

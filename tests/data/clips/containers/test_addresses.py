@@ -9,10 +9,13 @@ import fsspec
 import numpy as np
 import pytest
 
+from distill.data.audio import remote
 from distill.data.audio.read import read
 from distill.data.audio.remote import Address
+from distill.data.clips.dataset import Crop
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import Data, read_manifest
+from distill.data.clips.stamps import FileStates
 from distill.data.clips.summary import summary_of
 from distill.data.errors import UserError
 from tests.data.clips.containers.tars import samples, sound, write_tar
@@ -125,3 +128,24 @@ def test_a_server_that_refuses_is_one_line(bucket: fsspec.AbstractFileSystem, mo
     monkeypatch.setattr(type(bucket), "isfile", refuse)
     with pytest.raises(UserError, match=r"^--data memory://b/set: the token has expired$"):
         read_manifest("memory://b/set")
+
+
+def test_an_update_sees_what_changed(bucket: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    def stamps() -> list[tuple[int, int]]:
+        found = FileStates(read_manifest("memory://b/set"), Crop()).stamps(np.arange(2))
+        return list(zip(found["size"].tolist(), found["time"].tolist(), strict=True))
+
+    tars = {name: tar(tmp_path, {"a.flac": SOUND}) for name in ("a.tar", "b.tar")}
+    put(bucket, tars)
+    before = stamps()
+    assert before == stamps()
+    assert [size for size, _ in before] == [len(SOUND)] * 2
+    put(bucket, {"b.tar": tar(tmp_path, {"a.flac": SOUND[:-1] + b"x"})})
+    assert [one == other for one, other in zip(before, stamps(), strict=True)] == [True, False]
+
+
+def test_files_without_a_version_are_said(bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(bucket, {"1.flac": SOUND})
+    assert "no version" not in summary_of(read_manifest("memory://b/set"))
+    monkeypatch.setattr(remote, "_VERSIONS", ())
+    assert "its files have no version, so an update sees only" in summary_of(read_manifest("memory://b/set"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,14 @@ import pytest
 from distill.data.audio.read import read
 from distill.data.clips.containers.index import INDEX
 from distill.data.clips.containers.tars import read_tars
+from distill.data.clips.dataset import ClipDataset, Crop
 from distill.data.clips.manifest import Manifest
+from distill.data.clips.sources import read_manifest
+from distill.data.clips.stamps import FileStates
 from distill.data.clips.summary import summary_of
 from distill.data.errors import UserError
+from distill.data.sampling.batches import Draws
+from distill.data.store.stamps import compare
 from tests.data.clips.containers.tars import samples, sound, write_tar
 
 
@@ -165,3 +172,74 @@ def test_what_cannot_be_read_is_one_line(
     with pytest.raises(UserError, match=message) as error:
         clips(tmp_path, path, label=label)
     assert "\n" not in str(error.value)
+
+
+def is_readable(source: Path) -> bool:
+    """Read all of a tar. Assert that every clip is read from its own tar, or is listed once with one line."""
+    try:
+        manifest = read_manifest(source)
+    except UserError:
+        return False
+    assert "\n" not in summary_of(manifest)
+    tars = {source} if source.is_file() else set(source.iterdir())
+    assert {row.path for row in manifest.rows} <= tars
+    clips, rows = ClipDataset(manifest, 16_000, Crop(0)), list(range(len(manifest)))
+    loaded = clips.__getitems__(Draws(rows, rows))
+    read = 0 if loaded.batch is None else len(loaded.batch.ids)
+    assert read + len(loaded.set_aside) == len(manifest)
+    for clip in (*loaded.set_aside, *manifest.notes.set_aside):
+        assert clip.reason
+        assert "\n" not in clip.detail
+    return True
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_no_damage_of_a_tar_is_a_traceback(form: int, tmp_path: Path) -> None:
+    members = {
+        "x" * 50 + "/" + "n" * 90 + ".flac": sound(300, 0.05),
+        "b.wav": sound(400, 0.05, "WAV"),
+        "b.json": '{"label": "a"}',
+    }
+    whole = write_tar(tmp_path / "0.tar", members, form).read_bytes()
+    generator = np.random.default_rng(form)
+    places = [*range(0, 4 * 512, 97), *generator.integers(0, len(whole), 60).tolist()]
+    readable = 0
+    for number, place in enumerate(places):
+        content = bytearray(whole[:place] if number % 3 == 0 else whole)
+        if number % 3 == 1:
+            content[place] = int(generator.integers(256))
+        elif number % 3 == 2:
+            content[place : place + 512] = generator.bytes(512)
+        path = tmp_path / f"{number + 1}.tar"
+        path.write_bytes(content)
+        readable += is_readable(path)
+        path.unlink()
+    assert 20 < readable < len(places)
+
+
+def test_a_tar_that_is_a_pipe_does_not_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.tar")
+    with pytest.raises(UserError, match=r"a.tar: not a file"):
+        read_manifest(tmp_path)
+
+
+def test_a_tar_that_is_cut_off_after_it_was_indexed_costs_its_clips(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"a.flac": sound(300), "b.flac": sound(400)})
+    manifest = read_manifest(tmp_path)
+    os.truncate(path, 1000)
+    loaded = ClipDataset(manifest, 16_000, Crop(0)).__getitems__(Draws([0, 1], [0, 1]))
+    assert [clip.reason for clip in loaded.set_aside] == ["truncated", "truncated"]
+
+
+def test_an_update_sees_the_sounds_of_a_tar_that_changed(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", dict.fromkeys(("a.wav", "b.wav", "c.wav"), sound(300, form="WAV")))
+    numbers = np.arange(3)
+    before = FileStates(read_manifest(tmp_path), Crop())
+    stamps = before.stamps(numbers)
+    stamps["content"] = [before.content(number) for number in range(3)]
+    changed = {"a.wav": 0.2, "b.wav": 0.3, "c.wav": 0.2}
+    write_tar(path, {n: sound(301 if n == "c.wav" else 300, s, "WAV") for n, s in changed.items()})
+    os.utime(path, ns=(1, 1))
+    now = FileStates(read_manifest(tmp_path), Crop())
+    found = compare(stamps, now.stamps(numbers), now.content)
+    assert found.unchanged.tolist() == [True, False, False]

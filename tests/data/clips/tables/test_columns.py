@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from distill.data.clips.sources import Data, read_manifest
 from distill.data.clips.tables.columns import Columns, find_columns, listed, several_labels
 from distill.data.errors import UserError
+from tests.data.clips.written import table
 
 KINDS = {
     "paths": ["path", "file", "filename", "file_name", "File Name", "audio", "audio_path", "AudioPath", "audio-file",
@@ -89,3 +91,25 @@ def test_many_columns_are_not_all_listed() -> None:
     assert listed(["a", "b"]) == "a, b"
     assert listed([]) == "none"
     assert listed([str(number) for number in range(30)]).endswith("18, 19 and 10 more")
+
+
+@pytest.mark.parametrize(
+    ("header", "read"),
+    [
+        (("label", "labels"), "labels"),
+        (("category", "Label"), "Label"),
+        (("species", "class", "category"), "category"),
+        (("target", "species"), "species"),
+        (("tags", "label", "LABELS"), "LABELS"),
+    ],
+)
+def test_of_several_columns_of_labels_one_is_read_and_the_others_are_named(
+    header: tuple[str, ...], read: str, tmp_path: Path
+) -> None:
+    path = table(tmp_path, "path," + ",".join(header) + "\na.wav," + ",".join(f"of {name}" for name in header) + "\n")
+    manifest = read_manifest(path)
+    assert manifest.classes == (f"of {read}",)
+    assert manifest.notes.labels == f"column {read!r}"
+    assert manifest.notes.unread_columns == tuple(name for name in header if name != read)
+    other = next(name for name in header if name != read)
+    assert read_manifest(Data(path, label=other)).classes == (f"of {other}",)
