@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Collection
+
+_DISK_ERRORS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class UserError(Exception):
@@ -38,6 +41,15 @@ class AudioError(UserError):
 
 class StoreError(UserError):
     """A store of embeddings that is missing, incomplete or damaged, or that lacks an embedding."""
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code after an error: 2 for a wrong input, 74 for the disk, 130 for Ctrl-C, otherwise 1."""
+    if isinstance(error, UserError):
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return 74
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 def first_line(error: BaseException) -> str:

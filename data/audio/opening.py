@@ -87,7 +87,9 @@ class Sound(soundfile.SoundFile):  # type: ignore[misc]
 
 def open_file(path: str | os.PathLike[str], part: Part | None = None) -> BinaryIO:
     """Open a sound: a file of this machine or of another one, or a part of it. Raises AudioError."""
-    file = open_address(path) if isinstance(path, Address) else _open_regular_file(path)
+    if isinstance(path, Address):
+        return open_address(path, part)
+    file = _open_regular_file(path)
     return file if part is None else open_part(file, part)
 
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from distill.data.audio.parts import PartReader, Range, reader_of
+from distill.data.audio.parts import MAX_BYTES_IN_MEMORY, Member, Part, PartReader, Range, open_part, reader_of
 from distill.data.errors import AudioError, UserError, first_line
 
 _FIRST_BYTES = 1 << 20  # of a file, in one request; most sounds are shorter
@@ -68,12 +68,38 @@ def version_of(facts: Mapping[str, Any]) -> int:
     return 0 if value is None else 2 + zlib.crc32(str(value).encode("utf-8", "replace"))
 
 
-def open_address(address: str) -> BinaryIO:
+def open_address(address: str, part: Part | None = None) -> BinaryIO:
     """Open a file of another machine. A short one is read in one request, a longer one in blocks, as they are needed.
 
+    Args:
+        address: The file.
+        part: The part of it that is opened. None: all of it.
+
     Raises:
-        AudioError: the file does not exist, or cannot be read.
+        AudioError: the file does not exist, cannot be read, or does not hold the part.
     """
+    if part is None:
+        return _open_file(address)
+    if isinstance(part, Member) and 0 < part.size <= MAX_BYTES_IN_MEMORY:
+        return _open_member(address, part)
+    return open_part(_open_file(address), part)
+
+
+def _open_member(address: str, member: Member) -> BinaryIO:
+    """Read a range of bytes in one request."""
+    try:
+        system, path = file_system(address)
+        content = system.cat_file(path, start=member.first, end=member.first + member.size)
+    except Exception as error:  # each package has its own
+        raise _audio_error(error) from error
+    if len(content) > member.size:
+        raise AudioError("unreadable", "the server sends whole files only, no parts of them")
+    if len(content) < member.size:
+        raise AudioError("truncated", f"the container holds {len(content)} of {member.size} bytes of the sound")
+    return io.BytesIO(content)
+
+
+def _open_file(address: str) -> BinaryIO:
     try:
         system, path = file_system(address)
         content = system.cat_file(path, start=0, end=_FIRST_BYTES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import warnings
@@ -13,10 +12,8 @@ from distill.cli.commands import COMMANDS, POSITIONAL, function_of
 from distill.cli.components import resolve
 from distill.cli.words import parse_words
 from distill.data.encoders.registry import suggest
-from distill.data.errors import UserError
+from distill.data.errors import UserError, exit_code_of
 from distill.run.memory import keep_freed_memory
-
-_DISK_ERRORS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, errno.EROFS, errno.EACCES)
 
 _HELP = """usage: distill COMMAND [OPTIONS]
 
@@ -48,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         _fail(error, error.exit_code, debug)
     except KeyboardInterrupt as error:
-        _fail(error, 130, debug)
+        _fail(error, exit_code_of(error), debug)
     except BrokenPipeError:  # such as `distill list | head`; the flush at the exit must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if exit_code_of(error) == 1:  # not one of the disk
             raise
-        _fail(error, 74, debug)
+        _fail(error, exit_code_of(error), debug)
 
 
 def _warn(message: Warning | str, *args: Any, **kwargs: Any) -> None:

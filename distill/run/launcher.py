@@ -17,7 +17,7 @@ from multiprocessing import connection
 from types import FrameType
 from typing import Any
 
-from distill.data.errors import UserError, first_line
+from distill.data.errors import UserError, exit_code_of, first_line
 from distill.run.memory import keep_freed_memory
 from distill.training.engine import STARTS, Engine
 from distill.training.joining import tcp_store
@@ -189,7 +189,7 @@ def _work(work: bytes | Work) -> None:
         if not getattr(error, "is_silent", False):
             _report(error)
         if isinstance(error, UserError | OSError):
-            raise SystemExit(getattr(error, "exit_code", 1)) from None
+            raise SystemExit(exit_code_of(error)) from None
         raise
 
 

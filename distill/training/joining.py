@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from datetime import timedelta
 from typing import Any
 
-from distill.data.errors import UserError, first_line
+from distill.data.errors import UserError, exit_code_of, first_line
 from distill.training.engine import Engine
 from distill.training.launched import Launched, check_agrees, launched
 from distill.training.watch import Lost, Watch, life_key, line_of
@@ -170,8 +170,7 @@ def _settle(error: BaseException, world: World, watch: Watch, is_own: bool) -> N
         watch.hear()
         return
     name = "" if world.is_first else f"{world.name(world.rank)}: "
-    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
-    is_printed = watch.tell(name + line_of(error), code)
+    is_printed = watch.tell(name + line_of(error), exit_code_of(error))
     if isinstance(error, UserError):
         error.args = (name + str(error),)
     error.is_silent = not is_printed  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from distill.data.errors import UserError
+from distill.data.errors import UserError, exit_code_of
 from distill.training.stopping import StopSignals
 
 T = TypeVar("T")
@@ -168,4 +168,4 @@ class _Failure(NamedTuple):
     @staticmethod
     def of(error: UserError | OSError | None) -> _Failure | None:
         """Return the failure of an error; None without one."""
-        return None if error is None else _Failure(str(error), getattr(error, "exit_code", 2))
+        return None if error is None else _Failure(str(error), exit_code_of(error))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 
 import pytest
 
-from distill.data.errors import AudioError, StoreError, UserError, as_text, first_line, require_one_of
+from distill.data.errors import AudioError, StoreError, UserError, as_text, exit_code_of, first_line, require_one_of
 
 
 def test_an_audio_error_keeps_its_reason_in_another_process() -> None:
@@ -32,3 +33,17 @@ def test_an_option_must_be_one_of_its_values() -> None:
 @pytest.mark.parametrize(("path", "text"), [("ä b.wav", "ä b.wav"), ("a\nb", "a\\nb"), ("\udcff.wav", "\\udcff.wav")])
 def test_a_path_is_printed_as_one_line(path: str, text: str) -> None:
     assert as_text(path) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StoreError("damaged"), 2),
+        (OSError(errno.ENOSPC, "No space left on device"), 74),
+        (FileNotFoundError(errno.ENOENT, "No such file"), 1),
+        (KeyboardInterrupt(), 130),
+        (ValueError("wrong"), 1),
+    ],
+)
+def test_each_kind_of_error_has_an_exit_code(error: BaseException, code: int) -> None:
+    assert exit_code_of(error) == code

@@ -13,14 +13,13 @@ import numpy as np
 
 from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, is_tar
 from distill.data.audio.remote import Address, file_system, version_of
-from distill.data.clips.containers.scanning import is_hidden, scan
-from distill.data.clips.containers.tars import Tar, manifest_of
+from distill.data.clips.containers.scanning import is_hidden
+from distill.data.clips.containers.tars import read_tars
 from distill.data.clips.folders import Files, read_folder
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.tables import TABLE_SUFFIXES
 from distill.data.clips.tables.reading import Listing, read_listings
 from distill.data.errors import UserError, first_line
-from distill.data.store.format import SetAside
 from distill.data.store.texts import Texts
 
 
@@ -57,7 +56,7 @@ def _read(
     is_file = names is None
     suffix = PurePosixPath(path).suffix.lower()
     if is_file and is_tar(path):
-        return _read_tars(address, [""], label, split)
+        return read_tars(Address(address), [], label, split)
     if is_file and suffix in TABLE_SUFFIXES and suffix != ".parquet":
         return _read_table(system, path, address, root, label, split)
     if names is None or not names:
@@ -68,7 +67,7 @@ def _read(
     if any(PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES for name in names):
         return _read_folder(address, names)
     if tars := [name for name in names if is_tar(name)]:
-        return _read_tars(address, tars, label, split)
+        return read_tars(Address(address), tars, label, split)
     hint = "; Parquet files must be downloaded first" if any(name.endswith(".parquet") for name in names) else ""
     raise UserError(f"--data {address}: no audio in it{hint}")
 
@@ -97,20 +96,6 @@ def _read_folder(address: str, names: Sequence[str]) -> Manifest:
     manifest = read_folder(files)
     paths = Texts.of(f"{address}/{name}" for name in audio)
     return Manifest(Address(address), replace(manifest.rows, paths=paths), manifest.notes)
-
-
-def _read_tars(address: str, names: Sequence[str], label: str, split: str) -> Manifest:
-    """Return the clips of tars. Their index is not kept: each start reads their headers."""
-    tars, refused = [], []
-    for name in names:
-        place = Address(f"{address}/{name}" if name else address)
-        try:
-            tars.append(Tar(place, f"{name}/" if name else "", scan(place)))
-        except UserError as error:
-            if not name:
-                raise
-            refused.append(SetAside(name, "unreadable_tar", str(error)))
-    return manifest_of(Address(address), tars, refused, label, split)
 
 
 def _read_table(system: Any, path: str, address: str, root: str, label: str, split: str) -> Manifest:

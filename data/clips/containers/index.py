@@ -1,7 +1,7 @@
 """The index of tars: what one pass over their headers found, kept so that the next start needs no pass.
 
-It lies beside the tars, in the file `.distill_tars.npz`, or in the user's cache if their folder cannot be written. It
-holds arrays and JSON, no objects. A tar whose size or time has changed is read again.
+It lies beside the tars, in the file `.distill_tars.npz`, or in the user's cache if their folder cannot be written or is
+on another machine. It holds arrays and JSON, no objects. A tar whose size, time or version has changed is read again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from distill.data.audio.remote import Address, state_of
 from distill.data.clips.containers.scanning import Scan, scan
 from distill.data.errors import UserError
 from distill.data.files import write_atomically
@@ -32,7 +33,8 @@ _SAVE_SECONDS = 60  # of work that a kill can lose
 _DAMAGES = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, MemoryError, zipfile.BadZipFile)
 
 Stamp = tuple[int, int]
-"""Size of a tar in bytes, and the time of its last change in nanoseconds."""
+"""Size of a tar in bytes, and the time of its last change in nanoseconds, or a number of its version."""
+_UNKNOWN = (-1, -1)
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,13 @@ class Index:
         read: Number of tars that were read now, because they are new or changed.
     """
 
-    scans: Mapping[Path, Scan]
-    refused: Mapping[Path, str]
+    scans: Mapping[Path | Address, Scan]
+    refused: Mapping[Path | Address, str]
     file: Path | None
     read: int
 
 
-def index_tars(root: Path, tars: Sequence[Path]) -> Index:
+def index_tars(root: Path | Address, tars: Sequence[Path | Address]) -> Index:
     """Return what tars hold. Only new and changed tars are read.
 
     Args:
@@ -62,7 +64,7 @@ def index_tars(root: Path, tars: Sequence[Path]) -> Index:
     stamps = {os.path.relpath(tar, root): _stamp(tar) for tar in tars}
     file, known = _load(root, stamps)
     new = {os.path.relpath(tar, root): tar for tar in tars if os.path.relpath(tar, root) not in known}
-    refused: dict[Path, str] = {}
+    refused: dict[Path | Address, str] = {}
     saved = time.monotonic()
     try:
         for name, tar in tqdm(new.items(), desc="index", unit="tar", delay=1, mininterval=0.5, dynamic_ncols=True):
@@ -79,22 +81,27 @@ def index_tars(root: Path, tars: Sequence[Path]) -> Index:
     return Index(scans, refused, file, len(new))
 
 
-def _stamp(tar: Path) -> Stamp:
+def _stamp(tar: Path | Address) -> Stamp:
+    if isinstance(tar, Address):
+        size, version = state_of(tar)
+        return (size, version) if version > 1 else _UNKNOWN
     try:
         status = os.stat(tar)
     except OSError:  # the scan tells the reason
-        return -1, -1
+        return _UNKNOWN
     return status.st_size, status.st_mtime_ns
 
 
-def _files(root: Path) -> Iterator[Path]:
+def _files(root: Path | Address) -> Iterator[Path]:
     """Yield where an index may lie: beside the tars, or in the user's cache."""
-    yield root / INDEX
+    if isinstance(root, Path):
+        yield root / INDEX
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "audio-distill", "tars")
-    yield cache / f"{hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]}.npz"
+    place = os.path.realpath(root) if isinstance(root, Path) else root
+    yield cache / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}.npz"
 
 
-def _load(root: Path, stamps: Mapping[str, Stamp]) -> tuple[Path | None, dict[str, tuple[Stamp, Scan]]]:
+def _load(root: Path | Address, stamps: Mapping[str, Stamp]) -> tuple[Path | None, dict[str, tuple[Stamp, Scan]]]:
     """Return the scans of tars that have not changed, and those of tars that were not asked for, with their file.
 
     An index that is damaged, or of another version, counts as none.
@@ -112,9 +119,12 @@ def _load(root: Path, stamps: Mapping[str, Stamp]) -> tuple[Path | None, dict[st
     return place, known
 
 
-def _save(root: Path, known: Mapping[str, tuple[Stamp, Scan]]) -> Path | None:
+def _save(root: Path | Address, known: Mapping[str, tuple[Stamp, Scan]]) -> Path | None:
     """Write an index to the first place where this is possible, and return the place. None: there is none."""
-    arrays = _arrays({name: entry for name, entry in known.items() if (root / name).exists()})
+    kept = {name: entry for name, entry in known.items() if entry[0] != _UNKNOWN}
+    if isinstance(root, Path):
+        kept = {name: entry for name, entry in kept.items() if (root / name).exists()}
+    arrays = _arrays(kept)
     for file in _files(root):
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -47,11 +47,11 @@ class Tar:
     scan: Scan
 
 
-def read_tars(source: Path, names: Sequence[str], label: str = "", split: str = "") -> Manifest:
+def read_tars(source: Path | Address, names: Sequence[str], label: str = "", split: str = "") -> Manifest:
     """Read the clips of tars. A tar that is damaged or compressed is set aside; of one that is cut off, the rest.
 
     Args:
-        source: A tar, or a folder of tars.
+        source: A tar, or a folder of tars, or the address of either.
         names: Paths of the tars below the folder. Empty: `source` is the tar.
         label: Field of the labels in the text beside a sound, or the suffix of that text. Empty: found by its name.
         split: Field of the splits. Empty: found by its name, or by the folders' or tars' names.
@@ -59,8 +59,8 @@ def read_tars(source: Path, names: Sequence[str], label: str = "", split: str = 
     Raises:
         UserError: no tar can be read, none holds audio, or there is no field of a given name.
     """
-    root = source if names else source.parent
-    prefix_of = {root / name: f"{name}/" for name in names} or {source: ""}
+    prefix_of = {_below(source, name): f"{name}/" for name in names} or {source: ""}
+    root = source if names else type(source)(os.path.dirname(source))
     index = index_tars(root, list(prefix_of))
     refused = _refused(source, index, prefix_of)
     tars = [Tar(path, prefix_of[path], found) for path, found in index.scans.items()]
@@ -123,13 +123,18 @@ def manifest_of(
     return Manifest(source, rows, notes)
 
 
-def _refused(source: Path, index: Index, prefix_of: Mapping[Path, str]) -> list[SetAside]:
+def _below(folder: Path | Address, name: str) -> Path | Address:
+    """Return the path of a file below a folder."""
+    return folder / name if isinstance(folder, Path) else Address(f"{folder}/{name}")
+
+
+def _refused(source: Path | Address, index: Index, prefix_of: Mapping[Path | Address, str]) -> list[SetAside]:
     """Return the tars that cannot be read. Raises UserError if these are all."""
     reasons = list(index.refused.values())
     if not index.scans:
         others = f" (none of {len(reasons):,} tars can be read)" if len(reasons) > 1 else ""
         raise UserError(f"{reasons[0]}{others}")
-    names = {path: prefix_of[path].rstrip("/") or source.name for path in index.refused}
+    names = {path: prefix_of[path].rstrip("/") or os.path.basename(source) for path in index.refused}
     return [SetAside(names[path], "unreadable_tar", reason) for path, reason in index.refused.items()]
 
 

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from distill.data.audio import remote
+from distill.data.audio.parts import Member
 from distill.data.audio.read import Span, duration, read, sample_rate_of
 from distill.data.audio.remote import Address, file_system, is_address, open_address, state_of, version_of
 from distill.data.errors import AudioError, UserError
@@ -203,3 +204,36 @@ def test_without_a_version_only_the_size_is_known(monkeypatch: pytest.MonkeyPatc
     fsspec.register_implementation("counting", Counting, clobber=True)
     monkeypatch.setattr(Counting, "content", b"sound")
     assert state_of("counting://b/a.wav") == (5, 1)
+
+
+def test_a_member_of_a_remote_container_is_one_request(
+    bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = wav(1)
+    address = put(bucket, "a.tar", bytes(3 << 20) + content + bytes(99))
+    monkeypatch.setattr(type(bucket), "open", None)
+    monkeypatch.setattr(type(bucket), "info", None)
+    assert open_address(address, Member(3 << 20, len(content))).read() == content
+
+
+@pytest.mark.parametrize(
+    ("member", "sent", "error"),
+    [
+        (Member(10, 5), b"23456", None),
+        (Member(10, 5), b"23", "truncated: the container holds 2 of 5 bytes"),
+        (Member(10, 5), b"0123456789", "unreadable: the server sends whole files only"),
+        (Member(10, 0), b"", "empty_file"),
+        (Member(1 << 40, 5 << 20), b"x", "truncated: the container ends at byte 10"),
+    ],
+)
+def test_a_member_has_its_own_bytes(
+    member: Member, sent: bytes, error: str | None, bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = put(bucket, "a.tar", b"0123456789")
+    if error is None or "of 5" in error or "server" in error:
+        monkeypatch.setattr(type(bucket), "cat_file", lambda *_, **__: sent)
+    if error is None:
+        assert open_address(address, member).read() == sent
+    else:
+        with pytest.raises(AudioError, match=error):
+            open_address(address, member)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +151,96 @@ LONG = ["--epochs=150", "--validation=0.25", "--engine.checkpoint_minutes=0.01"]
 """A run of some hundred steps. It is interrupted after the first of them."""
 
 
+def tasks_of_srun(data: Path, out: Path, *words: str, others: Sequence[str] = ()) -> list[subprocess.Popen[str]]:
+    """Start two processes as srun does. The second one may have other words."""
+    port = free_port()
+    return [
+        started([*PYTHON, *options(data, out, *words), *(others if rank else ())], variables(rank, 2, port))
+        for rank in range(2)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("others", "line"),
+    [
+        (["--epochs=3"], "distill: error: the processes must be of one run, but: --epochs 3 on rank 1, 2 on rank 0"),
+        (["--data={other}"], "distill: error: the processes must be of one run, but: data "),
+    ],
+)
+def test_processes_of_different_runs_are_refused(
+    others: Sequence[str], line: str, sounds: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(sounds(4), other)
+    (other / "more.wav").write_bytes(next(other.rglob("*.wav")).read_bytes())
+    words = [word.format(other=other) for word in others]
+    tasks = tasks_of_srun(tmp_path / "sounds", tmp_path / "run", "--epochs=2", others=words)
+    printed = "".join(task.communicate(timeout=120)[0] for task in tasks)
+    assert [task.returncode for task in tasks] == [2, 2]
+    assert printed.count("error:") == printed.count(line) == 1, printed
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_machine_that_is_lost_ends_the_run_with_one_line(
+    killed: int, sounds: Callable[..., Path], tmp_path: Path
+) -> None:
+    tasks = tasks_of_srun(sounds(16), tmp_path / "run", *LONG)
+    wait_for_rows(tmp_path / "run", tasks[0])
+    tasks[killed].kill()
+    began = time.monotonic()
+    printed = [task.communicate(timeout=120)[0] for task in tasks][1 - killed]
+    assert time.monotonic() - began < 60
+    assert tasks[1 - killed].returncode == 2
+    assert printed.count("error:") == 1, printed
+    assert re.search(rf"error: rank {killed} .*was lost: ", printed), printed
+    ended(started([*PYTHON, *FIT[:3], *RESUME, f"--out={tmp_path / 'run'}", "--max_steps=460"]))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_torchrun_ends_all_when_one_is_killed(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    words = [*RUN, "--nproc_per_node=2", "--master_port", str(free_port())]
+    words += options(sounds(16), tmp_path / "run", *LONG)
+    ranks: list[int] = []
+
+    def kill_last(command: subprocess.Popen[str]) -> None:
+        ranks.extend(processes(command.pid).values())
+        kill_rank(command, 1, signal.SIGKILL)
+
+    printed, code = interrupted(words, tmp_path / "run", kill_last)
+    assert code == 1
+    assert printed.count("distill: error: ") <= 1, printed
+    assert not [number for number in ranks if Path(f"/proc/{number}").exists()]
+    resumed = [*RUN, "--nproc_per_node=3", "--master_port", str(free_port()), *FIT[:3], *RESUME]
+    ended(started([*resumed, f"--out={tmp_path / 'run'}"]))
+
+
+@pytest.mark.slow
+def test_a_run_of_one_process_goes_on_with_two(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    words = options(sounds(16), tmp_path / "run", *LONG)
+    interrupted([*PYTHON, *words], tmp_path / "run", subprocess.Popen.kill)
+    assert "batch 4 = 2 x 2" in ended(
+        started([*PYTHON, *FIT[:3], *RESUME, f"--out={tmp_path / 'run'}", *TWO, "--engine.strategy=ddp_fork"])
+    )
+    ended(started([*PYTHON, *options(tmp_path / "sounds", tmp_path / "whole", *LONG)]))
+    assert_equal(tmp_path / "run", tmp_path / "whole", resumed=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
+def test_a_disk_that_is_full_at_rank_0_ends_all_with_one_line(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    limited = ["bash", "-c", 'ulimit -f 4; exec "$@"', "limited"]  # 4 kB
+    port, words = free_port(), options(sounds(16), tmp_path / "run", "--live", *LONG)
+    tasks = [started([*(limited if rank == 0 else []), *PYTHON, *words], variables(rank, 2, port)) for rank in range(2)]
+    printed = "".join(task.communicate(timeout=120)[0] for task in tasks)
+    assert [task.returncode for task in tasks] == [74, 74], printed
+    assert printed.count("error:") == printed.count("File too large") == 1, printed
+    assert "Traceback" not in printed
+
+
 def processes(parent: int) -> dict[int, int]:
     """Return the processes of a command by rank."""
     found = {}
@@ -167,14 +259,19 @@ def processes(parent: int) -> dict[int, int]:
 def interrupted(words: Sequence[str], run: Path, end: Callable[[subprocess.Popen[str]], None]) -> tuple[str, int]:
     """Start a long run, end it after its first row of metrics, and return what it has printed and its exit code."""
     command = started(words)
-    while not (run / "metrics.csv").exists() or len(read(run / "metrics.csv")) < 3:
-        assert command.poll() is None, command.communicate()[0]
-        time.sleep(0.02)
+    wait_for_rows(run, command)
     end(command)
     began = time.monotonic()
     printed = command.communicate(timeout=120)[0]
     assert time.monotonic() - began < 60
     return printed, command.returncode
+
+
+def wait_for_rows(run: Path, command: subprocess.Popen[str]) -> None:
+    """Wait until a command has written its first rows of metrics."""
+    while not (run / "metrics.csv").exists() or len(read(run / "metrics.csv")) < 3:
+        assert command.poll() is None, command.communicate()[0]
+        time.sleep(0.02)
 
 
 def kill_rank(command: subprocess.Popen[str], rank: int, number: int) -> None:

@@ -12,6 +12,8 @@ import pytest
 from distill.data.audio import remote
 from distill.data.audio.read import read
 from distill.data.audio.remote import Address
+from distill.data.clips.containers import index
+from distill.data.clips.containers.scanning import scan
 from distill.data.clips.dataset import Crop
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import Data, read_manifest
@@ -21,6 +23,11 @@ from distill.data.errors import UserError
 from tests.data.clips.containers.tars import samples, sound, write_tar
 
 SOUND = sound(300)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -100,7 +107,11 @@ def test_a_table_of_this_machine_lists_audio_at_an_address(bucket: fsspec.Abstra
         ({"a.docx": b"x"}, "memory://b/set/a.docx", "must be a folder of audio or tars, a tar, or a table"),
         ({"a.parquet": b"x"}, "memory://b/set", "Parquet files must be downloaded first"),
         ({"a.tar": b"\x1f\x8b" + bytes(600)}, "memory://b/set/a.tar", "compressed by gzip"),
-        ({"a.tar": b"x" * 600, "b.tar": b"y" * 600}, "memory://b/set", "no audio in it; a.tar: memory.*not a tar"),
+        (
+            {"a.tar": b"x" * 600, "b.tar": b"y" * 600},
+            "memory://b/set",
+            r"a.tar: not a tar \(none of 2 tars",
+        ),
         ({"a.csv": b"path\n\0\n"}, "memory://b/set/a.csv", "holds NUL"),
         ({"a.csv": b""}, "memory://b/set/a.csv", "a.csv"),
         ({}, "nosuch://b/set", "nosuch"),
@@ -149,3 +160,25 @@ def test_files_without_a_version_are_said(bucket: fsspec.AbstractFileSystem, mon
     assert "no version" not in summary_of(read_manifest("memory://b/set"))
     monkeypatch.setattr(remote, "_VERSIONS", ())
     assert "its files have no version, so an update sees only" in summary_of(read_manifest("memory://b/set"))
+
+
+@pytest.mark.parametrize(("versions", "scans"), [(remote._VERSIONS, [2, 0, 1]), ((), [2, 2, 2])])
+def test_the_index_of_remote_tars_is_kept_while_their_versions_are_the_same(
+    versions: tuple[str, ...],
+    scans: list[int],
+    bucket: fsspec.AbstractFileSystem,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "_VERSIONS", versions)
+    read: list[object] = []
+    monkeypatch.setattr(index, "scan", lambda place: read.append(place) or scan(place))
+    put(bucket, {name: tar(tmp_path, {"a.flac": SOUND}) for name in ("x/a.tar", "b.tar")})
+    found = []
+    for _ in range(2):
+        check(read_manifest("memory://b/set"), ["b.tar/a.flac", "x/a.tar/a.flac"])
+        found.append(len(read))
+        read.clear()
+    put(bucket, {"b.tar": tar(tmp_path, {"c.flac": SOUND})})
+    check(read_manifest("memory://b/set"), ["b.tar/c.flac", "x/a.tar/a.flac"])
+    assert [*found, len(read)] == scans
