@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import distill
-
 from distill.data.errors import UserError
 from distill.run.folder import Run, with_full_paths
 from tests.distill.commands.test_fit import fit, weights
