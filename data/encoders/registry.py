@@ -129,6 +129,11 @@ class Registry(Generic[T]):
 
     def _import(self, path: str) -> Callable[..., T]:
         module, _, attribute = path.rpartition(".")
+        if attribute == "py" or not all(part.isidentifier() for part in path.split(".")):
+            raise UserError(
+                f"{path!r} is no import path of a {self.kind}, such as my_parts.My{self.kind.capitalize()} for a class "
+                "in my_parts.py, whose folder is the working folder or in PYTHONPATH"
+            )
         try:
             return getattr(import_module(module), attribute)
         except ImportError as error:

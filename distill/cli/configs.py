@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -51,7 +52,16 @@ def _load(path: str) -> dict[str, Any]:
         raise UserError(f"--config {path}: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"--config {path}: must hold options by name")
-    return config
+    return {name: _with_home(value) for name, value in config.items()}
+
+
+def _with_home(value: Any) -> Any:
+    """Replace "~/" at the start of texts by the home folder, as a shell does for options."""
+    if isinstance(value, dict):
+        return {name: _with_home(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_with_home(part) for part in value]
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def _resolve(component: str, written: Any, path: str, allowed: Collection[str]) -> Any:

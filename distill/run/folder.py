@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from distill.data.files import HOLDER, LOCK, file_digest, plain, write_text
 
 _FILES = ("config.yaml", "metrics.csv", "set_aside.csv")
 _FOLDERS = ("checkpoints", "student", "students", "report", "embeddings", "clusters")
+_PATHS = ("data", "root", "out", "store", "init_from", "checkpoint")  # options that name files or folders
 
 
 class Run:
@@ -24,7 +26,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.checkpoints = self.path / "checkpoints"
         self.student = self.path / "student"
         self.report = self.path / "report"
@@ -71,9 +73,13 @@ class Run:
                 entry.unlink(missing_ok=True)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Write the arguments of `fit` to config.yaml, from which `distill fit --config` repeats the run."""
+        """Write the arguments of `fit` to config.yaml, from which `distill fit --config` repeats the run.
+
+        Paths become absolute, so that another working folder can resume or repeat the run.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.path / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+        content = yaml.safe_dump(plain(with_full_paths(config)), sort_keys=False, allow_unicode=True)
+        write_text(self.path / "config.yaml", content)
 
     def newest_checkpoint(self) -> tuple[Path | None, list[Path]]:
         """Return the newest checkpoint with a correct SHA-256, or None, and the newer ones that are damaged."""
@@ -84,6 +90,20 @@ class Run:
                 return checkpoint, damaged
             damaged.append(checkpoint)
         return None, damaged
+
+
+def with_full_paths(config: Any) -> Any:
+    """Return a configuration in which the paths of files and folders that exist are absolute. Hub ids stay."""
+    if isinstance(config, Mapping):
+        return {name: _full_path(value) if name in _PATHS else with_full_paths(value) for name, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [with_full_paths(value) for value in config]
+    return config
+
+
+def _full_path(value: Any) -> Any:
+    path = os.path.expanduser(value) if isinstance(value, str) and value else ""
+    return os.path.abspath(path) if path and os.path.exists(path) else value
 
 
 def step_of(path: Path) -> int:

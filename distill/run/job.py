@@ -164,7 +164,7 @@ class Job:
         teacher, options = self.parts.teachers[name], self.options
         if teacher.store is not None:
             return teacher.store.path
-        path = Path(options.store) if options.store else self.run.path / "embeddings"
+        path = Path(options.store).expanduser() if options.store else self.run.path / "embeddings"
         path = path / name if len(self.parts.teachers) > 1 else path
         batch_size = min(self.plan.batch_size, _MAX_EMBEDDING_BATCH)
         on_sound = printing(self.plan.crop, MORE_SOUND)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.data.errors import UserError
-from distill.run.folder import Run
+from distill.run.folder import Run, with_full_paths
 
 # These change duration, hardware and place of a run. All others change the trained student.
 _MAY_CHANGE = {"epochs", "max_steps", "budget", "keep_steps", "engine", "out"}
@@ -36,6 +36,7 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         before: Configuration in the run folder.
         now: Configuration of this call, with all options completed.
     """
+    before, now = with_full_paths(before), with_full_paths(now)
     changed = sorted(name for name in now if not _agrees(before.get(name), now[name]))
     if forbidden := [name for name in changed if name not in _MAY_CHANGE]:
         differences = "; ".join(f"{name} was {before.get(name)}, is {now[name]}" for name in forbidden)

@@ -95,13 +95,13 @@ def test_the_sound_that_was_used_is_counted_from_the_headers(
     (tmp_path / "sounds" / "broken.wav").write_bytes(b"no sound")
     found: list[Seconds] = []
     opened: list[str] = []
-    open_file = reading._open
+    open_file = reading.open_file
 
     def watched(path: Path, part: Any) -> Any:
         opened.append(path.name)
         return open_file(path, part)
 
-    monkeypatch.setattr(reading, "_open", watched)
+    monkeypatch.setattr(reading, "open_file", watched)
     if crop.seconds == 5.0:
         used = 7.0
     fill(tmp_path / "sounds", tmp_path / "store", Level(), crop, upkeep=Upkeep(on_sound=found.append))
