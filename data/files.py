@@ -78,19 +78,20 @@ def file_digest(path: Path) -> str:
 
 
 @contextmanager
-def lock(folder: Path, task: str) -> Iterator[None]:
+def lock(folder: Path, task: str, seconds: float = 0.0) -> Iterator[None]:
     """Lock a folder for one writer. The kernel frees the lock when the process ends, also after a kill.
 
     Args:
         folder: Created if it does not exist.
         task: Name of the command, for the message that other processes print.
+        seconds: Time to wait for another process.
 
     Raises:
         UserError: another process holds the lock. The message names its host and process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / HOLDER  # a separate file, since some systems do not let others read a locked file
-    held = FileLock(folder / LOCK, timeout=0)
+    held = FileLock(folder / LOCK, timeout=seconds)
     try:
         held.acquire()
     except Timeout:

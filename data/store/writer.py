@@ -22,6 +22,7 @@ from distill.data.store.stamps import Stamps, read_stamps, unknown_stamps, write
 from distill.data.store.texts import TextIndex, Texts
 
 _ROWS_PER_SHARD, _ROWS_WITH_FRAMES = 4096, 256  # a shard is in memory until it is written
+_SHARDS, _MIN_ROWS, _ROW_STEP = 128, 32, 16  # a short list has shorter shards, so that many processes have work
 _NOT_COMPARED = ("schema", "plan", "windows")  # these differ between versions and between plans, not embeddings
 
 
@@ -54,9 +55,10 @@ class StoreWriter:
         fingerprint: JSON values of all that determines an embedding.
         dtype: "float16" or "float32", on disk.
         frame_dim: Size of the embedding of a frame. 0 stores no frames.
-        rows_per_shard: Rows of a shard. 0 means 4096, or 256 with frames.
+        rows_per_shard: Rows of a shard. 0: chosen by the number of clips, at most 4096, or 256 with frames.
         origin: JSON values about the embeddings that do not determine them, such as the licence of the weights.
         refuse_others: Whether a store that has none of the clips is refused.
+        is_shared: Whether other processes write other shards meanwhile. Otherwise files of a killed writer are deleted.
 
     Attributes:
         plan: Fingerprint and clips of the store, with the new ones.
@@ -78,10 +80,12 @@ class StoreWriter:
         rows_per_shard: int = 0,
         origin: Mapping[str, Any] = MappingProxyType({}),
         refuse_others: bool = False,
+        is_shared: bool = False,
     ) -> None:
         self.path, texts = Path(path), Texts.of(ids)
         self.path.mkdir(parents=True, exist_ok=True)
-        remove_temporaries(self.path)
+        if not is_shared:
+            remove_temporaries(self.path)
         shape = {"schema": SCHEMA, "dim": dim, "frame_dim": frame_dim, "dtype": dtype}
         described = {**fingerprint, **shape}
         self.planned_before: int | None = None
@@ -93,7 +97,9 @@ class StoreWriter:
             return
         if leftover := next(self.path.glob("[0-9]*.json"), None):
             raise StoreError(f"{leftover} belongs to a store whose {PLAN} is missing; choose another folder")
-        rows_per_shard = rows_per_shard or (_ROWS_WITH_FRAMES if frame_dim else _ROWS_PER_SHARD)
+        rows_per_shard = rows_per_shard or min(
+            _ROWS_WITH_FRAMES if frame_dim else _ROWS_PER_SHARD, rows_of_short_list(len(texts))
+        )
         self.plan = Plan(described, dict(origin), rows_per_shard, texts)
         self.plan.write(self.path)
         self.places = np.arange(len(texts))
@@ -230,6 +236,11 @@ class StoreWriter:
         if len(new):
             self.plan = self.plan.extended(self.path, ids.take(new))
         return np.concatenate([places, new])
+
+
+def rows_of_short_list(clips: int) -> int:
+    """Return the rows of a shard, so that a store of some clips has about 128 shards. It is a multiple of 16."""
+    return max(_MIN_ROWS, _ROW_STEP * -(-clips // (_SHARDS * _ROW_STEP)))
 
 
 def _compared(fingerprint: Mapping[str, Any]) -> dict[str, Any]:

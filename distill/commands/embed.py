@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from distill.commands.arguments import called_with
 from distill.data.clips.dataset import Crop
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import Data, read_manifest
@@ -13,40 +15,26 @@ from distill.data.clips.windows import write_windows
 from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Written
 from distill.data.encoders.windows import Windows
-from distill.data.files import lock
 from distill.data.store.reader import EmbeddingStore
 from distill.run.embeddings import Upkeep, fill_store
 from distill.run.encoders import encoder_of, introduction
+from distill.run.identity import code_digest, data_digest
+from distill.run.launcher import launch, starts_processes
 from distill.run.precision import Arithmetic
 from distill.run.set_aside import report_set_aside
+from distill.run.shares import Share, lock_share
 from distill.run.sound_share import printing
 from distill.run.window_rows import WHOLE, row_tiling, window_rows
 from distill.teachers.teacher import Teacher
+from distill.training.engine import Engine
+from distill.training.joining import joined
+
+_MAX_NAMED = 8  # parts that a message names
 
 
-def embed(
-    data: str | Data,
-    out: str,
-    teacher: Written | Teacher | None = None,
-    model: str | None = None,
-    crop: Crop | None = None,
-    windows: bool | float | Windows = False,
-    batch_size: int = 16,
-    dtype: str = "float16",
-    frames: bool = False,
-    arithmetic: Arithmetic = Arithmetic(),
-    workers: int = -1,
-    device: str = "auto",
-    allow_import: str | None = None,
-    untrained: bool = False,
-    root: str = "",
-    label: str = "",
-    split: str = "",
-) -> EmbeddingStore:
-    """Embed every clip of a data set into a store.
-
-    A command that was interrupted can be run again. It embeds the missing clips, and the result is the same.
-    If files were added, changed or removed since, the store is brought up to date: only those are embedded or dropped.
+@dataclass(frozen=True)
+class EmbedArguments:
+    """The arguments of `embed`.
 
     Args:
         data: Clips: a folder of audio, a table, or the folder of a published data set. In Python also `distill.Data`.
@@ -67,6 +55,44 @@ def embed(
         root: Folder of the audio of a table, which its paths are relative to. Empty: the folder of the table.
         label: Column of the labels of a table. Empty: found by its name.
         split: Column of the splits of a table. Empty: found by its name.
+        devices: Number of devices of this machine. With several, a process is started for each, unless torchrun or
+            srun has started them.
+        shard: Part of the store to embed, such as "0/64" to "63/64" in an array job. The store is complete after all
+            parts. They may run at the same time, and each can be run again. Empty: everything.
+    """
+
+    data: str | Data
+    out: str
+    teacher: Written | Teacher | None = None
+    model: str | None = None
+    crop: Crop | None = None
+    windows: bool | float | Windows = False
+    batch_size: int = 16
+    dtype: str = "float16"
+    frames: bool = False
+    arithmetic: Arithmetic = Arithmetic()
+    workers: int = -1
+    device: str = "auto"
+    allow_import: str | None = None
+    untrained: bool = False
+    root: str = ""
+    label: str = ""
+    split: str = ""
+    devices: int = 1
+    shard: str = ""
+
+    @property
+    def engine(self) -> Engine:
+        """Settings of the devices."""
+        return Engine(accelerator={"cuda": "gpu"}.get(self.device, self.device), devices=self.devices)
+
+
+@called_with(EmbedArguments)
+def embed(arguments: EmbedArguments, given: frozenset[str]) -> EmbeddingStore:
+    """Embed every clip of a data set into a store.
+
+    A command that was interrupted can be run again. It embeds the missing clips, and the result is the same.
+    If files were added, changed or removed since, the store is brought up to date: only those are embedded or dropped.
 
     Returns:
         The store, opened for reading.
@@ -74,15 +100,32 @@ def embed(
     Raises:
         UserError: there is no clip to embed, or the folder holds another store.
     """
-    encoder = encoder_of(teacher, model, allow_import, untrained)
-    print(introduction(encoder))
-    rows = _rows(encoder, Data.of(data, root, label, split), windows, crop)
-    with lock(Path(out), "distill embed"):
-        store = fill_store(
-            encoder, rows.manifest, Path(out), rows.crop, batch_size, dtype, workers, device, arithmetic, frames,
-            rows.upkeep,
-        )  # fmt: skip
-        return _finished(store, rows, Path(out))
+    share = Share.parse(arguments.shard)
+    if starts_processes(arguments.engine, "--devices"):
+        launch(arguments.engine, _run, arguments, share)
+        return EmbeddingStore(arguments.out, partial=share.is_part)
+    return _run(arguments, share)
+
+
+def _run(arguments: EmbedArguments, share: Share) -> EmbeddingStore:
+    """Embed the clips in this process, together with the processes of the launcher."""
+    a, path = arguments, Path(arguments.out)
+    with joined(a.engine) as world:
+        encoder = world.each(lambda: encoder_of(a.teacher, a.model, a.allow_import, a.untrained))
+        print(introduction(encoder))
+        data = Data.of(a.data, a.root, a.label, a.split)
+        rows = world.each(lambda: _rows(encoder, data, a.windows, a.crop))
+        if world.size > 1:
+            world.check_same({"code": code_digest(), "data": data_digest(rows.manifest)})
+        upkeep = replace(rows.upkeep, share=share, world=world)
+        task = f"distill embed --shard {a.shard}" if share.is_part else "distill embed"
+        with world.held(lambda: lock_share(path, task, share)):
+            store = fill_store(
+                encoder, rows.manifest, path, rows.crop, a.batch_size, a.dtype, a.workers, a.device, a.arithmetic,
+                a.frames, upkeep,
+            )  # fmt: skip
+            world.first(lambda: _finish(store, rows, path, share))
+            return store
 
 
 class _Rows(NamedTuple):
@@ -106,10 +149,15 @@ def _rows(encoder: Encoder, data: Data, windows: bool | float | Windows, crop: C
     return _Rows(window_rows(encoder, manifest, tiling), WHOLE, Upkeep(drop=True, shaped_by=shape), True)
 
 
-def _finished(store: EmbeddingStore, rows: _Rows, folder: Path) -> EmbeddingStore:
-    """Write the tables beside the embeddings, say what was stored, and return the store."""
+def _finish(store: EmbeddingStore, rows: _Rows, folder: Path, share: Share) -> None:
+    """Write the tables beside the embeddings, and say what was stored."""
     if rows.are_windows:
         write_windows(rows.manifest, folder / "windows.csv")
+    if store.missing_shards:
+        missing = sorted({number % share.count for number in store.missing_shards})
+        names = ", ".join(f"{number}/{share.count}" for number in missing[:_MAX_NAMED])
+        more = ", ..." if len(missing) > _MAX_NAMED else ""
+        print(f"part {share.number}/{share.count} is done; {len(missing)} parts are not complete yet: {names}{more}")
+        return
     print(f"{len(store)} embeddings of {store.dim} numbers in {folder}")
     report_set_aside(store.set_aside, rows.manifest, folder / "set_aside.csv")
-    return store

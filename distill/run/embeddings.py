@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from tqdm import tqdm
-
-from distill.data.audio.read import as_text
-from distill.data.batch import AudioBatch, Embeddings
-from distill.data.clips.dataset import ClipDataset, Crop, Seconds, input_fingerprint, row_seconds
-from distill.data.clips.loading import loader
+from distill.data.batch import AudioBatch
+from distill.data.clips.dataset import Crop, Seconds, input_fingerprint
 from distill.data.clips.manifest import Manifest
-from distill.data.clips.stamps import FileStates, StampedBatch, StampedClips
+from distill.data.clips.stamps import FileStates, StampedClips
 from distill.data.encoders.encoder import Encoder
-from distill.data.errors import AudioError, UserError
-from distill.data.sampling.batches import Draws
-from distill.data.store.format import REMOVED, ClipFrames, SetAside, forecast_bytes
+from distill.data.errors import UserError
+from distill.data.store.format import SetAside, forecast_bytes
 from distill.data.store.reader import EmbeddingStore
-from distill.data.store.shard import EMBEDDED, Shard
-from distill.data.store.stamps import STAMP
 from distill.data.store.writer import StoreWriter
 from distill.run.encoders import choose_device
+from distill.run.filling import Filling, embed_batch, nothing_embedded
 from distill.run.identity import encoder_fingerprint, require_known_weights
 from distill.run.long_clips import long_clips_fingerprint
-from distill.run.precision import Arithmetic, Prepared
-from distill.run.recordings import cut_line, embed_recording, longest_at_once
+from distill.run.precision import Arithmetic
+from distill.run.recordings import cut_line, longest_at_once
 from distill.run.resuming import Stopped
+from distill.run.shares import ALL, Share, planning
 from distill.run.updates import Update, find_update, refuse_other_windows
-from distill.training.stopping import StopSignals
-
-_BATCH_SECONDS = 600.0  # limit of a batch of whole clips, padding included
-_KEEP_SECONDS = 30.0  # after kill -9, work of this time and of one batch is lost
+from distill.training.world import World
 
 
 @dataclass(frozen=True)
@@ -52,6 +40,8 @@ class Upkeep:
         continuation: How the user continues after a signal, for the message.
         on_sound: Function that gets the sound of the clips that were embedded now.
         clock: Function that returns the time in seconds.
+        share: Part of the shards that is embedded. The store is complete after all parts.
+        world: Processes that share the work. All call `fill_store`. Each embeds its shards.
     """
 
     drop: bool = False
@@ -59,6 +49,8 @@ class Upkeep:
     continuation: str = "run the same command again to continue"
     on_sound: Callable[[Seconds], None] = lambda seconds: None
     clock: Callable[[], float] = time.monotonic
+    share: Share = ALL
+    world: World = field(default_factory=World)
 
 
 def fill_store(
@@ -77,7 +69,7 @@ def fill_store(
     """Embed the clips that a store does not hold yet, and those whose files changed.
 
     Embeddings are kept at least every half minute, on SIGTERM and on Ctrl-C. A store that was continued is equal to one
-    that was never stopped. The caller must hold the lock on `path`.
+    that was never stopped. The caller must hold `lock_share` on `path`.
 
     Args:
         encoder: Encoder of the clips.
@@ -93,33 +85,104 @@ def fill_store(
         upkeep: How the store is continued and brought up to date.
 
     Returns:
-        The complete store.
+        The store. It is complete unless `upkeep` names a part.
 
     Raises:
-        UserError: `path` holds another store, the crop is random, nothing identifies the weights, or no clip could be
-            read.
+        UserError: `path` holds another store, an argument is wrong, or no clip could be read.
         Stopped: a signal ended the work. What is done is in the store.
     """
-    _check(encoder, crop, dtype, frames)
-    refuse_other_windows(path, manifest)
-    fingerprint = {**_fingerprint(encoder, manifest, path, crop, arithmetic), **upkeep.shaped_by}
-    frame_dim, origin = encoder.frame_dim if frames else 0, _origin(encoder)
-    writer = StoreWriter(path, manifest.ids, encoder.clip_dim, fingerprint, dtype, frame_dim, 0, origin, upkeep.drop)
-    update = find_update(writer, FileStates(manifest, crop), upkeep.drop)
+
+    def writer() -> StoreWriter:
+        _check(encoder, crop, dtype, frames)
+        refuse_other_windows(path, manifest)
+        described = {**_fingerprint(encoder, manifest, path, crop, arithmetic), **upkeep.shaped_by}
+        frame_dim = encoder.frame_dim if frames else 0
+        with planning(path, upkeep.share):
+            return StoreWriter(
+                path, manifest.ids, encoder.clip_dim, described, dtype, frame_dim, 0, _origin(encoder), upkeep.drop,
+                upkeep.share.is_part,
+            )  # fmt: skip
+
+    opened = upkeep.world.first_then_each(writer)
+    upkeep.world.barrier()  # from now on, the first may change what the others have read
+    update, embedded = _compared(opened, FileStates(manifest, crop), upkeep)
+    encoder = encoder.to(choose_device(device)).eval()  # also if nothing is left to embed: its cost is measured there
+    clips = StampedClips(manifest, encoder.sample_rate, crop, longest_at_once(encoder))
+    encode = (arithmetic if update.shards else Arithmetic()).apply(encoder)
+    filling = Filling(encode, encoder.device, opened, clips, batch_size, embedded, upkeep.clock)
+    if line := cut_line(encoder, _fill(filling, update, workers, upkeep)):
+        print(line)
+    return EmbeddingStore(path, partial=upkeep.share.is_part)
+
+
+def _compared(writer: StoreWriter, states: FileStates, upkeep: Upkeep) -> tuple[Update, bool]:
+    """Compare the shards of this process with the data. Print what all processes have found.
+
+    Returns:
+        What is to be done here, and whether an embedding of any process stays.
+    """
+    shards = upkeep.share.among(upkeep.world).shards(writer.shard_count)
+    update = find_update(writer, states, upkeep.drop, shards)
+    whole = Update.joined(upkeep.world.gather(replace(update, shards={})))
     if writer.planned_before is not None:
-        print("\n".join(update.lines()))
-    encoder = encoder.to(choose_device(device))  # also if nothing is left to embed: its cost is measured there
+        print("\n".join(whole.lines()))
+    return update, whole.embedded
+
+
+class _End(NamedTuple):
+    """How the work of a process has ended.
+
+    Args:
+        done: Number of clips that were embedded or set aside.
+        total: Number of clips that were to be embedded.
+        seconds: Sound of the clips that were embedded.
+        long: Number of the clips that were embedded piece by piece.
+        embedded: Whether the store has an embedding.
+        unusable: Clips of the shards without any embedding. None: there is no such shard.
+        stopped_by: Number of the signal that ended the work. None: there was none.
+    """
+
+    done: int
+    total: int
+    seconds: Seconds
+    long: int
+    embedded: bool
+    unusable: list[SetAside] | None
+    stopped_by: int | None
+
+
+def _fill(filling: Filling, update: Update, workers: int, upkeep: Upkeep) -> int:
+    """Embed what an update names, and wait for the other processes.
+
+    Returns:
+        The number of clips that were embedded piece by piece, by all processes.
+
+    Raises:
+        UserError: no clip of the store could be embedded.
+        Stopped: a signal ended the work of a process.
+    """
+    world, stopped = upkeep.world, None
+    if workers < 0:
+        workers = 0 if filling.device.type == "cpu" else min(8, os.cpu_count() or 1)
     if update.shards:
-        if workers < 0:
-            workers = 0 if encoder.device.type == "cpu" else min(8, os.cpu_count() or 1)
-        clips = StampedClips(manifest, encoder.sample_rate, crop, longest_at_once(encoder))
-        encoder.eval()
-        filling = _Filling(arithmetic.apply(encoder), encoder.device, writer, clips, batch_size, upkeep.clock)
-        filling.run(update, workers, upkeep.continuation)
-        upkeep.on_sound(filling.seconds)
-        if line := cut_line(encoder, filling.long):
-            print(line)
-    return EmbeddingStore(path)
+        try:
+            filling.run(update, workers, "embed" if world.is_first else "")
+        except Stopped as error:
+            stopped = error.signal_number
+    aside = [clip for shard in filling.unusable for clip in shard.set_aside] if filling.unusable else None
+    end = _End(filling.done, update.to_embed, filling.seconds, filling.long, filling.embedded, aside, stopped)
+    ends = world.gather(end)
+    if number := next((end.stopped_by for end in ends if end.stopped_by), None):
+        done, total = sum(end.done for end in ends), sum(end.total for end in ends)
+        message = f"stopped after {done:,} of {total:,} clips, which are kept; {upkeep.continuation}"
+        raise world.shared(Stopped(message, number))
+    tried = [end.unusable for end in ends if end.unusable is not None]
+    if tried and not upkeep.share.is_part and not any(end.embedded for end in ends):
+        raise world.shared(nothing_embedded([clip for clips in tried for clip in clips]))
+    filling.finish()
+    world.barrier()
+    upkeep.on_sound(Seconds(*map(sum, zip(*(end.seconds for end in ends), strict=True))))
+    return sum(end.long for end in ends)
 
 
 def _check(encoder: Encoder, crop: Crop, dtype: str, frames: bool) -> None:
@@ -154,187 +217,6 @@ def _origin(encoder: Encoder) -> dict[str, Any]:
     return origin if encoder.provenance is None else origin | {"provenance": asdict(encoder.provenance)}
 
 
-Encode = Callable[[AudioBatch], Embeddings]
-
-
-class _Filling:
-    """The embedding of the missing rows of a store, one shard after another.
-
-    Args:
-        encode: Encoder with its arithmetic.
-        device: Device of the encoder.
-        writer: Writer of the store.
-        clips: Clips of the data.
-        batch_size: Clips per batch, at most.
-        clock: Function that returns the time in seconds.
-
-    Attributes:
-        seconds: Sound of the clips that were embedded.
-        long: Number of the clips that were embedded piece by piece.
-    """
-
-    def __init__(
-        self,
-        encode: Prepared,
-        device: torch.device,
-        writer: StoreWriter,
-        clips: StampedClips,
-        batch_size: int,
-        clock: Callable[[], float],
-    ) -> None:
-        self.encode, self.device, self.writer, self.clips = encode, device, writer, clips
-        self.batch_size, self.clock = batch_size, clock
-        self.seconds, self.long = Seconds(), 0
-        self._kept_at = clock()
-        self._check_signals: Callable[[], None] = lambda: None
-
-    def run(self, update: Update, workers: int, continuation: str) -> None:
-        """Embed what an update names.
-
-        Raises:
-            UserError: no clip of the store could be embedded.
-            Stopped: a signal ended the work.
-        """
-        draws = (Draws(rows, rows) for number in update.shards for rows in self._batches(number, update))
-        loaded = iter(loader(self.clips, draws, workers))
-        total, has_embeddings = sum(len(shard.embed) for shard in update.shards.values()), update.embedded
-        with (
-            StopSignals("saving the embeddings") as signals,
-            tqdm(total=total, desc="embed", unit="clip", mininterval=0.5, dynamic_ncols=True, disable=not total) as bar,
-        ):
-
-            def check() -> None:
-                if signals.stopped_by:
-                    message = f"stopped after {bar.n:,} of {total:,} clips, which are kept; {continuation}"
-                    raise Stopped(message, signals.stopped_by)
-
-            self._check_signals = check
-            for number, rows in update.shards.items():
-                shard = self.writer.open(number)
-                shard.forget(rows.embed.tolist())
-                shard.remove(rows.remove.tolist())
-                try:
-                    self._fill(shard, loaded, len(rows.embed), bar)
-                except BaseException:  # such as a full memory of the GPU
-                    with suppress(OSError):
-                        self.writer.keep(shard)
-                    raise
-                has_embeddings |= bool((shard.states == EMBEDDED).any())
-                if not has_embeddings:
-                    raise _nothing_embedded(shard)
-                self.writer.finish(shard)
-                self._kept_at = self.clock()
-                check()
-
-    def _fill(self, shard: Shard, loaded: Iterator[StampedBatch], unread: int, bar: tqdm[NoReturn]) -> None:
-        """Embed the missing rows of a shard. Raises Stopped after a signal."""
-        while unread:
-            batch = next(loaded)
-            self._add(shard, batch)
-            unread -= len(batch.ids)
-            bar.update(len(batch.ids))
-            if unread:
-                self._keep_if_due(shard)
-            self._check_signals()
-
-    def _keep_if_due(self, shard: Shard) -> None:
-        """Write the new rows of a shard to its journal if the last time is half a minute ago."""
-        if self.clock() - self._kept_at >= _KEEP_SECONDS:
-            self.writer.keep(shard)
-            self._kept_at = self.clock()
-
-    def _add(self, shard: Shard, batch: StampedBatch) -> None:
-        """Add the rows of a batch to its shard."""
-        stamps = dict(zip(batch.ids, batch.stamps, strict=True))
-        for clip in batch.set_aside:
-            shard.put_aside(clip, stamps[clip.id])
-        if batch.batch is not None:
-            self._add_embedded(shard, batch.batch.ids, _embed_batch(self.encode, batch.batch, self.device), stamps)
-            self.seconds = self.seconds.plus(batch.seconds)
-
-        def between_pieces() -> None:
-            self._keep_if_due(shard)  # a recording may take longer than half a minute
-            self._check_signals()
-
-        for row in (self.clips.manifest.rows[number] for number in batch.long):
-            span = replace(self.clips.span(row), longest_seconds=math.inf)
-            try:
-                embedded = embed_recording(self.encode, row, span, bool(self.writer.frame_dim), between_pieces)
-            except AudioError as error:
-                shard.put_aside(SetAside(row.id, error.reason, error.detail), stamps[row.id])
-            else:
-                self._add_embedded(shard, (row.id,), _on_cpu(embedded), stamps)
-                self.seconds, self.long = self.seconds.plus(span.measured[-1]), self.long + 1
-
-    def _add_embedded(
-        self, shard: Shard, ids: Sequence[str], embedded: Embeddings, stamps: Mapping[str, np.void]
-    ) -> None:
-        """Add the embeddings of clips to their shard."""
-        finite = embedded.clip.isfinite().all(1).tolist()
-        for clip in _not_finite(ids, finite):
-            shard.put_aside(clip, stamps[clip.id])
-        usable = [clip_id for clip_id, is_finite in zip(ids, finite, strict=True) if is_finite]
-        frames = dict(_clip_frames(ids, embedded)) if self.writer.frame_dim else None
-        states = np.array([stamps[clip_id] for clip_id in usable], STAMP)
-        shard.add(usable, embedded.clip[finite].numpy(), frames, states)
-
-    def _batches(self, number: int, update: Update) -> Iterator[Sequence[int]]:
-        """Yield the clips of the data that a shard misses, in batches.
-
-        The journal holds the first batches. So a continued shard has the batches of one that was not stopped.
-        """
-        missing = self.writer.rows(number).start + update.shards[number].embed
-        if len(missing):
-            yield from _batches(self.clips, self.writer.places[missing].tolist(), self.batch_size)
-
-
-def _nothing_embedded(shard: Shard) -> UserError:
-    """Return the error of a store whose first clips could not be embedded."""
-    clips = [clip for clip in shard.set_aside if clip.reason != REMOVED]
-    first = f"; the first: {as_text(clips[0].id)} ({clips[0].reason}: {clips[0].detail})" if clips else ""
-    return UserError(f"none of {len(clips)} clips could be embedded{first}")
-
-
-def _not_finite(ids: Sequence[str], finite: Sequence[bool]) -> Iterator[SetAside]:
-    """Yield the clips whose embedding is not finite, as set aside."""
-    for clip_id, is_finite in zip(ids, finite, strict=True):
-        if not is_finite:
-            yield SetAside(clip_id, "not_finite", "the encoder gives NaN or infinite values")
-
-
-def _batches(clips: ClipDataset, rows: Sequence[int], batch_size: int) -> Iterator[Sequence[int]]:
-    """Yield the rows in batches of at most `batch_size`.
-
-    A batch of whole clips is smaller if its padded clips would last longer than `_BATCH_SECONDS` together.
-    """
-    begin, longest = 0, 0.0
-    for place, row in enumerate(rows):
-        seconds = 0.0 if clips.crop.seconds else row_seconds(clips.manifest.rows[row])
-        longest = max(longest, seconds)
-        if place > begin and (place - begin == batch_size or (place - begin + 1) * longest > _BATCH_SECONDS):
-            yield rows[begin:place]
-            begin, longest = place, seconds
-    yield rows[begin:]
-
-
-@torch.inference_mode()
-def _embed_batch(encode: Encode, batch: AudioBatch, device: torch.device) -> Embeddings:
-    """Return the embeddings of a batch on the CPU, floating-point tensors as float32."""
-    return _on_cpu(encode(batch.to(device)))
-
-
-def _on_cpu(embedded: Embeddings) -> Embeddings:
-    tensors = (tensor.cpu() for tensor in embedded)
-    return Embeddings(*(tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors))
-
-
-def _clip_frames(ids: Iterable[str], embedded: Embeddings) -> Iterator[tuple[str, ClipFrames]]:
-    """Yield the id and the valid frames of each clip."""
-    times = embedded.frame_times.numpy()
-    for clip_id, frames, mask in zip(ids, embedded.frames, embedded.frame_mask, strict=True):
-        yield clip_id, ClipFrames(frames[mask].numpy(), times[mask.numpy()])
-
-
 @dataclass(frozen=True)
 class Rate:
     """The measured speed of an encoder on one batch, and the estimated cost of a whole data set.
@@ -359,9 +241,9 @@ def forecast(encoder: Encoder, batch: AudioBatch, clips: int, frames: bool = Fal
         clips: Number of clips in the store.
         frames: Whether the store holds the embeddings of frames too.
     """
-    embedded = _embed_batch(encoder, batch, encoder.device)
+    embedded = embed_batch(encoder, batch, encoder.device)
     begin = time.perf_counter()
-    _embed_batch(encoder, batch, encoder.device)
+    embed_batch(encoder, batch, encoder.device)
     rate = len(batch) / (time.perf_counter() - begin)
     values = embedded.clip.numel() + (embedded.frames.numel() if frames else 0)
     return Rate(rate, clips / rate, forecast_bytes(clips, values // len(batch)))

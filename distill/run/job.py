@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ import torch
 from distill.data.clips.dataset import ClipDataset
 from distill.data.clips.manifest import Manifest
 from distill.data.errors import UserError
-from distill.data.files import lock, write_text
+from distill.data.files import write_text
 from distill.data.sampling.batches import batches_per_epoch
 from distill.data.sampling.clusters import Clustering
 from distill.data.store.format import SetAside
@@ -41,6 +41,7 @@ from distill.run.recipe import (
 )
 from distill.run.resuming import Stopped, newest_checkpoint
 from distill.run.set_aside import report_set_aside
+from distill.run.shares import lock_share
 from distill.run.sound_share import printing
 from distill.run.start_checks import check_band, check_encoders, check_lengths
 from distill.run.targets import check_clips, check_store
@@ -155,7 +156,7 @@ class Job:
     def store(self, name: str) -> Path:
         """Return the folder of a teacher's embeddings of all clips. Missing clips are embedded first."""
         if name not in self._stores:
-            self._stores[name] = self.world.first(lambda: self._embed(name))
+            self._stores[name] = self._embed(name)
         return self._stores[name]
 
     def _embed(self, name: str) -> Path:
@@ -166,11 +167,12 @@ class Job:
         path = Path(options.store).expanduser() if options.store else self.run.path / "embeddings"
         path = path / name if len(self.parts.teachers) > 1 else path
         batch_size = min(self.plan.batch_size, _MAX_EMBEDDING_BATCH)
-        with lock(path, "distill fit"):
+        on_sound = printing(self.plan.crop, MORE_SOUND)
+        upkeep = Upkeep(continuation=self._continuation(), on_sound=on_sound, world=self.world)
+        with self.world.held(lambda: lock_share(path, "distill fit")):
             fill_store(
-                teacher, self.parts.manifest, path, self.plan.crop, batch_size, frames=self.reads_frames,
-                upkeep=Upkeep(continuation=self._continuation(), on_sound=printing(self.plan.crop, MORE_SOUND)),
-            )  # fmt: skip
+                teacher, self.parts.manifest, path, self.plan.crop, batch_size, frames=self.reads_frames, upkeep=upkeep
+            )
         return path
 
     def usable(self, stores: Iterable[EmbeddingStore]) -> Manifest:
@@ -281,7 +283,7 @@ class Job:
         count = self.world.first(lambda: report_set_aside(unusable.values(), self.parts.manifest, aside))
         if number := keep_alive.stopped_by:
             message = f"stopped at batch {data.batches_done} of {steps}; {self._continuation()}"
-            self.world.first(lambda: _raise(Stopped(message, number)))
+            raise self.world.shared(Stopped(message, number))
         lines = list(alarms.lines.values())
         self.world.first(lambda: self._finish(fitting, objective, data, count, lines))
         return self.parts.student.cpu().eval()
@@ -381,10 +383,6 @@ class Job:
             with torch.inference_mode():
                 for name, figure in objective.pictures(loaded.batch).items():
                     save_figure(figure, self.run.report / f"{name}.png")
-
-
-def _raise(error: Stopped) -> NoReturn:
-    raise error
 
 
 def first_draws(data: AudioData) -> list[str]:

@@ -29,8 +29,12 @@ _ERROR = "error of a child"  # key in the store
 _STORE_SECONDS = 60.0
 
 
-def starts_processes(engine: Engine) -> bool:
+def starts_processes(engine: Engine, option: str = "--engine.devices") -> bool:
     """Return whether a command must be launched: it has several devices, and no launcher has started this process.
+
+    Args:
+        engine: Options of the devices.
+        option: Name of the command's option of the number of devices, for messages.
 
     Raises:
         UserError: there are not so many devices, or several machines need a launcher.
@@ -44,14 +48,16 @@ def starts_processes(engine: Engine) -> bool:
             f"torchrun --nnodes {engine.num_nodes} --nproc_per_node {engine.devices} --rdzv_backend c10d "
             f"--rdzv_endpoint FIRST_MACHINE:29500 -m {words}, or in a SLURM job srun {words}"
         )
-    if engine.devices < 1 or engine.num_nodes < 1:
-        raise UserError(f"--engine.devices {engine.devices} --engine.num_nodes {engine.num_nodes}: must be at least 1")
+    if engine.num_nodes < 1:
+        raise UserError(f"--engine.num_nodes {engine.num_nodes}: must be at least 1")
+    if engine.devices < 1:
+        raise UserError(f"{option} {engine.devices}: must be at least 1")
     if engine.devices > 1:
-        check_devices(engine)
+        check_devices(engine, option)
     return engine.devices > 1
 
 
-def check_devices(engine: Engine) -> None:
+def check_devices(engine: Engine, option: str) -> None:
     """Raise UserError if this machine has fewer devices than the options ask for. CPUs take any number of processes."""
     import torch
 
@@ -59,11 +65,11 @@ def check_devices(engine: Engine) -> None:
         return
     count = torch.cuda.device_count()
     if count and engine.devices > count:
-        raise UserError(f"--engine.devices {engine.devices}: this machine has {count} GPU(s)")
+        raise UserError(f"{option} {engine.devices}: this machine has {count} GPU(s)")
     if not count and engine.accelerator != "auto":
-        raise UserError(f"--engine.devices {engine.devices} --engine.accelerator {engine.accelerator}: there is no GPU")
+        raise UserError(f"{option} {engine.devices}: there is no GPU")
     if not count and torch.backends.mps.is_available():
-        raise UserError(f"--engine.devices {engine.devices}: Apple's GPU is one device; add --engine.accelerator cpu")
+        raise UserError(f"{option} {engine.devices}: Apple's GPU is one device; choose the CPU")
 
 
 def launch(engine: Engine, function: Callable[..., object], *arguments: Any) -> None:

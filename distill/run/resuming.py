@@ -23,10 +23,10 @@ class Stopped(UserError):
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal_number
+        self.signal_number, self.exit_code = signal_number, 128 + signal_number
 
     def __reduce__(self) -> tuple[type[Stopped], tuple[str, int]]:
-        return type(self), (str(self), self.exit_code - 128)  # by default, pickling loses the signal
+        return type(self), (str(self), self.signal_number)  # by default, pickling loses the signal
 
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from distill.data.store.shard import EMBEDDED, MISSING
 from distill.data.store.stamps import compare
 from distill.data.store.texts import TextIndex
 from distill.data.store.writer import StoreWriter
+
+_COUNTS = ("new", "changed", "removed", "unchanged", "unknown")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,18 @@ class Update:
     unknown: int = 0
     embedded: bool = False
 
+    @classmethod
+    def joined(cls, updates: Sequence[Update]) -> Update:
+        """Return the counts and shards of several updates together."""
+        shards = {number: rows for update in updates for number, rows in update.shards.items()}
+        counts = {name: sum(getattr(update, name) for update in updates) for name in _COUNTS}
+        return cls(shards, **counts, embedded=any(update.embedded for update in updates))
+
+    @property
+    def to_embed(self) -> int:
+        """Number of clips to embed."""
+        return sum(len(rows.embed) for rows in self.shards.values())
+
     def lines(self) -> list[str]:
         """Return the counts in words."""
         counts = {"new": self.new, "changed": self.changed, "removed": self.removed, "unchanged": self.unchanged}
@@ -67,16 +81,16 @@ class Update:
         return lines
 
 
-def find_update(writer: StoreWriter, states: FileStates, drop: bool) -> Update:
+def find_update(writer: StoreWriter, states: FileStates, drop: bool, shards: Sequence[int]) -> Update:
     """Compare a store with the data. Renew the stamps of finished shards whose files only have a new time.
 
     Args:
         writer: Writer of the store. Its plan has the new clips already.
         states: States of the files of the data today.
         drop: Whether clips that are not in the data lose their embedding.
+        shards: The shards to compare.
     """
     update = Update()
-    shards = range(writer.shard_count)
     for shard in tqdm(shards, desc="compare with the files", unit="shard", mininterval=0.5, delay=5, leave=False):
         _compare_shard(update, writer, shard, states, drop)
     return update

@@ -14,6 +14,7 @@ from distill.data.errors import UserError, exit_code_of
 from distill.training.stopping import StopSignals
 
 T = TypeVar("T")
+E = TypeVar("E", bound=UserError)
 
 
 class World:
@@ -148,10 +149,15 @@ class World:
                     there, here = f"{name} {value} on {self.name(rank)}", f"{everyone[0][name]} on {self.name(0)}"
                     raise self._shared(_Failure(f"the processes must be of one run, but: {there}, {here}", 2))
 
+    def shared(self, error: E) -> E:
+        """Return an error that all processes raise at the same place. Rank 0 prints it."""
+        error.is_silent = not self.is_first
+        return error
+
     def _shared(self, failure: _Failure) -> UserError:
-        """Return the error of a failure that all processes raise. Rank 0 prints it."""
-        error = UserError(failure.message)
-        error.exit_code, error.is_silent = failure.exit_code, not self.is_first
+        """Return the error of a failure."""
+        error = self.shared(UserError(failure.message))
+        error.exit_code = failure.exit_code
         return error
 
     def name(self, rank: int) -> str:

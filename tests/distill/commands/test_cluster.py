@@ -21,7 +21,7 @@ def test_the_head_without_labels_is_what_is_densest(
     points = random.standard_normal((1000, 8)).astype(np.float32)
     points[:100] *= 0.05
     ids = [f"{number:04d}" for number in range(1000)]
-    writer = StoreWriter(tmp_path, ids, 8, {"sample_rate": 16_000}, "float32")
+    writer = StoreWriter(tmp_path, ids, 8, {"sample_rate": 16_000}, "float32", rows_per_shard=len(ids))
     writer.write(0, dict(zip(ids, points, strict=True)))
     monkeypatch.setattr("distill.commands.cluster._NEIGHBOURHOOD", neighbourhood)
     head, _ = _head(EmbeddingStore(tmp_path), Data(""))

@@ -24,7 +24,7 @@ from distill.data.clips.sources import read_manifest
 from distill.data.errors import StoreError, UserError
 from distill.data.store import finished, journal, stamps, writer
 from distill.data.store.reader import EmbeddingStore
-from distill.run import embeddings
+from distill.run import filling
 from distill.run.embeddings import Upkeep, fill_store
 from distill.run.resuming import Stopped
 from tests.conftest import tone
@@ -155,7 +155,7 @@ def test_rows_are_kept_every_half_minute(data: Path, tmp_path: Path, monkeypatch
     teacher.before_batch = lambda batch: seconds.__setitem__(0, 16.0 * (batch + 1))
     embed(data, tmp_path / "s", teacher=teacher, clock=clock)
     assert kept == [4, 4]  # after 32 and 80 seconds; a finished shard is written after 48 and 96
-    assert embeddings._KEEP_SECONDS <= 30
+    assert filling._KEEP_SECONDS <= 30
 
 
 def change(data: Path, what: str) -> None:
@@ -297,7 +297,7 @@ def test_a_broken_clip_alone_in_a_new_shard_does_not_stop_the_work(data: Path, t
     assert len(store.set_aside) == 3
     for name in data.iterdir():
         name.write_bytes(b"no sound")
-    with pytest.raises(UserError, match=r"none of 6 clips could be embedded; the first: 00\.wav"):
+    with pytest.raises(UserError, match=r"none of 13 clips could be embedded; the first: 00\.wav"):
         embed(data, tmp_path / "none")
     soundfile.write(data / "05.wav", tone(700), 16_000)
     assert embed(data, tmp_path / "none")[0].ids == ["05.wav"]

@@ -48,7 +48,7 @@ def written(folder: Path, manifest: Manifest, aside: Sequence[str] = (), stamped
 
 def update(folder: Path, manifest: Manifest, drop: bool = True) -> Update:
     writer = StoreWriter(folder / "store", manifest.ids, 2, {}, "float32")
-    return find_update(writer, FileStates(manifest, Crop()), drop)
+    return find_update(writer, FileStates(manifest, Crop()), drop, range(writer.shard_count))
 
 
 def rows(found: Update) -> dict[int, tuple[list[int], list[int]]]:
@@ -97,7 +97,7 @@ def test_copied_files_are_unchanged_and_their_times_are_renewed(tmp_path: Path) 
     for expected in (8, 0):  # the second time, no file is read
         reads.clear()
         writer = StoreWriter(tmp_path / "store", manifest.ids, 2, {}, "float32")
-        assert find_update(writer, states, True).unchanged == 8
+        assert find_update(writer, states, True, range(writer.shard_count)).unchanged == 8
         assert len(reads) == expected
 
 
