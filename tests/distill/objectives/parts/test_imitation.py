@@ -41,7 +41,9 @@ def test_a_loss_without_a_yardstick_has_no_measurement() -> None:
 
 
 @pytest.mark.parametrize("targets", ["raw", "standardised", "whitened", "phi_s"])
-@pytest.mark.parametrize(("loss", "keeps_length"), [("mse", True), ("l1", True), ("cosine", False), ("contrastive", False)])
+@pytest.mark.parametrize(
+    ("loss", "keeps_length"), [("mse", True), ("l1", True), ("cosine", False), ("contrastive", False)]
+)
 def test_a_perfect_prediction_is_the_vector_of_the_teacher(targets: str, loss: str, keeps_length: bool) -> None:
     torch.manual_seed(0)
     vectors = torch.randn(200, 3) @ torch.randn(3, 3) + 2
