@@ -14,7 +14,7 @@ from distill.objectives.objective import Objective
 from distill.run.embeddings import Rate, forecast
 from distill.run.job import MORE_SOUND, Job
 from distill.run.memory import peak_bytes
-from distill.run.recipe import print_reasons, steps_of_budget, training_seconds
+from distill.run.recipe import print_reasons, print_shares, steps_of_budget, training_seconds
 from distill.run.sound_share import printing
 
 
@@ -50,6 +50,7 @@ def dry_run(job: Job) -> None:
         step_seconds = max(step_seconds - teacher_seconds, 1e-6)
     print(parts.introduction())
     print_reasons(job.plan)
+    print_shares(job.plan, max(job.world.size, options.engine.devices * options.engine.num_nodes))
     if job.plan.crop.position != "random":
         printing(job.plan.crop, MORE_SOUND, "of sound in the first batch")(loaded.seconds)
     _print_forecast(job, parts.manifest, teachers, decoding_seconds / len(batch), step_seconds / len(batch))

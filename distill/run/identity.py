@@ -25,6 +25,8 @@ def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     """
     spec = TEACHERS.spec_of(encoder)
     options = {key: value for key, value in spec.options.items() if key not in ("checkpoint", "revision")}
+    if isinstance(encoder, Frozen):
+        options = _of_frozen(options)
     if isinstance(windows := options.get("windows"), Mapping):
         # As in earlier versions. Clips of up to a window do not depend on the hop; `long_clips` states it for longer.
         options["windows"] = {**windows, "hop": windows.get("hop") or 0.0}
@@ -32,6 +34,12 @@ def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     if next(encoder.parameters(), None) is None and (files := _file_digests(spec.options)):
         fingerprint |= {"options": {key: value for key, value in options.items() if key not in files}, "files": files}
     return fingerprint | ({"shaped_by": plain(encoder.shaped_by)} if encoder.shaped_by else {})
+
+
+def _of_frozen(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a frozen student that determine its embeddings; without a space, as in earlier versions."""
+    dropped = ("student", "allow_import") if options["space"] else ("space",)
+    return {key: value for key, value in options.items() if key not in dropped}
 
 
 def require_known_weights(encoder: Encoder, fingerprint: Mapping[str, Any]) -> None:
@@ -81,7 +89,9 @@ def identity(encoder: Encoder) -> str:
             if key in fingerprint
         }
         return digest(parts if "weights" in parts else encoder.store.digest)[:16]
-    return digest(encoder_fingerprint(encoder.student if isinstance(encoder, Frozen) else encoder))[:16]
+    if isinstance(encoder, Frozen) and not encoder.space:
+        encoder = encoder.student
+    return digest(encoder_fingerprint(encoder))[:16]
 
 
 def code_digest() -> str:

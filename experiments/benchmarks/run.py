@@ -8,7 +8,17 @@ from importlib import import_module
 from distill.run.memory import keep_freed_memory
 from distill.teachers.pretrained import torchaudio_fault
 
-NAMES = ("start", "manifest", "containers", "pipeline", "encoders", "hear", "learning_data", "masked_training")
+NAMES = (
+    "start",
+    "manifest",
+    "containers",
+    "pipeline",
+    "encoders",
+    "hear",
+    "learning_data",
+    "masked_training",
+    "devices",
+)
 
 if __name__ == "__main__":
     keep_freed_memory()  # as `distill` does; it applies to the rivals too

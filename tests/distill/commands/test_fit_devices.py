@@ -93,15 +93,6 @@ def test_torchrun_starts_the_processes(sounds: Callable[..., Path], tmp_path: Pa
     assert_complete(tmp_path / "run", ended(started(words)))
 
 
-@pytest.mark.slow
-def test_torchrun_starts_the_processes_of_two_machines(sounds: Callable[..., Path], tmp_path: Path) -> None:
-    end = f"127.0.0.1:{free_port()}"
-    shared = ["--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d", f"--rdzv_endpoint={end}"]
-    words = options(sounds(16), tmp_path / "run")
-    nodes = [[*RUN, *shared, f"--local_addr=127.0.0.{number}", *words] for number in (1, 2)]
-    assert_complete(tmp_path / "run", ended(*map(started, nodes)))
-
-
 def test_srun_starts_the_processes(sounds: Callable[..., Path], tmp_path: Path) -> None:
     data, port = sounds(16), free_port()
     tasks = [started([*PYTHON, *options(data, tmp_path / "run")], variables(rank, 2, port)) for rank in range(2)]

@@ -20,6 +20,13 @@ def test_dry_run_says_what_it_would_take_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_dry_run_says_what_each_device_would_get(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(sounds(8), tmp_path / "run", dry_run=True, batch_size=7, engine={"devices": 2, "num_nodes": 2, "workers": 0})
+    assert "batch 7 = 3 x 2 + 1 x 1 (devices x clips)\n" in capsys.readouterr().out
+
+
 def test_dry_run_forecasts_a_budget(
     sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
