@@ -21,7 +21,7 @@ from tests.teachers.onnx_files import DIM, HOP, RATE, WINDOW, build, expected_fr
 from tests.teachers.tiny import TinyTeacher
 
 STATED = {"sample_rate": str(RATE), "output": "clip", "frames": "frames", "logits": "logits"}
-TINY = TinyTeacher(lambda folder: {"checkpoint": save(folder, build(metadata=STATED))})
+TINY = TinyTeacher(lambda folder: {"checkpoint": save(folder, build(metadata=STATED))}, is_graph=True)
 
 
 def create(folder: Path, model: onnx.ModelProto, **options: Any) -> distill.Teacher:
