@@ -56,7 +56,7 @@ def introduction(encoder: Encoder) -> str:
 
 
 def describe(role: str, name: str, encoder: Encoder) -> str:
-    """Return a description of an encoder and the source of its weights, in one or two lines.
+    """Return a description of an encoder, the source of its weights and what was understood of it, in up to 3 lines.
 
     Args:
         role: "teacher" or "student".
@@ -67,7 +67,8 @@ def describe(role: str, name: str, encoder: Encoder) -> str:
     line = f"{role}: {name}, {parameters_text(encoder)}, {encoder.sample_rate} Hz, clip {encoder.clip_dim}, {frames}"
     if role == "teacher":
         line += f", licence: {encoder.licence}"
-    return f"{line}\n  weights: {encoder.provenance}" if encoder.provenance else line
+    line += f"\n  weights: {encoder.provenance}" if encoder.provenance else ""
+    return line + (f"\n  graph: {encoder.reading}" if encoder.reading else "")
 
 
 def parameters_text(encoder: Encoder) -> str:
