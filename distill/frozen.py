@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.windows import Windows
@@ -26,6 +29,7 @@ class Frozen(Teacher):
         UserError: no student is found, or it does not answer in the space.
     """
 
+    later_options: Mapping[str, Any] = MappingProxyType({"space": ""})
     licence = "that of the student"
     source = "`distill fit`: --teacher.student RUN"
 

@@ -48,6 +48,8 @@ class Encoder(nn.Module, Rebuildable, ABC):
         weights: A class without weights and files of its own sets it to None; a store refuses it otherwise.
         whole_seconds: Longest clip that is encoded whole without windows, in seconds. Memory grows with the length of
             a clip, so longer ones are cut into windows of 10 s.
+        later_options: Options that an earlier version did not have, with the values that change nothing. With these
+            values they are no part of the fingerprint, so that older stores stay valid.
         shaped_by: Other values of the checkpoint that determine an embedding, such as input statistics. They are part
             of the fingerprint.
     """
@@ -62,6 +64,7 @@ class Encoder(nn.Module, Rebuildable, ABC):
     provenance: Provenance | None = None
     reading: str = ""
     shaped_by: Mapping[str, Any] = MappingProxyType({})
+    later_options: Mapping[str, Any] = MappingProxyType({})
     _dtype = torch.float32  # of the last move; an encoder without weights has no other record
     _covered: Mapping[float, Covered] = MappingProxyType({})
 

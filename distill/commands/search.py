@@ -44,8 +44,8 @@ def search(
         allow_import: Package from which classes may be imported. None: no package.
 
     Returns:
-        The nearest clips, the nearest first. A sound is compared by the cosine of vectors from which the mean of the
-        store is subtracted, a text by the cosine.
+        The nearest clips, the nearest first. A sound is compared by the cosine of vectors that are standardised by the
+        store, a text by the cosine.
 
     Raises:
         UserError: the query is neither a file nor a text, there is no text tower, or the vectors of the store have
@@ -66,19 +66,19 @@ def search(
         raise UserError(f"--query {query}: no such file")
     else:
         vector = _text_tower(teacher, model, space, allow_import).embed_texts([query])[0].numpy()
-    matches = _nearest(opened, vector, count, centred=Path(query).expanduser().is_file())
+    matches = _nearest(opened, vector, count, standardised=Path(query).expanduser().is_file())
     for match in matches:
         print(f"{match.cosine:6.3f}  {match.id}")
     return matches
 
 
-def _nearest(opened: EmbeddingStore, vector: NDArray[np.float32], count: int, centred: bool) -> list[Match]:
+def _nearest(opened: EmbeddingStore, vector: NDArray[np.float32], count: int, standardised: bool) -> list[Match]:
     if len(vector) != opened.dim:
         raise UserError(
             f"--store {opened.path} holds vectors of {opened.dim} numbers, the query has {len(vector)}: they are of "
             "different spaces; --space NAME takes the student's vectors in the space of its teacher"
         )
-    return nearest(opened, vector, count, centred)
+    return nearest(opened, vector, count, standardised)
 
 
 def _space_of_size(model: str, dim: int, allow_import: str | None) -> str:

@@ -75,7 +75,9 @@ class Recalls(NamedTuple):
 
 
 def recalls(answers: Vectors, teacher: Vectors, queries: Rows | None = None) -> Recalls:
-    """Search all teacher vectors with the answers of a student in the space of the teacher, by their cosine.
+    """Search all teacher vectors with the answers of a student in the space of the teacher.
+
+    They are compared by the cosine of vectors that are standardised by the teacher's, as `distill search` does.
 
     Args:
         answers: Vectors of the student in the space of the teacher. Shape (N, T).
@@ -85,7 +87,7 @@ def recalls(answers: Vectors, teacher: Vectors, queries: Rows | None = None) -> 
     queries = _rows(answers, queries)
     if not _usable(answers, teacher, queries, _MIN_CLIPS):
         return Recalls(math.nan, math.nan)
-    ranks = _ranks_of_own(answers[queries].astype(np.float64), teacher.astype(np.float64), queries)
+    ranks = _ranks_of_own(_standardise_by(teacher, answers[queries]), standardise(teacher), queries)
     return Recalls(float((ranks < 1).mean()), float((ranks < 10).mean()))
 
 

@@ -25,8 +25,10 @@ def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     """
     spec = TEACHERS.spec_of(encoder)
     options = {key: value for key, value in spec.options.items() if key not in ("checkpoint", "revision")}
-    if isinstance(encoder, Frozen):
-        options = _of_frozen(options)
+    later = encoder.later_options
+    options = {key: value for key, value in options.items() if key not in later or value != later[key]}
+    if isinstance(encoder, Frozen) and encoder.space:
+        options = {key: value for key, value in options.items() if key not in ("student", "allow_import")}
     if isinstance(windows := options.get("windows"), Mapping):
         # As in earlier versions. Clips of up to a window do not depend on the hop; `long_clips` states it for longer.
         options["windows"] = {**windows, "hop": windows.get("hop") or 0.0}
@@ -34,12 +36,6 @@ def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     if next(encoder.parameters(), None) is None and (files := _file_digests(spec.options)):
         fingerprint |= {"options": {key: value for key, value in options.items() if key not in files}, "files": files}
     return fingerprint | ({"shaped_by": plain(encoder.shaped_by)} if encoder.shaped_by else {})
-
-
-def _of_frozen(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a frozen student that determine its embeddings; without a space, as in earlier versions."""
-    dropped = ("student", "allow_import") if options["space"] else ("space",)
-    return {key: value for key, value in options.items() if key not in dropped}
 
 
 def require_known_weights(encoder: Encoder, fingerprint: Mapping[str, Any]) -> None:

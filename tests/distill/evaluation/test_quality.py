@@ -155,12 +155,14 @@ def test_the_second_crop_is_found_by_the_first() -> None:
 
 def test_recalls_are_those_of_a_slow_search() -> None:
     generator = np.random.default_rng(0)
-    teacher = generator.standard_normal((60, 5)) + 3
-    answers = teacher + 0.8 * generator.standard_normal(teacher.shape)
-    queries = np.arange(20)
+    teacher = generator.standard_normal((60, 6)) * [1, 1, 1, 9, 1, 0] + 3  # the last column is constant
+    answers = teacher + 0.8 * generator.standard_normal(teacher.shape) * [1, 1, 1, 9, 1, 1e-5]
+    queries, mean, scale = np.arange(20), teacher.mean(0), np.append(teacher.std(0)[:5], np.inf)
     ranks = []
     for query in queries:
-        cosines = [answers[query] @ other / np.linalg.norm(answers[query]) / np.linalg.norm(other) for other in teacher]
+        wanted = (answers[query] - mean) / scale
+        others = (teacher - mean) / scale
+        cosines = [wanted @ other / np.linalg.norm(wanted) / np.linalg.norm(other) for other in others]
         ranks.append(sorted(cosines, reverse=True).index(cosines[query]))
     expected = [sum(rank < count for rank in ranks) / len(ranks) for count in (1, 10)]
     assert recalls(answers, teacher, queries) == pytest.approx(expected)
