@@ -126,6 +126,12 @@ def test_a_signal_is_passed_on(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
+def test_a_script_that_is_not_a_file_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/nowhere/<stdin>")
+    with pytest.raises(UserError, match=r"<stdin> is not a file; save the script in a file, or use .* ddp_fork"):
+        launch(SPAWNED, work, "good", tmp_path)
+
+
 def test_a_script_without_a_guard_gets_one_line(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
