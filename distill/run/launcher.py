@@ -168,8 +168,8 @@ def _pickled(function: Callable[..., object], arguments: Sequence[Any]) -> bytes
     script = getattr(sys.modules["__main__"], "__file__", None)
     if script is not None and not os.path.exists(script):
         raise UserError(
-            f"several devices need several processes, and each imports the script, but {script} is not a file; save the "
-            "script in a file, or use --engine.strategy ddp_fork"
+            f"several devices need several processes, and each imports the script, but {script} is not a file; save it "
+            "in a file, or use --engine.strategy ddp_fork"
         )
     try:
         pickle.dumps(warnings.showwarning)
