@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.commands.fit import fit as fit
     from distill.commands.probe import probe as probe
     from distill.commands.report import report as report
+    from distill.commands.search import search as search
     from distill.commands.store import store as store
     from distill.data.audio.frames import frame_mask as frame_mask
     from distill.data.audio.mel import LogMel as LogMel
@@ -56,6 +57,7 @@ _MODULES = {
     "cluster": "distill.commands.cluster",
     "probe": "distill.commands.probe",
     "report": "distill.commands.report",
+    "search": "distill.commands.search",
     "export": "distill.commands.export",
     "load": "distill.api",
     "create_teacher": "distill.api",

@@ -15,11 +15,16 @@ from distill.data.encoders.checkpoint import read_state_dict
 from distill.data.errors import UserError
 from distill.data.files import file_digest, write_atomically, write_json, write_text
 from distill.students import STUDENTS
+from distill.students.spaces import Space
 from distill.students.student import Student
+
+_SPACES = "spaces.safetensors"
 
 
 def save_student(student: Student, folder: Path, card: str) -> None:
-    """Write a student folder: model.safetensors, config.json and README.md. `load_student` reads it.
+    """Write a student folder, which `load_student` reads: model.safetensors, config.json and README.md.
+
+    The spaces of the student, if it has any, are in spaces.safetensors.
 
     Args:
         student: The student. The options that name its initial weights are not written.
@@ -39,6 +44,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "model.safetensors", lambda file: file.write(save(state)))
+    _save_spaces(student.spaces, folder / _SPACES)
     write_json(
         folder / "config.json",
         {
@@ -53,6 +59,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
             "labels": list(student.labels),
             "licence": student.licence,
             "teachers": dict(student.teachers),
+            "spaces": {name: space.dim for name, space in student.spaces.items()},
             "sha256": file_digest(folder / "model.safetensors"),
             "audio_distill": version("audio-distill"),
         },
@@ -88,7 +95,40 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
         ) from error
     student.labels, student.licence = tuple(config.get("labels", ())), config.get("licence", student.licence)
     student.teachers = dict(config.get("teachers", {}))
+    student.spaces = _load_spaces(folder / _SPACES, config.get("spaces", {}))
     return student.eval()
+
+
+def _save_spaces(spaces: Mapping[str, Space], path: Path) -> None:
+    """Write the tensors of all spaces under "TEACHER/TENSOR". Without a space there is no file."""
+    if not spaces:
+        path.unlink(missing_ok=True)
+        return
+    state = {
+        f"{name}/{key}": tensor.detach().cpu().contiguous().clone()
+        for name, space in spaces.items()
+        for key, tensor in space.state_dict().items()
+    }
+    write_atomically(path, lambda file: file.write(save(state)))
+
+
+def _load_spaces(path: Path, sizes: Mapping[str, int]) -> dict[str, Space]:
+    """Return the spaces of a student by the names of its teachers. Raise UserError if the file is damaged."""
+    if not sizes:
+        return {}
+    state = read_state_dict(path, option="the student's spaces")
+    try:
+        spaces = {
+            name: Space.from_state(
+                {key.removeprefix(f"{name}/"): tensor for key, tensor in state.items() if key.startswith(f"{name}/")}
+            )
+            for name in sizes
+        }
+    except KeyError as error:
+        raise UserError(f"{path} is damaged: it lacks {error}") from error
+    if wrong := [name for name, space in spaces.items() if space.dim != sizes[name]]:
+        raise UserError(f"{path} is damaged: the space {wrong[0]!r} has another size than in config.json")
+    return spaces
 
 
 def untrained_student(source: str | Path, allow_import: str | None = None, seed: int = 0) -> Student:
@@ -168,6 +208,6 @@ def _student_folder(source: str | Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(source), allow_patterns=["config.json", "model.safetensors", "README.md"]))
+        return Path(snapshot_download(str(source), allow_patterns=["config.json", "*.safetensors", "README.md"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(f"{source}: not a folder, and not a student on the hub") from error

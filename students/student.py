@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import torch
+from torch import Tensor
+
+from distill.data.batch import Embeddings
 from distill.data.encoders.encoder import Encoder
+from distill.students.spaces import Space, space_of
 
 
 class Student(Encoder):
@@ -16,6 +21,7 @@ class Student(Encoder):
 
     Attributes:
         teachers: Digest of the class, options and weights of each teacher that it was trained with, by name.
+        spaces: The map into the space of each teacher, by its name. They are saved beside the weights.
         initial_weights: Options that name files of initial weights; a saved student does not need them.
         takes_classes: Whether the constructor has the option `classes`, the number of classes of a head.
         longest_crop: Longest crop of the default recipe, in seconds.
@@ -26,6 +32,7 @@ class Student(Encoder):
     """
 
     teachers: Mapping[str, str] = MappingProxyType({})
+    spaces: Mapping[str, Space] = MappingProxyType({})
     initial_weights: tuple[str, ...] = ("checkpoint",)
     licence = "that of the teacher and the data it was trained with"
     source = "trained with `distill fit`"
@@ -35,6 +42,34 @@ class Student(Encoder):
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
     by_length: bool | None = None
+
+    def embed(self, waveform: Tensor, sample_rate: int, lengths: Tensor | None = None, space: str = "") -> Embeddings:
+        """Encode waveforms in evaluation mode, without gradients, on the device of the student.
+
+        Args:
+            waveform: Samples in [-1, 1], one channel per clip, as a tensor or NumPy array. Shape (samples,) or
+                (batch, samples).
+            sample_rate: In Hz.
+            lengths: Valid samples of each clip, if clips are padded. Shape (batch,). None means all samples.
+            space: Name of a teacher, in whose space the clip embeddings are returned. Empty: the student's own.
+
+        Raises:
+            UserError: the student does not answer in this space.
+            ValueError: the waveform has another number of dimensions, integers, no samples, or samples that are not
+                finite, or the sample rate is not a whole number of Hz.
+        """
+        embeddings = super().embed(waveform, sample_rate, lengths)
+        return self.in_space(embeddings, space) if space else embeddings
+
+    def in_space(self, embeddings: Embeddings, space: str) -> Embeddings:
+        """Return embeddings whose clip embeddings lie in the space of a teacher; the frames stay.
+
+        Raises:
+            UserError: the student does not answer in this space.
+        """
+        mapped = space_of(self.spaces, space).to(embeddings.clip.device)
+        with torch.no_grad():
+            return embeddings._replace(clip=mapped(embeddings.clip.float()))
 
     @property
     def frequency_band(self) -> tuple[float, float]:

@@ -18,6 +18,7 @@ TEACHERS: Registry[Teacher] = Registry(
         "matpac": "distill.teachers.matpac:MATPAC",
         "mel": "distill.teachers.mel:Mel",
         "musicnn": "distill.teachers.musicnn:MusiCNN",
+        "onnx": "distill.teachers.onnx_file:OnnxFile",
         "passt": "distill.teachers.passt:PaSST",
         "randomised": "distill.teachers.randomised:Randomised",
         "ssast": "distill.teachers.ssast:SSAST",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill.data.audio.frames import frame_mask
 from distill.data.audio.kaldi import KaldiFbank
@@ -13,6 +13,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders import audioset
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
+from distill.teachers.layers import LATER_OPTIONS, take_layers
 from distill.teachers.pretrained import Pretrained, import_transformers, load_pretrained
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
@@ -35,11 +36,15 @@ class AST(Teacher):
         checkpoint: Folder with config.json and model.safetensors, or a hub id.
         revision: Commit of the hub id, which fixes the weights. None takes the newest.
         windows: How longer clips are cut. With 0 seconds only the beginning is used, as in the official code.
+        layer: Layer whose output is the embedding, from 1 on, or several. None: the last, after its
+            norm. With a layer there are no logits.
+        combine: How several layers become one vector: "mean" or "concat".
 
     Raises:
         UserError: the checkpoint is missing, damaged or not an AST, or the windows are longer than its input.
     """
 
+    later_options = LATER_OPTIONS
     sample_rate = 16_000
     published = Published(86_594_063, 768, 768, 0.1)
     licence = "BSD-3-Clause"
@@ -50,6 +55,8 @@ class AST(Teacher):
         checkpoint: str = "MIT/ast-finetuned-audioset-10-10-0.4593",
         revision: str | None = None,
         windows: Windows = Windows(),
+        layer: int | list[int] | None = None,
+        combine: str = "mean",
     ) -> None:
         super().__init__(windows)
         transformers = import_transformers()
@@ -73,18 +80,23 @@ class AST(Teacher):
         self.fbank = KaldiFbank(loaded.config.num_mel_bins, "hanning", mean=mean, scale=2 * deviation)
         self.limit_windows(self.fbank.samples(loaded.config.max_length) / self.sample_rate)
         self.model = loaded.model
+        network = loaded.model.audio_spectrogram_transformer
+        blocks = next(module for module in network.modules() if isinstance(module, nn.ModuleList))
+        if take_layers(blocks, network.layernorm, layer, combine):
+            self.model.classifier = None
+        self._width = self._config.hidden_size * (len(layer) if isinstance(layer, list) and combine == "concat" else 1)
         if self.model.classifier is not None:
             self.labels, self._columns = audioset.in_mid_order(_labels(loaded.config.id2label))
 
     @property
     def clip_dim(self) -> int:
-        """Size of a clip's embedding: the width of the transformer."""
-        return int(self._config.hidden_size)
+        """Size of a clip's embedding: the width of the transformer, for each concatenated layer."""
+        return int(self._width)
 
     @property
     def frame_dim(self) -> int:
-        """Size of a frame's embedding: the width of the transformer."""
-        return int(self._config.hidden_size)
+        """Size of a frame's embedding: that of a clip's."""
+        return int(self._width)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at 16 kHz."""

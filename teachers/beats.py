@@ -17,6 +17,7 @@ from distill.data.encoders.audioset import in_mid_order
 from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_checkpoint, without_prefix
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
+from distill.teachers.layers import LATER_OPTIONS, take_layers
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import flatten, frames_of
@@ -40,11 +41,15 @@ class BEATs(Teacher):
         mask: Which patches of a padded clip are valid. "exact" gives the embedding of the clip alone. "official"
             follows the published code, which counts parts of the padding as valid.
         windows: How longer clips are cut. The cost of attention grows with the square of a window's length.
+        layer: Layer whose output is the embedding, from 1 on, or several. None: the last, after its
+            norm. With a layer there are no logits.
+        combine: How several layers become one vector: "mean" or "concat".
 
     Raises:
         UserError: the file is damaged or not a BEATs model. BEATs tokenizers are refused too.
     """
 
+    later_options = LATER_OPTIONS
     sample_rate = 16_000
     published = Published(90_311_664, 768, 768, 0.16)
     licence = "MIT"
@@ -54,7 +59,14 @@ class BEATs(Teacher):
         "printed: --teacher.checkpoint FILE"
     )
 
-    def __init__(self, checkpoint: str, mask: str = "exact", windows: Windows = Windows()) -> None:
+    def __init__(
+        self,
+        checkpoint: str,
+        mask: str = "exact",
+        windows: Windows = Windows(),
+        layer: int | list[int] | None = None,
+        combine: str = "mean",
+    ) -> None:
         super().__init__(windows)
         require_one_of("--teacher.mask", mask, MASKS)
         self.mask = mask
@@ -72,6 +84,8 @@ class BEATs(Teacher):
         self.fbank = KaldiFbank(128, "povey", full_scale=2.0**15, mean=_MEAN, scale=2 * _STD)
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
+        if take_layers(model.encoder.layers, model.encoder, layer, combine):
+            model.predictor = None
         if model.predictor is not None:
             names = extras.get("label_dict") or {}
             columns = range(model.predictor.out_features)

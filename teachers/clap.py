@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from distill.data.audio.mel import ClapMel
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
+from distill.teachers.clap_text import embed_texts
 from distill.teachers.pretrained import Pretrained, import_transformers, load_pretrained
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
@@ -97,6 +99,17 @@ class CLAP(Teacher):
         self._width = _input_width(loaded.model.config)
         self._seconds = self._samples // self.mel.hop * self.mel.hop / (self._width - 1) / self.sample_rate
         self.model = loaded.model
+        self._checkpoint, self._revision = str(checkpoint), revision
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts in the space of the projected embeddings of sounds. Shape (texts, dim), float32.
+
+        Raises:
+            UserError: the teacher's embeddings are not the projected ones, or the checkpoint has no text tower.
+        """
+        if self.embedding != "projected":
+            raise UserError(f"--teacher.embedding {self.embedding}: only projected embeddings share a space with texts")
+        return embed_texts(self._checkpoint, self._revision, texts)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at the rate of the checkpoint, 48 kHz in the published ones."""

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.windows import Windows, by_length
-from distill.data.errors import UserError, first_line
+from distill.data.errors import UserError, first_line, require_one_of
+from distill.teachers.layers import COMBINATIONS, LATER_OPTIONS, combined, layer_numbers
 from distill.teachers.pretrained import import_transformers, load_pretrained
 from distill.teachers.teacher import Teacher
 
@@ -31,16 +32,28 @@ class HubModel(Teacher):
         checkpoint: Folder with config.json and preprocessor_config.json, or a hub id such as facebook/wav2vec2-base.
         revision: Commit of the hub id, which fixes the weights. None takes the newest.
         windows: How longer clips are cut.
+        layer: Layer whose output is the embedding, from 1 on, or several. None: the output of the whole network.
+        combine: How several layers become one vector: "mean" or "concat".
 
     Raises:
         UserError: the model is missing, or its output is not a sequence over time.
     """
 
+    later_options = LATER_OPTIONS
     licence = "that of the checkpoint, see its page"
     source = "any audio encoder on the hub, or a folder of it: --teacher.checkpoint ID_OR_DIR"
 
-    def __init__(self, checkpoint: str, revision: str | None = None, windows: Windows = Windows()) -> None:
+    def __init__(
+        self,
+        checkpoint: str,
+        revision: str | None = None,
+        windows: Windows = Windows(),
+        layer: int | list[int] | None = None,
+        combine: str = "mean",
+    ) -> None:
         super().__init__(windows)
+        require_one_of("--teacher.combine", combine, COMBINATIONS)
+        self._combine = combine
         self._where = f"--teacher.checkpoint {checkpoint}"
         loaded = load_pretrained(import_transformers().AutoModel, str(checkpoint), revision, optional=_UNUSED)
         if name := _OWN_TEACHERS.get(loaded.config.model_type):
@@ -55,6 +68,7 @@ class HubModel(Teacher):
         self.shaped_by = loaded.extractor.to_dict()
         self._input = loaded.model.main_input_name
         self.model = loaded.model.get_encoder() if loaded.config.is_encoder_decoder else loaded.model
+        self._layers = layer_numbers(layer, int(getattr(self.model.config, "num_hidden_layers", 0)))
         try:
             short, long = self._steps(1.0), self._steps(5.0)
         except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
@@ -87,12 +101,15 @@ class HubModel(Teacher):
         return Embeddings.of_frames(frames, times, frame_mask(valid, steps))
 
     def _hidden(self, waveform: Tensor) -> Tensor:
-        """Return the last hidden states (batch, time, dim) of clips of one length (batch, samples)."""
+        """Return the hidden states (batch, time, dim) of clips of one length (batch, samples)."""
         waveform = F.pad(waveform, (0, max(0, round(_SHORTEST * self.sample_rate) - waveform.shape[1])))
         clips = [clip.numpy() for clip in waveform.cpu()]
         inputs = self._extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")[self._input]
-        outputs = self.model(**{self._input: inputs.to(waveform.device, self.dtype)})
+        wanted = {"output_hidden_states": True} if self._layers else {}
+        outputs = self.model(**{self._input: inputs.to(waveform.device, self.dtype)}, **wanted)
         hidden = getattr(outputs, "last_hidden_state", None)
+        if self._layers:  # the first of the states is the input of the first layer
+            hidden = combined([outputs.hidden_states[number] for number in self._layers], self._combine)
         if hidden is None or hidden.dim() != 3:
             raise UserError(
                 f"{self._where}: the output of a {type(self.model).__name__} is not a sequence of hidden states"

@@ -18,6 +18,7 @@ from distill.data.encoders import audioset
 from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
 from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError, require_one_of
+from distill.teachers.layers import LATER_OPTIONS, take_layers
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import PatchEmbedding, VisionTransformer, flatten
@@ -39,18 +40,28 @@ class MATPAC(Teacher):
         frequency: How the 5 patches of a column become one vector: "concat" (3840) or "mean" (768).
         heads: Number of attention heads. 0 means one for each 64 of width.
         windows: How longer clips are cut.
+        layer: Layer whose output is the embedding, from 1 on, or several. None: the last, after its
+            norm. With a layer there are no logits.
+        combine: How several layers become one vector: "mean" or "concat".
 
     Raises:
         UserError: the file is damaged or not a MATPAC encoder.
     """
 
+    later_options = LATER_OPTIONS
     sample_rate = 16_000
     published = Published(85_400_832, 3840, 3840, 0.16)
     licence = "none stated: the authors' repository has no licence file, so all rights are reserved"
     source = "matpac_plus_6s_2048_enconly.pt, a release of the authors' GitHub repository: --teacher.checkpoint FILE"
 
     def __init__(
-        self, checkpoint: str, frequency: str = "concat", heads: int = 0, windows: Windows = Windows()
+        self,
+        checkpoint: str,
+        frequency: str = "concat",
+        heads: int = 0,
+        windows: Windows = Windows(),
+        layer: int | list[int] | None = None,
+        combine: str = "mean",
     ) -> None:
         super().__init__(windows)
         require_one_of("--teacher.frequency", frequency, FREQUENCIES)
@@ -72,6 +83,8 @@ class MATPAC(Teacher):
         )
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
+        if take_layers(model.student_encoder.blocks, model.student_encoder, layer, combine):
+            model.head = None
         if model.head is not None and model.head.out_features == 527:
             self.labels = tuple(sorted(audioset.classes()))  # its columns have this order
         elif model.head is not None:

@@ -15,6 +15,7 @@ from distill.data.encoders import audioset
 from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
 from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError
+from distill.teachers.layers import LATER_OPTIONS, take_layers
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import PatchEmbedding, VisionTransformer, flatten, frames_of
@@ -34,17 +35,28 @@ class PaSST(Teacher):
         checkpoint: The file, such as passt-s-f128-p16-s10-ap.476-swa.pt.
         heads: Number of attention heads. 0 means one for each 64 of width.
         windows: How longer clips are cut. With 0 seconds only the beginning is used, as in the official code.
+        layer: Layer whose output is the embedding, from 1 on, or several. None: the last, after its
+            norm. With a layer there are no logits.
+        combine: How several layers become one vector: "mean" or "concat".
 
     Raises:
         UserError: the file is damaged or not a PaSST, or the windows are longer than its positions.
     """
 
+    later_options = LATER_OPTIONS
     sample_rate = 32_000
     published = Published(85_748_495, 768, 768, 0.1)
     licence = "Apache-2.0"
     source = "passt-s-f128-p16-s10-ap.476-swa.pt, a release of github.com/kkoutini/PaSST: --teacher.checkpoint FILE"
 
-    def __init__(self, checkpoint: str, heads: int = 0, windows: Windows = Windows()) -> None:
+    def __init__(
+        self,
+        checkpoint: str,
+        heads: int = 0,
+        windows: Windows = Windows(),
+        layer: int | list[int] | None = None,
+        combine: str = "mean",
+    ) -> None:
         super().__init__(windows)
         where = f"--teacher.checkpoint {checkpoint}"
         state = without_prefix(read_state_dict(checkpoint, "--teacher.checkpoint"), "time_new_pos_embed", where)
@@ -60,6 +72,9 @@ class PaSST(Teacher):
         self.provenance = provenance(checkpoint, dropped)
         columns = model.time_new_pos_embed.shape[3]
         self.limit_windows(((columns - 1) * model.stride + _PATCH + model.stride - 1) * 0.010)
+        if take_layers(model.blocks, model.norm, layer, combine):
+            model.head = None
+            return
         classes = len(state["head.1.weight"])
         names = list(audioset.classes()) if classes == 527 else [str(column) for column in range(classes)]
         self.labels, self._columns = audioset.in_mid_order(names)
@@ -77,8 +92,10 @@ class PaSST(Teacher):
         valid = (self.mel.frames(batch.lengths) - _PATCH) // stride + 1
         times = (stride * torch.arange(frames.shape[1], device=frames.device) + (_PATCH - 1) / 2) * 0.010
         mask = frame_mask(valid.clamp(min=1, max=frames.shape[1]), frames.shape[1])
-        logits = model.head(clip)[:, self._columns.to(clip.device)]
-        return Embeddings.of_frames(frames, times, mask, clip=clip)._replace(logits=logits)
+        embeddings = Embeddings.of_frames(frames, times, mask, clip=clip)
+        if model.head is None:
+            return embeddings
+        return embeddings._replace(logits=model.head(clip)[:, self._columns.to(clip.device)])
 
     def spectrogram(self, batch: AudioBatch) -> Tensor:
         """Return normalised mel. A clip shorter than a patch is zero-padded. Shape (batch, 128, time)."""
@@ -89,6 +106,8 @@ class PaSST(Teacher):
 
 class PaSSTNetwork(nn.Module):
     """Patches with positions in time and in frequency, two class tokens, transformer and head, by the official keys."""
+
+    head: nn.Sequential | None
 
     def __init__(self, state: Mapping[str, Tensor], heads: int) -> None:
         super().__init__()

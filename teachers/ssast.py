@@ -16,6 +16,7 @@ from distill.data.encoders import audioset
 from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
+from distill.teachers.layers import LATER_OPTIONS, take_layers
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import PatchEmbedding, VisionTransformer, flatten, frames_of
@@ -47,11 +48,15 @@ class SSAST(Teacher):
             not train the class tokens.
         heads: Number of attention heads. 0 means one for each 64 of width.
         windows: How longer clips are cut. With 0 seconds only the beginning is used.
+        layer: Layer whose output is the embedding, from 1 on, or several. None: the last, after its
+            norm. With a layer there are no logits.
+        combine: How several layers become one vector: "mean" or "concat".
 
     Raises:
         UserError: the file is damaged or not an SSAST of that kind, or the windows are longer than `frames`.
     """
 
+    later_options = LATER_OPTIONS
     sample_rate = 16_000
     published = Published(85_649_664, 768, 768, 0.02)
     licence = "BSD-3-Clause"
@@ -68,6 +73,8 @@ class SSAST(Teacher):
         pooling: str = "mean",
         heads: int = 0,
         windows: Windows = Windows(),
+        layer: int | list[int] | None = None,
+        combine: str = "mean",
     ) -> None:
         super().__init__(windows)
         require_one_of("--teacher.kind", kind, KINDS)
@@ -84,6 +91,8 @@ class SSAST(Teacher):
         dropped = load_weights(model, state | {"v.pos_embed": positions}, where)
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
+        if take_layers(model.v.blocks, model.v.norm, layer, combine):
+            model.mlp_head = None
         if model.mlp_head is not None:
             classes = len(state["mlp_head.1.weight"])
             names = list(audioset.classes()) if classes == 527 else [str(column) for column in range(classes)]

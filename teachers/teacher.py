@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
@@ -71,6 +72,16 @@ class Teacher(Encoder):
                 f"--teacher.windows.seconds {self.windows.seconds:g}: must be at most {max_seconds:g}, "
                 "the seconds that the network processes at once"
             )
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts in the space of the clip embeddings, with a text tower. Shape (texts, clip_dim), float32.
+
+        Raises:
+            UserError: the teacher has no text tower.
+        """
+        raise UserError(
+            f"{type(self).__name__} has no text tower; with it, a sound is searched by a sound, not by a text"
+        )
 
     def check_crop(self, crop: Mapping[str, object]) -> None:
         """Raise UserError if stored embeddings were computed with another crop. Computed ones pass.

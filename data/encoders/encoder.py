@@ -43,10 +43,13 @@ class Encoder(nn.Module, Rebuildable, ABC):
         windows: How long clips are cut into windows. By default, clips are encoded whole.
         labels: Label of each column of the logits. AudioSet's labels are its `mid`s, sorted.
         provenance: The file of the weights. None without a file.
+        reading: What was understood of a file that states little, for the terminal.
         longest_window: Longest input of the network, in seconds.
         weights: A class without weights and files of its own sets it to None; a store refuses it otherwise.
         whole_seconds: Longest clip that is encoded whole without windows, in seconds. Memory grows with the length of
             a clip, so longer ones are cut into windows of 10 s.
+        later_options: Options that an earlier version did not have, with the values that change nothing. With these
+            values they are no part of the fingerprint, so that older stores stay valid.
         shaped_by: Other values of the checkpoint that determine an embedding, such as input statistics. They are part
             of the fingerprint.
     """
@@ -59,7 +62,9 @@ class Encoder(nn.Module, Rebuildable, ABC):
     whole_seconds: float = 120.0
     labels: tuple[str, ...] = ()
     provenance: Provenance | None = None
+    reading: str = ""
     shaped_by: Mapping[str, Any] = MappingProxyType({})
+    later_options: Mapping[str, Any] = MappingProxyType({})
     _dtype = torch.float32  # of the last move; an encoder without weights has no other record
     _covered: Mapping[float, Covered] = MappingProxyType({})
 

@@ -11,13 +11,14 @@ COMMANDS = {
     "fit": "train a student: distil a teacher into it",
     "embed": "run a teacher or a trained student over audio, into an embedding store",
     "store": "describe a store, verify it, or write it as Parquet or .npz",
+    "search": "find the clips of a store that are nearest to a sound, or to a text with CLAP",
     "cluster": "cluster a store by k-means, with a report",
     "probe": "score an encoder on labelled clips: linear, mlp, knn or fine-tuned",
     "export": "write a trained student as one ONNX file",
     "report": "draw a run, or compare runs: scores, retention, costs",
     "list": "list teachers, students, objectives, losses: with licence, sample rate and source of the weights",
 }
-POSITIONAL = {"store": "--store"}  # option of a command that its first word may give without a name
+POSITIONAL = {"store": "--store", "search": "--query"}  # option of a command that a word without a name gives
 
 
 def function_of(command: str) -> Callable[..., Any]:

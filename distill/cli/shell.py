@@ -91,9 +91,10 @@ def _run(words: list[str]) -> None:
 
 def _call(command: str, words: list[str]) -> None:
     """Parse the words of a command, and call its function."""
-    if words and command in POSITIONAL and not words[0].startswith("-"):
-        words = [POSITIONAL[command], *words]
-    options = resolve(parse_words(words))
+    written = parse_words(words)
+    if command in POSITIONAL:
+        written = [option if option.name else option._replace(name=POSITIONAL[command]) for option in written]
+    options = resolve(written)
     from distill.cli.parser import (
         parse_options,  # after the check of names, so that a misspelt one needs no jsonargparse
     )

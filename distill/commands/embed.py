@@ -52,6 +52,8 @@ class EmbedArguments:
         device: "cpu", "cuda", or "auto": a GPU if there is one.
         allow_import: Package from which the student's own class may be imported. None: no package.
         untrained: Embed with random weights instead of those of `model`: the baseline of the trained student.
+        space: Name of a teacher of `model`: its student answers with vectors of that teacher's space, which can be
+            compared with the teacher's own. Empty: the student's own embeddings.
         root: Folder of the audio of a table, which its paths are relative to. Empty: the folder of the table.
         label: Column of the labels of a table. Empty: found by its name.
         split: Column of the splits of a table. Empty: found by its name.
@@ -75,6 +77,7 @@ class EmbedArguments:
     device: str = "auto"
     allow_import: str | None = None
     untrained: bool = False
+    space: str = ""
     root: str = ""
     label: str = ""
     split: str = ""
@@ -111,7 +114,7 @@ def _run(arguments: EmbedArguments, share: Share) -> EmbeddingStore:
     """Embed the clips in this process, together with the processes of the launcher."""
     a, path = arguments, Path(arguments.out)
     with joined(a.engine) as world:
-        encoder = world.each(lambda: encoder_of(a.teacher, a.model, a.allow_import, a.untrained))
+        encoder = world.each(lambda: encoder_of(a.teacher, a.model, a.allow_import, a.untrained, a.space))
         print(introduction(encoder))
         data = Data.of(a.data, a.root, a.label, a.split)
         rows = world.each(lambda: _rows(encoder, data, a.windows, a.crop))

@@ -16,8 +16,10 @@ from distill.data.errors import UserError, first_line
 from distill.data.files import write_atomically
 from distill.students.saved import load_student
 from distill.students.student import Student
+from distill.teachers.graph import GraphFacts
 
 _EXAMPLE_SECONDS = 20
+_SHORTEST_SECONDS = 0.5
 OUTPUTS = ("clip", "frames", "logits")
 
 
@@ -25,6 +27,8 @@ def export(model: str = "", out: str = "", allow_import: str | None = None) -> N
     """Write a trained student as one ONNX file, for clips of half a second or longer.
 
     A student with windows cuts long clips (`hear_classifier`: 30 s). Its graph takes clips of at most one window.
+
+    The metadata of the file state the sample rate and more, so that `--teacher onnx` needs no other option.
 
     The input is "waveform", float32 (1, samples) in [-1, 1], at the student's sample rate. The outputs are "clip"
     (1, clip_dim), "frames" (1, time, frame_dim) and "logits" (1, classes).
@@ -64,7 +68,7 @@ def write_onnx(student: Student, path: Path) -> None:
     # The example is longer than the input of one attention window. Otherwise the graph would fit that length alone.
     waveform = torch.randn(1, min(_EXAMPLE_SECONDS * rate, max_samples or _EXAMPLE_SECONDS * rate)) * 0.1
     # torch finds the range. It excludes lengths at which an inner dimension becomes 1, though the graph is valid there.
-    samples = torch.export.Dim.AUTO(min=rate // 2)
+    samples = torch.export.Dim.AUTO(min=round(_SHORTEST_SECONDS * rate))
     try:
         with _quiet(), torch.no_grad():
             graph = torch.export.export(
@@ -77,9 +81,27 @@ def write_onnx(student: Student, path: Path) -> None:
     except Exception as error:  # torch.export raises any error of the traced code and of its own passes
         raise UserError(f"{type(student).__name__} cannot be written as a graph ({first_line(error)})") from error
     assert program is not None
-    model = program.model_proto.SerializeToString()
+    model = program.model_proto
+    for name, text in _facts(student, waveform, max_samples).as_metadata().items():
+        model.metadata_props.add(key=name, value=text)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write(model))
+    write_atomically(path, lambda file: file.write(model.SerializeToString()))
+
+
+def _facts(student: Student, waveform: Tensor, max_samples: int | None) -> GraphFacts:
+    """Return what the file states about the graph of a student. Times of frames are those of `waveform`."""
+    rate = student.sample_rate
+    longest = None if max_samples is None else max_samples / rate
+    found = student.embed(waveform, rate)
+    times = found.frame_times.double()
+    has_frames = len(times) > 1
+    return GraphFacts(
+        sample_rate=rate, output="clip", frames="frames" if has_frames else None,
+        logits="logits" if found.logits.shape[1] else None, labels=student.labels or None, level="none",
+        window_seconds=longest or 0.0, shortest_seconds=_SHORTEST_SECONDS, longest_seconds=longest,
+        frame_hop=round(float(times.diff().mean()), 9) if has_frames else None,
+        first_frame=round(float(times[0]), 9) if has_frames else None, licence=student.licence,
+    )  # fmt: skip
 
 
 class _FromWaveform(nn.Module):

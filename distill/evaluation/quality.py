@@ -62,6 +62,35 @@ def agreement(student: Vectors, teacher: Vectors, queries: Rows | None = None) -
     return Agreement(neighbours, float((ranks < 1).mean()), float((ranks < 10).mean()), float(r2))
 
 
+class Recalls(NamedTuple):
+    """How often the own teacher vector of a clip is found by the student's vector in the space of the teacher.
+
+    Args:
+        recall_1: Share of the clips whose own teacher vector is the nearest.
+        recall_10: Share of the clips whose own teacher vector is among the ten nearest.
+    """
+
+    recall_1: float
+    recall_10: float
+
+
+def recalls(answers: Vectors, teacher: Vectors, queries: Rows | None = None) -> Recalls:
+    """Search all teacher vectors with the answers of a student in the space of the teacher.
+
+    They are compared by the cosine of vectors that are standardised by the teacher's, as `distill search` does.
+
+    Args:
+        answers: Vectors of the student in the space of the teacher. Shape (N, T).
+        teacher: Shape (N, T).
+        queries: Rows that are measured. Shape (Q,). None means all rows.
+    """
+    queries = _rows(answers, queries)
+    if not _usable(answers, teacher, queries, _MIN_CLIPS):
+        return Recalls(math.nan, math.nan)
+    ranks = _ranks_of_own(_standardise_by(teacher, answers[queries]), standardise(teacher), queries)
+    return Recalls(float((ranks < 1).mean()), float((ranks < 10).mean()))
+
+
 def standardise(vectors: Vectors) -> NDArray[np.float64]:
     """Return vectors (N, D) with mean 0 and variance 1 in each column, float64. A constant column becomes 0."""
     centred = vectors - vectors.mean(0, dtype=np.float64)

@@ -18,6 +18,7 @@ from distill.objectives.parts.augmentation import Augmentation
 from distill.objectives.parts.health import EmbeddingHealth
 from distill.objectives.parts.imitation import Imitation, build_projector
 from distill.objectives.parts.yardstick import observed_of
+from distill.students.spaces import Space
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 
@@ -30,8 +31,9 @@ PROJECTORS = ("mlp", "linear")
 class EmbeddingDistillation(Objective):
     """Imitation of teachers' embeddings, each through its own projector (S-SONDO, arXiv 2604.24933, section 2.1).
 
-    The projector maps the student's embedding to the teacher's size. It is discarded after training. There is one loss
-    for each teacher, with the teacher's name. The paper's recipe has raw targets and the projector "mlp".
+    The projector maps the student's embedding to the teacher's size. For clip embeddings it is kept with the student,
+    as its `spaces`. There is one loss for each teacher, with the teacher's name. The paper's recipe has raw targets and
+    the projector "mlp".
 
     Each forward measures the share of the loss that the student explains beyond the best constant prediction
     ("explained"), or the share of its predictions that are nearest to their own target ("recall"); with several
@@ -106,6 +108,12 @@ class EmbeddingDistillation(Objective):
         self.needs_clusters = bool(getattr(build_loss(loss), "needs_clusters", False))
         stored_targets = f"{targets} targets" if targets in ("whitened", "phi_s") else ""
         self.needs_store = stored_targets or ("clusters" if self.needs_clusters else "")
+
+    def spaces(self) -> Mapping[str, Space]:
+        """Return the map from the student's clip embedding into the space of each teacher, by its name."""
+        imitations = {name: part for name, part in self.imitations.items() if isinstance(part, Imitation)}
+        found = {name: imitation.space() for name, imitation in imitations.items()}
+        return {name: space for name, space in found.items() if space is not None}
 
     def _check_teacher_input(self, teachers: Mapping[str, Teacher]) -> None:
         """Raise UserError if a teacher cannot get the input that its targets need."""

@@ -12,6 +12,7 @@ from distill.data.batch import AudioBatch
 from distill.data.clips.manifest import Manifest
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError
+from distill.students.spaces import Space
 from distill.students.student import Student
 from distill.teachers.holder import FrozenTeachers
 from distill.teachers.teacher import Teacher
@@ -94,6 +95,10 @@ class Objective(nn.Module, ABC):
 
     def pictures(self, batch: AudioBatch) -> dict[str, Figure]:
         """Return pictures of the trained objective by name, from a batch in evaluation mode. The default is none."""
+        return {}
+
+    def spaces(self) -> Mapping[str, Space]:
+        """Return the map from the student's clip embedding into the space of each teacher. The default is none."""
         return {}
 
     def after_step(self, step: int) -> None:

@@ -14,7 +14,7 @@ from distill.run.folder import Run
 from distill.run.identity import identity
 from distill.run.options import FitOptions
 from distill.run.quality import mel_statistics
-from distill.students.saved import untrained_student
+from distill.students.saved import load_student, untrained_student
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.mel import Mel
@@ -71,7 +71,7 @@ def _teachers(student: Student, model: str, allow_import: str | None) -> Iterato
         print(f"the teacher {', '.join(student.teachers)} is not a baseline here: {error}")
         return
     for part in written:
-        name = str(part.get("class_path")) if isinstance(part, Mapping) else str(part)
+        name = _name_of(part)
         try:
             teacher = _build(name, part, student, allow_import)
         except Exception as error:  # a teacher's own code may raise anything, and the probe does not need it
@@ -79,6 +79,34 @@ def _teachers(student: Student, model: str, allow_import: str | None) -> Iterato
         else:
             folder = "embeddings_teacher" if len(written) == 1 else f"embeddings_teacher_{Path(name).name}"
             yield Reference(TEACHER, name, folder, teacher)
+
+
+def teacher_of(model: str, name: str, allow_import: str | None = None) -> Teacher:
+    """Build the teacher of a trained student from the config.yaml of its run.
+
+    Args:
+        model: Run folder of the student.
+        name: Name of the teacher in the run. Empty: the student has only one.
+        allow_import: Package from which the classes of the student and of its teacher may be imported.
+
+    Raises:
+        UserError: the run does not name the teacher, or the teacher cannot be built as it was.
+    """
+    student = load_student(model, allow_import)
+    written = {_name_of(part).rpartition(".")[2]: part for part in FitOptions.from_config(Run(model).config).teachers}
+    if not name and len(written) == 1:
+        name = next(iter(written))
+    if name not in written:
+        known = ", ".join(written) or "none"
+        raise UserError(f"--space {name}: must be one of the teachers of {model}, which are: {known}")
+    try:
+        return _build(_name_of(written[name]), written[name], student, allow_import)
+    except UserError as error:
+        raise UserError(f"the teacher {name} of {model} cannot be used: {error}") from error
+
+
+def _name_of(part: Written | Teacher) -> str:
+    return str(part.get("class_path")) if isinstance(part, Mapping) else str(part)
 
 
 def _build(name: str, part: Written | Teacher, student: Student, allow_import: str | None) -> Teacher:

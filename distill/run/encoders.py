@@ -15,7 +15,11 @@ from distill.teachers.teacher import Teacher
 
 
 def encoder_of(
-    teacher: Written | Teacher | None, model: str | None, allow_import: str | None = None, untrained: bool = False
+    teacher: Written | Teacher | None,
+    model: str | None,
+    allow_import: str | None = None,
+    untrained: bool = False,
+    space: str = "",
 ) -> Encoder:
     """Return the teacher or the trained student to embed with. Exactly one of the two must be given.
 
@@ -24,14 +28,20 @@ def encoder_of(
         model: Trained student: a run folder, a student folder or a hub id. None: use `teacher`.
         allow_import: Package from which the student's own class may be imported. None means no package.
         untrained: Whether the student of `model` gets random weights: the baseline of the trained one.
+        space: Name of a teacher, in whose space the student of `model` answers. Empty: its own embeddings.
 
     Raises:
-        UserError: both or neither are given, `untrained` is given without `model`, or the encoder cannot be loaded.
+        UserError: both or neither are given, `untrained` or `space` is given without `model` or with each other, the
+            encoder cannot be loaded, or the student does not answer in the space.
     """
     if (teacher is None) == (model is None):
         raise UserError("an encoder is required: either --teacher NAME or --model RUN")
     if untrained and model is None:
         raise UserError("--untrained requires --model RUN: its student gets random weights")
+    if space and (model is None or untrained):
+        raise UserError(f"--space {space} requires --model RUN: a trained student answers in the space of its teacher")
+    if model is not None and space:
+        return TEACHERS.create("frozen", student=model, allow_import=allow_import, space=space)
     if model is not None:
         return (untrained_student if untrained else load_student)(model, allow_import)
     assert teacher is not None
@@ -46,7 +56,7 @@ def introduction(encoder: Encoder) -> str:
 
 
 def describe(role: str, name: str, encoder: Encoder) -> str:
-    """Return a description of an encoder and the source of its weights, in one or two lines.
+    """Return a description of an encoder, the source of its weights and what was understood of it, in up to 3 lines.
 
     Args:
         role: "teacher" or "student".
@@ -57,7 +67,8 @@ def describe(role: str, name: str, encoder: Encoder) -> str:
     line = f"{role}: {name}, {parameters_text(encoder)}, {encoder.sample_rate} Hz, clip {encoder.clip_dim}, {frames}"
     if role == "teacher":
         line += f", licence: {encoder.licence}"
-    return f"{line}\n  weights: {encoder.provenance}" if encoder.provenance else line
+    line += f"\n  weights: {encoder.provenance}" if encoder.provenance else ""
+    return line + (f"\n  graph: {encoder.reading}" if encoder.reading else "")
 
 
 def parameters_text(encoder: Encoder) -> str:

@@ -25,6 +25,10 @@ def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     """
     spec = TEACHERS.spec_of(encoder)
     options = {key: value for key, value in spec.options.items() if key not in ("checkpoint", "revision")}
+    later = encoder.later_options
+    options = {key: value for key, value in options.items() if key not in later or value != later[key]}
+    if isinstance(encoder, Frozen) and encoder.space:
+        options = {key: value for key, value in options.items() if key not in ("student", "allow_import")}
     if isinstance(windows := options.get("windows"), Mapping):
         # As in earlier versions. Clips of up to a window do not depend on the hop; `long_clips` states it for longer.
         options["windows"] = {**windows, "hop": windows.get("hop") or 0.0}
@@ -81,7 +85,9 @@ def identity(encoder: Encoder) -> str:
             if key in fingerprint
         }
         return digest(parts if "weights" in parts else encoder.store.digest)[:16]
-    return digest(encoder_fingerprint(encoder.student if isinstance(encoder, Frozen) else encoder))[:16]
+    if isinstance(encoder, Frozen) and not encoder.space:
+        encoder = encoder.student
+    return digest(encoder_fingerprint(encoder))[:16]
 
 
 def code_digest() -> str:

@@ -340,6 +340,7 @@ class Job:
         measured = {name: value for name, value in fitting.callback_metrics.items() if name.startswith("validation_")}
         results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
         student.licence = inherited_licence(student, teachers.values())
+        student.spaces = objective.spaces()
         clips = len(self.parts.manifest) - set_aside
         # Saved before the quality is measured, which takes a while.
         save_student(student, self.run.student, model_card(student, teachers, self.resolved, results, clips))

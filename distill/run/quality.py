@@ -15,7 +15,7 @@ from distill.data.encoders.encoder import Encoder
 from distill.data.sampling.batches import Draws
 from distill.evaluation.changes import add_noise, change_gain, delay, halves, longer_than, take
 from distill.evaluation.cost import Cost, cost_of
-from distill.evaluation.quality import agreement, crop_matches, sensitivity, standardise
+from distill.evaluation.quality import Recalls, agreement, crop_matches, recalls, sensitivity, standardise
 from distill.evaluation.results import MEL, UNTRAINED
 from distill.objectives.parts.health import effective_rank, mean_cosine
 from distill.run.quality_table import (
@@ -25,6 +25,7 @@ from distill.run.quality_table import (
     Sensitivity,
     TeacherQuality,
 )
+from distill.students.spaces import Space
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
@@ -82,7 +83,8 @@ def quality_report(
         for name in teachers
     )
     student.train(was_training)
-    return QualityReport(reader.held_out, reader.clips, trained, baseline, random, found)
+    answers = {name: reader.recalls(space, name) for name, space in student.spaces.items() if name in teachers}
+    return QualityReport(reader.held_out, reader.clips, trained, baseline, random, found, answers)
 
 
 def mel_statistics(encoder: Encoder) -> Teacher:
@@ -132,6 +134,12 @@ class _Reader:
         changes = (sensitivity(clean, self._all(f"{name} {change}")) for change in _CHANGES)
         measures = Sensitivity(*changes)
         return EncoderQuality(tuple(agreements), *_health(vectors), measures, cost)
+
+    def recalls(self, space: Space, teacher: str) -> Recalls:
+        """Return how often a clip's own teacher vector is found by the student's vector in the teacher's space."""
+        with torch.no_grad():
+            answers = space.cpu()(torch.from_numpy(self._all("student").astype(np.float32))).numpy()
+        return recalls(answers, self._all(f"teacher {teacher}"), np.arange(self.held_out))
 
     def teacher_quality(self, name: str, cost: Cost | None) -> TeacherQuality:
         """Return the measures of a teacher."""

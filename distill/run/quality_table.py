@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from distill.evaluation.cost import Cost
-from distill.evaluation.quality import Agreement
+from distill.evaluation.quality import Agreement, Recalls
 from distill.evaluation.results import MEL, UNTRAINED
 
 _MIN_CLIPS = 3
@@ -109,6 +109,7 @@ class QualityReport:
         mel: Measures of mel statistics.
         untrained: Measures of the student with random weights.
         teachers: Measures of the teachers.
+        answers: Recalls of the student's vectors in the space of each teacher, by its name.
     """
 
     held_out: int
@@ -117,6 +118,7 @@ class QualityReport:
     mel: EncoderQuality
     untrained: EncoderQuality
     teachers: tuple[TeacherQuality, ...]
+    answers: Mapping[str, Recalls] = field(default_factory=dict)
 
     @property
     def encoders(self) -> Mapping[str, EncoderQuality]:
@@ -147,6 +149,7 @@ class QualityReport:
         if self.teachers and self.held_out:
             mean = ", mean of teachers" if len(self.teachers) > 1 else ""
             rows.append(("own vector, recall@1 / @10" + mean, *(_cell(a.recall_1, a.recall_10) for a in agreements)))
+            rows += [(f"  in the space of {name}", _cell(*found)) for name, found in self.answers.items()]
             rows.append(("R2 of a ridge regression" + mean, *(_cell(a.r2) for a in agreements)))
         measured: list[EncoderQuality | TeacherQuality] = [*self.encoders.values(), *self._single_teacher]
         rows.append(("effective rank", *(_cell(one.effective_rank, digits=1) for one in measured)))
@@ -156,7 +159,7 @@ class QualityReport:
         costs = [one.cost for one in measured]
         seconds = next((cost.seconds for cost in costs if cost is not None), 0)
         rows.append(("parameters", *(_parameters(cost) for cost in costs)))
-        rows.append((f"million MACs, {seconds:g} s", *("" if c is None else f"{c.flops / 2e6:,.3g}" for c in costs)))
+        rows.append((f"million MACs, {seconds:g} s", *(_operations(cost) for cost in costs)))
         rows.append((f"milliseconds, {seconds:g} s", *("" if c is None else f"{c.latency * 1e3:,.3g}" for c in costs)))
         return rows
 
@@ -272,3 +275,10 @@ def _finite(value: object) -> object:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_finite(item) for item in value]
     return value if not isinstance(value, float) or math.isfinite(value) else None
+
+
+def _operations(cost: Cost | None) -> str:
+    """Return the millions of multiply-accumulate operations. PyTorch does not see those of other runtimes."""
+    if cost is None:
+        return ""
+    return f"{cost.flops / 2e6:,.3g}" if cost.flops else "unknown"

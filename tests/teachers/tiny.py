@@ -29,6 +29,7 @@ class TinyTeacher:
         span_options: Options that the test of spans needs beside `options`.
         level_free: The clip's level is subtracted, so that an event changes all frames a little.
         one_file: The checkpoint is one official file of tensors, which the contract of file formats tests.
+        is_graph: The checkpoint is a graph, whose runtime reads the weights.
         published_network: Builds the network of the checkpoint whose sizes `Teacher.published` has, without weights.
         encodes_audio: Embeddings are computed from audio; otherwise the contract cannot test them.
     """
@@ -39,6 +40,7 @@ class TinyTeacher:
     span_options: Mapping[str, Any] = field(default_factory=dict)
     level_free: bool = False
     one_file: bool = False
+    is_graph: bool = False
     published_network: Callable[[], nn.Module] | None = None
     encodes_audio: bool = True
 

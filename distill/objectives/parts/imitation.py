@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -13,7 +14,14 @@ from distill.losses import Loss
 from distill.objectives.parts.alignment import Alignment
 from distill.objectives.parts.statistics import PhiStandardise, Standardise, Whiten, sample_stored
 from distill.objectives.parts.yardstick import Yardstick
+from distill.students.spaces import Space
 from distill.teachers.teacher import Teacher
+
+_NORMALISATIONS: dict[str, type[Standardise | Whiten | PhiStandardise]] = {
+    "standardised": Standardise,
+    "whitened": Whiten,
+    "phi_s": PhiStandardise,
+}
 
 
 class Imitated(NamedTuple):
@@ -46,8 +54,7 @@ class Imitation(nn.Module):
         self.projector, self.loss, self.alignment = projector, loss, alignment
         self.needs_clusters = bool(getattr(loss, "needs_clusters", False))
         dim = teacher.frame_dim if alignment else teacher.clip_dim
-        normalisations = {"standardised": Standardise, "whitened": Whiten, "phi_s": PhiStandardise}
-        self.normalise = None if targets == "raw" else normalisations[targets](dim)
+        self.normalise = None if targets == "raw" else _NORMALISATIONS[targets](dim)
         self.yardstick = Yardstick(loss, dim)
         if self.normalise is None and self.yardstick.constant is None:
             return
@@ -79,6 +86,26 @@ class Imitation(nn.Module):
         of_rows = (clusters[clip_index],) if clusters is not None and self.needs_clusters else ()
         loss = self.loss(prediction, target, *of_rows)
         return Imitated(loss, self.yardstick(self.loss, loss, prediction, target))
+
+    def space(self) -> Space | None:
+        """Return the map from the student's clip embedding into the teacher's space. None if frames are compared."""
+        if self.alignment is not None:
+            return None
+        modules = self.projector if isinstance(self.projector, nn.Sequential) else [self.projector]
+        layers = [(module.weight, module.bias) for module in modules if isinstance(module, nn.Linear)]
+        dim = layers[-1][0].shape[0]
+        norm = float(dim**0.5 if self.normalise is not None else 1.0)
+        matrix, mean = self.normalise.inverse() if self.normalise is not None else (torch.eye(dim), torch.zeros(dim))
+        return Space(layers, matrix.cpu(), mean.cpu(), norm if self._ignores_length(dim) else 0.0).cpu()
+
+    def _ignores_length(self, dim: int) -> bool:
+        """Return whether the loss does not depend on the length of a prediction, as a loss of cosines."""
+        loss = copy.deepcopy(self.loss).cpu() if isinstance(self.loss, nn.Module) else self.loss
+        prediction, target = torch.randn(2, 8, dim, generator=torch.Generator().manual_seed(0)).unbind()
+        clusters = (torch.arange(8) // 2,) if self.needs_clusters else ()
+        with torch.no_grad():
+            before, after = (copy.deepcopy(loss)(length * prediction, target, *clusters) for length in (1.0, 3.0))
+        return bool(torch.isclose(before, after, rtol=1e-4, atol=1e-6))
 
     def _pair(self, student: Embeddings, teacher: Embeddings) -> tuple[Tensor, Tensor, Tensor]:
         """Return paired rows of both (rows, dim), all clips or all valid frames, and the clip of each row (rows,)."""

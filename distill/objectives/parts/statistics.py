@@ -58,6 +58,10 @@ class LinearNormalisation(nn.Module, ABC):
         """Return mapped vectors. Both have shape (rows, dim)."""
         return (vectors - self.mean) @ self.directions
 
+    def inverse(self) -> tuple[Tensor, Tensor]:
+        """Return the matrix (dim, dim) and the mean (dim,) that map a normalised vector back: v @ matrix + mean."""
+        return torch.linalg.pinv(self.directions.double()).float(), self.mean.float()
+
 
 class Whiten(LinearNormalisation):
     """Whitening: a linear map to mean 0 and covariance 1 along the principal directions.
@@ -194,10 +198,18 @@ class Standardise(RunningStatistics):
         """Return standardised vectors. Both have shape (rows, dim)."""
         if self.training and not self.fixed:
             self.add(vectors.detach())
+        scale = self._variance().rsqrt()
+        return (vectors - self.mean.to(vectors.dtype)) * scale.to(vectors.dtype)
+
+    def inverse(self) -> tuple[Tensor, Tensor]:
+        """Return the matrix (dim, dim) and the mean (dim,) that map a normalised vector back: v @ matrix + mean."""
+        return self._variance().sqrt().float().diag(), self.mean.float()
+
+    def _variance(self) -> Tensor:
+        """Return the variance of each column (dim,)."""
         variance = self.squares / self.count.clamp(min=1)
         # A constant column carries no information; its rounding errors must not be amplified.
-        scale = torch.maximum(variance, 1e-6 * variance.mean() + 1e-12).rsqrt()
-        return (vectors - self.mean.to(vectors.dtype)) * scale.to(vectors.dtype)
+        return torch.maximum(variance, 1e-6 * variance.mean() + 1e-12)
 
     def add(self, vectors: Tensor) -> None:
         """Merge the statistics of vectors (rows, dim) into the running ones (Chan, Golub and LeVeque 1979)."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
 
+import distill
 from distill.cli.shell import main
+from distill.data.store.reader import EmbeddingStore
 from distill.students.saved import save_student
 from tests.students.tiny import STUDENT_NAMES, tiny_student
 
@@ -27,6 +31,31 @@ def test_a_student_from_waveform_to_embeddings_at_any_length(name: str, tmp_path
         torch.testing.assert_close(torch.from_numpy(clip), expected.clip, atol=1e-3, rtol=1e-3)
         torch.testing.assert_close(torch.from_numpy(logits), expected.logits, atol=1e-4, rtol=1e-4)
         assert frames.shape == expected.frames.shape
+
+
+@pytest.mark.parametrize("name", ["hear_classifier", "mobilenet_v3"])
+def test_an_exported_student_is_a_teacher_without_other_options(name: str, sounds: Any, tmp_path: Path) -> None:
+    student = tiny_student(name).eval()
+    save_student(student, tmp_path / "run" / "student", "card")
+    file, data = str(tmp_path / "x.onnx"), str(sounds(6))
+    main(["export", "--model", str(tmp_path / "run"), "--out", file])
+    common = ["--data", data, "--frames", "true", "--dtype", "float32", "--workers", "0"]
+    main(["embed", "--teacher", "onnx", "--teacher.checkpoint", file, *common, "--out", str(tmp_path / "of_file")])
+    main(["embed", "--model", str(tmp_path / "run"), *common, "--out", str(tmp_path / "of_student")])
+    ours, theirs = (EmbeddingStore(tmp_path / store) for store in ("of_file", "of_student"))
+    ids = [clip for clips, _ in theirs.blocks() for clip in clips]
+    assert len(ids) == 6
+    np.testing.assert_allclose(ours[ids], theirs[ids], atol=1e-4, rtol=0)
+    for found, expected in zip(ours.frames(ids), theirs.frames(ids), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
+    teacher = distill.create_teacher("onnx", checkpoint=file)
+    labels = student.labels or tuple(str(column) for column in range(len(teacher.labels)))
+    assert (teacher.sample_rate, teacher.labels, teacher.licence) == (student.sample_rate, labels, student.licence)
+    assert teacher.frame_hop == pytest.approx(student.frame_hop, abs=1e-6)
+    wave = torch.randn(1, 2 * student.sample_rate) * 0.1
+    of_file, of_student = (encoder.embed(wave, student.sample_rate) for encoder in (teacher, student))
+    torch.testing.assert_close(of_file.frame_times, of_student.frame_times, atol=1e-4, rtol=0)
+    torch.testing.assert_close(of_file.logits, of_student.logits, atol=1e-4, rtol=0)
 
 
 def test_an_export_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from distill.evaluation.quality import (
     agreement,
     common_neighbours,
     crop_matches,
+    recalls,
     ridge_predictions,
     ridge_weights,
     sensitivity,
@@ -150,3 +151,22 @@ def test_the_second_crop_is_found_by_the_first() -> None:
     swapped = first.copy()
     swapped[[0, 1]] = first[[1, 0]]
     assert crop_matches(first, swapped).tolist() == [False, False] + [True] * 48
+
+
+def test_recalls_are_those_of_a_slow_search() -> None:
+    generator = np.random.default_rng(0)
+    teacher = generator.standard_normal((60, 6)) * [1, 1, 1, 9, 1, 0] + 3  # the last column is constant
+    answers = teacher + 0.8 * generator.standard_normal(teacher.shape) * [1, 1, 1, 9, 1, 1e-5]
+    queries, mean, scale = np.arange(20), teacher.mean(0), np.append(teacher.std(0)[:5], np.inf)
+    ranks = []
+    for query in queries:
+        wanted = (answers[query] - mean) / scale
+        others = (teacher - mean) / scale
+        cosines = [wanted @ other / np.linalg.norm(wanted) / np.linalg.norm(other) for other in others]
+        ranks.append(sorted(cosines, reverse=True).index(cosines[query]))
+    expected = [sum(rank < count for rank in ranks) / len(ranks) for count in (1, 10)]
+    assert recalls(answers, teacher, queries) == pytest.approx(expected)
+    assert 0 < expected[0] < expected[1] < 1
+    assert recalls(teacher, teacher) == (1, 1)
+    assert recalls(np.ones_like(teacher), teacher)[0] < 0.1
+    assert np.isnan(recalls(answers, np.ones_like(teacher))).all()
