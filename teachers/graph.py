@@ -1,10 +1,10 @@
-"""Graphs from waveform to embeddings, in files: what a file states, the form of its input, the roles of its tensors."""
+"""Graphs from waveform to embeddings, in files: what a file states, and how it takes samples."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
@@ -17,9 +17,7 @@ from distill.data.batch import AudioBatch
 from distill.data.errors import UserError, require_one_of
 
 LAYOUTS = {"samples": 1, "batch,samples": 2, "batch,1,samples": 3}  # dimensions of the input
-_SHORTEST = (0.1, 0.5, 1.0, 3.0)  # seconds that are tried if the file states no shortest input
-_SPAN = 10.0  # seconds whose frames are counted, beside those of a second
-_TOLERANCE = 1e-3  # between a clip in a batch and alone, relative to the largest number
+_WINDOW = 10.0  # seconds, if a file takes any length and states no windows
 _OTHER_NAMES = {  # of other programs
     "sampling_rate": "sample_rate",
     "samplerate": "sample_rate",
@@ -219,150 +217,10 @@ def input_form(port: Port, facts: GraphFacts, where: str) -> InputForm:
     longest = samples or (round(facts.longest_seconds * rate) if facts.longest_seconds else None)
     window = facts.window_seconds if samples is None else samples / rate
     if window is None:
-        window = min(_SPAN, longest / rate if longest else _SPAN)
+        window = min(_WINDOW, longest / rate if longest else _WINDOW)
     if 0 < window < 0.01:
         raise UserError(f"its input of {window * 1000:.3g} ms is too short; at least 10 ms are required: {where}")
     return InputForm(rate, layout, batch, samples, longest, window)
-
-
-class Role(NamedTuple):
-    """What a tensor of a graph is.
-
-    Args:
-        time_axis: Its axis of time. None: it has a vector for each clip.
-        has_rows: Whether the first axis counts the clips.
-    """
-
-    time_axis: int | None
-    has_rows: bool
-
-    def of_rows(self, value: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the tensor as (rows, dim) or (rows, time, dim)."""
-        if self.time_axis is None:
-            return value.reshape(len(value) if self.has_rows else 1, -1)
-        value = value if self.has_rows else value[None]
-        return value if self.time_axis + (not self.has_rows) == 1 else value.swapaxes(1, 2)
-
-
-def role_of(short: tuple[int, ...], long: tuple[int, ...], rows: int) -> Role | None:
-    """Return the role of a tensor by its shapes for a shorter and a longer input. They are equal for a fixed length.
-
-    The axis of time is the one that grows, or the first one after the clips. None: the tensor has no such role.
-    """
-    if len(short) != len(long) or 0 in short + long:
-        return None
-    has_rows = len(long) > 1 and short[0] == long[0] == rows
-    inner_short, inner_long = (shape[1:] if has_rows else shape for shape in (short, long))
-    if not has_rows and rows != 1:
-        return None
-    growing = [axis for axis, sizes in enumerate(zip(inner_short, inner_long, strict=True)) if sizes[0] != sizes[1]]
-    if len(inner_long) == 2 and len(growing) < 2:
-        if inner_long[0] == 1 and not growing:  # (batch, 1, dim)
-            return Role(None, has_rows)
-        return Role((growing or [0])[0] + has_rows, has_rows)
-    return Role(None, has_rows) if len(inner_long) == 1 and not growing else None
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What is known about a graph after it has computed noise.
-
-    Args:
-        shortest: Fewest samples of its input.
-        rows: Clips that it takes at a time. None: any number.
-        roles: Roles of its tensors, by name.
-        sizes: Sizes of the tensors of a clip, by name: (dim,) or (time, dim).
-        hop: Seconds from one frame to the next. 0 without frames.
-        first: Centre of the first frame, in seconds.
-    """
-
-    shortest: int
-    rows: int | None
-    roles: Mapping[str, Role]
-    sizes: Mapping[str, tuple[int, ...]]
-    hop: float
-    first: float
-
-
-Compute = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
-
-
-def measure(compute: Compute, names: Sequence[str], form: InputForm, facts: GraphFacts, where: str) -> Measured:
-    """Compute noise of two lengths, alone and in a batch, and return what follows.
-
-    Args:
-        compute: Computes the tensors from the input in its layout.
-        names: Names of the tensors.
-        form: The form of the input.
-        facts: What is stated.
-        where: The file with its inputs and outputs, for messages.
-
-    Raises:
-        UserError: the graph cannot be computed, gives NaN, or a tensor is neither of clips nor of frames.
-    """
-    rate = form.sample_rate
-    shortest = form.samples or _shortest(compute, form, facts)
-    longer = form.samples or max(shortest, min(form.longest or math.inf, round(_SPAN * rate)))
-    shorter = form.samples or max(shortest, min(int(longer), rate))
-    before, after = (compute(form.arranged(_noise(1, int(size)))) for size in (shorter, longer))
-    roles, sizes = {}, {}
-    for name, short, long in zip(names, before, after, strict=True):
-        if not (np.isfinite(short).all() and np.isfinite(long).all()):
-            raise UserError(f"{name!r} has NaN or infinite numbers for noise: {where}")
-        if (role := role_of(short.shape, long.shape, form.batch or 1)) is None:
-            shapes = " and ".join(str(shape) for shape in dict.fromkeys((short.shape, long.shape)))
-            raise UserError(f"{name!r} of shape {shapes} must be (batch, dim) or (batch, time, dim): {where}")
-        roles[name], sizes[name] = role, role.of_rows(long).shape[1:]
-    hop, first = 0.0, 0.0
-    for name, short, long in zip(names, before, after, strict=True):
-        if (axis := roles[name].time_axis) is not None:
-            counts = short.shape[axis], long.shape[axis]
-            if counts[0] == counts[1] and shorter != longer:
-                raise UserError(f"{name!r} has {counts[0]} frames for any length, so they have no times: {where}")
-            seconds = int(longer) / rate
-            hop = seconds / counts[1] if shorter == longer else (int(longer) - shorter) / rate / (counts[1] - counts[0])
-            first = (seconds - (counts[1] - 1) * hop) / 2
-    if facts.frame_hop and hop:
-        hop, first = facts.frame_hop, facts.frame_hop / 2 if facts.first_frame is None else facts.first_frame
-    rows = form.batch or (None if _keeps_apart(compute, form, roles, shorter) else 1)
-    return Measured(shortest, rows, roles, sizes, hop, first)
-
-
-def _shortest(compute: Compute, form: InputForm, facts: GraphFacts) -> int:
-    """Return the fewest samples that a graph takes."""
-    rate = form.sample_rate
-    if facts.shortest_seconds is not None:
-        return max(1, round(facts.shortest_seconds * rate))
-    sizes = [size for second in _SHORTEST if (size := round(second * rate)) <= (form.longest or size)]
-    for size in sizes:
-        try:
-            if all(value.size and np.isfinite(value).all() for value in compute(form.arranged(_noise(1, size)))):
-                return size
-        except UserError:
-            pass
-    return sizes[-1] if sizes else form.longest or rate  # it fails again, and the message is shown
-
-
-def _keeps_apart(compute: Compute, form: InputForm, roles: Mapping[str, Role], samples: int) -> bool:
-    """Return whether two clips in a batch give what each alone gives."""
-    if not all(role.has_rows for role in roles.values()):
-        return False
-    noise = _noise(2, samples)
-    try:
-        both = compute(form.arranged(noise))
-    except UserError:
-        return False
-    return all(
-        len(together) == 2
-        and together[row].shape == alone[0].shape
-        and np.allclose(together[row], alone[0], rtol=0, atol=_TOLERANCE * float(np.abs(alone).max()))
-        for row in range(2)
-        for together, alone in zip(both, compute(form.arranged(noise[row : row + 1])), strict=True)
-    )
-
-
-def _noise(rows: int, samples: int) -> NDArray[np.float32]:
-    return np.random.default_rng(0).standard_normal((rows, samples), dtype=np.float32) * np.float32(0.1)
 
 
 def levelled(batch: AudioBatch, facts: GraphFacts) -> Tensor:

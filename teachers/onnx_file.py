@@ -15,7 +15,8 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import provenance, split_part
 from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError, as_text
-from distill.teachers.graph import GraphFacts, input_form, levelled, measure
+from distill.teachers.graph import GraphFacts, input_form, levelled
+from distill.teachers.graph_roles import measure
 from distill.teachers.onnx_graph import OnnxGraph
 from distill.teachers.teacher import Teacher
 

@@ -160,7 +160,17 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _pickled(function: Callable[..., object], arguments: Sequence[Any]) -> bytes:
-    """Return function, arguments and the printer of warnings as bytes. Raises UserError if they cannot be pickled."""
+    """Return function, arguments and the printer of warnings as bytes.
+
+    Raises:
+        UserError: they cannot be pickled, or a child could not import the script of this process.
+    """
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is not None and not os.path.exists(script):
+        raise UserError(
+            f"several devices need several processes, and each imports the script, but {script} is not a file; save it "
+            "in a file, or use --engine.strategy ddp_fork"
+        )
     try:
         pickle.dumps(warnings.showwarning)
         show = warnings.showwarning

@@ -65,7 +65,7 @@ class Distiller(L.LightningModule):
         self.synchronises = any(isinstance(module, nn.SyncBatchNorm) for module in self.modules())
 
     def training_step(self, loaded: Loaded, batch_index: int) -> Tensor | None:
-        """Return the loss of one batch, a scalar; None if no process has a usable clip.
+        """Return the loss of one batch, a scalar; None if a single process has no usable clip.
 
         The gradients of the processes are averaged. So the loss is weighted by the share of the clips that are here.
 
@@ -76,7 +76,7 @@ class Distiller(L.LightningModule):
         here = len(loaded.batch) if loaded.batch else 0
         everywhere = self.clips if self.world.size > 1 else here
         if not everywhere:
-            return None
+            return self._zero() if self.world.size > 1 else None  # Lightning does not let several processes skip
         warm_momentum(self.objective.student, self.global_step)
         if self.global_step >= self.fixed_from:
             self._fix_statistics()
@@ -113,6 +113,11 @@ class Distiller(L.LightningModule):
         everywhere, self._measured = self.world.gather(self._measured), {}
         for name, mean in weighted_means(everywhere).items():
             self.log(f"{VALIDATION}{name}", mean)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Remove the gradients of 0 if no process has a usable clip, so that momentum changes no weight."""
+        if self.world.size > 1 and not self.clips:
+            optimizer.zero_grad()
 
     def on_train_end(self) -> None:
         """Keep the statistics of all processes."""

@@ -1,4 +1,4 @@
-"""What files of graphs state, the forms of their input, and the roles of their tensors."""
+"""What files of graphs state, and the forms of their input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
-from distill.teachers.graph import GraphFacts, InputForm, Port, Role, input_form, levelled, measure, role_of
+from distill.teachers.graph import GraphFacts, InputForm, Port, input_form, levelled
 
 FULL = GraphFacts(
     sample_rate=32_000, output="clip", frames="frames", logits="logits", labels=("a, b", "ü"), layout="batch,samples",
@@ -106,39 +106,6 @@ def test_clips_are_arranged(layout: str, batch: int | None, expected: tuple[int,
     assert found.sum() == 5
 
 
-@pytest.mark.parametrize(
-    ("short", "long", "rows", "expected", "shape"),
-    [
-        ((6,), (6,), 1, Role(None, False), (1, 6)),
-        ((1, 6), (1, 6), 1, Role(None, True), (1, 6)),
-        ((4, 6), (4, 6), 4, Role(None, True), (4, 6)),
-        ((1, 1, 6), (1, 1, 6), 1, Role(None, True), (1, 6)),
-        ((1, 10, 6), (1, 100, 6), 1, Role(1, True), (1, 100, 6)),
-        ((1, 6, 10), (1, 6, 100), 1, Role(2, True), (1, 100, 6)),
-        ((1, 30, 6), (1, 30, 6), 1, Role(1, True), (1, 30, 6)),
-        ((1, 1, 6), (1, 3, 6), 1, Role(1, True), (1, 3, 6)),
-        ((10, 6), (100, 6), 1, Role(0, False), (1, 100, 6)),
-        ((1, 6), (3, 6), 1, Role(0, False), (1, 3, 6)),
-        ((6, 10), (6, 100), 1, Role(1, False), (1, 100, 6)),
-        ((30, 6), (30, 6), 1, Role(0, False), (1, 30, 6)),
-        ((), (), 1, None, None),
-        ((10,), (100,), 1, None, None),
-        ((1, 10), (1, 100), 1, None, None),
-        ((1, 10, 20), (1, 100, 200), 1, None, None),
-        ((1, 3, 10, 6), (1, 3, 100, 6), 1, None, None),
-        ((1, 0, 6), (1, 10, 6), 1, None, None),
-        ((40, 6), (40, 6), 4, None, None),
-    ],
-)  # fmt: skip
-def test_the_role_of_a_tensor(
-    short: tuple[int, ...], long: tuple[int, ...], rows: int, expected: Role | None, shape: tuple[int, ...] | None
-) -> None:
-    role = role_of(short, long, rows)
-    assert role == expected
-    if role is not None:
-        assert role.of_rows(np.zeros(long, np.float32)).shape == shape
-
-
 def test_the_level_of_a_clip_does_not_depend_on_its_padding() -> None:
     waveform = torch.zeros(3, 1000)
     waveform[0] = torch.randn(1000, generator=torch.Generator().manual_seed(0)) * 0.1 + 0.3
@@ -153,24 +120,3 @@ def test_the_level_of_a_clip_does_not_depend_on_its_padding() -> None:
     assert standard[2].abs().max() == 0
     for level in (None, "none"):
         assert levelled(batch, GraphFacts(level=level)).equal(batch.waveform)
-
-
-@pytest.mark.parametrize("together", [False, True])
-def test_a_graph_that_mixes_its_clips_gets_them_one_by_one(together: bool) -> None:
-    def compute(samples: np.ndarray) -> list[np.ndarray]:
-        level = samples.mean() if together else 0.0
-        return [samples[:, :8] - level]
-
-    form = InputForm(16_000, "batch,samples", None, None, None, 10.0)
-    assert measure(compute, ["clip"], form, GraphFacts(), "here").rows == (1 if together else None)
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [(np.full((1, 4), np.nan, np.float32), "NaN or infinite"),
-     (np.ones((1, 9, 4), np.float32), "9 frames for any length")],
-)  # fmt: skip
-def test_numbers_that_cannot_teach_are_refused(value: np.ndarray, message: str) -> None:
-    form = InputForm(16_000, "batch,samples", 1, None, None, 10.0)
-    with pytest.raises(UserError, match=f"'x' has {message}.*here"):
-        measure(lambda samples: [value], ["x"], form, GraphFacts(), "here")

@@ -105,6 +105,26 @@ def test_a_fixed_length_is_the_window_and_shorter_clips_are_padded(tmp_path: Pat
     torch.testing.assert_close(beginning.embed(long, RATE).clip, beginning.embed(long[:, : 2 * RATE], RATE).clip)
 
 
+def test_the_last_frame_that_a_clip_fills_is_valid(tmp_path: Path) -> None:
+    teacher = create(tmp_path, build((1, 32_320)), sample_rate=RATE, output="frames")  # 100 frames of 323.2 samples
+    for frames in (5, 35, 95):
+        assert int(teacher.embed(noise(round(323.2 * frames), rows=1), RATE).frame_mask.sum()) == frames
+
+
+def test_without_windows_the_level_is_that_of_the_beginning(tmp_path: Path) -> None:
+    options = {"sample_rate": RATE, "output": "clip", "level": "standard", "windows": Windows(seconds=0)}
+    teacher = create(tmp_path, build((1, 2 * RATE)), **options)
+    long = noise(4 * RATE, rows=1) + 0.2
+    torch.testing.assert_close(teacher.embed(long, RATE).clip, teacher.embed(long[:, : 2 * RATE], RATE).clip)
+
+
+@pytest.mark.parametrize("name", ["frames", "maps"])
+def test_time_is_found_in_a_window_of_fixed_length(name: str, tmp_path: Path) -> None:
+    waveform = noise(2 * RATE)
+    found = create(tmp_path, build((1, 2 * RATE)), sample_rate=RATE, output=name).embed(waveform, RATE)
+    torch.testing.assert_close(found.frames, expected_frames(waveform), atol=1e-5, rtol=0)
+
+
 def test_the_level_is_that_of_the_window(tmp_path: Path) -> None:
     waveform = noise(RATE)
     teacher = create(tmp_path, build(metadata=STATED | {"level": "peak=0.25"}))

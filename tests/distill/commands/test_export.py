@@ -75,6 +75,11 @@ def test_an_exported_student_is_a_teacher_without_other_options(name: str, sound
     of_file, of_student = (encoder.embed(wave, student.sample_rate) for encoder in (teacher, student))
     torch.testing.assert_close(of_file.frame_times, of_student.frame_times, atol=1e-4, rtol=0)
     torch.testing.assert_close(of_file.logits, of_student.logits, atol=1e-4, rtol=0)
+    if not student.windows.seconds:  # then a long clip is not cut either
+        wave = torch.randn(1, 11 * student.sample_rate) * 0.1
+        long = [encoder.embed(wave, student.sample_rate).clip for encoder in (teacher, student)]
+        torch.testing.assert_close(*long, atol=1e-4, rtol=0)
+        assert teacher.windows.seconds == 0
 
 
 def test_an_export_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -86,7 +87,7 @@ def test_the_first_process_that_fails_ends_the_others_with_one_line(
         launch(TWO, work, kind, tmp_path)
     assert caught.value.exit_code == code
     assert time.monotonic() - began < 60
-    assert not [child for child in threading.enumerate() if child.name.startswith("distill-")]
+    assert not multiprocessing.active_children()
 
 
 def test_an_error_that_all_share_is_raised_once_with_its_class(tmp_path: Path) -> None:
@@ -124,6 +125,12 @@ def test_a_signal_is_passed_on(tmp_path: Path) -> None:
     watcher.join()
     assert caught.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_a_script_that_is_not_a_file_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/nowhere/<stdin>")
+    with pytest.raises(UserError, match=r"<stdin> is not a file; save it in a file, or use .* ddp_fork"):
+        launch(SPAWNED, work, "good", tmp_path)
 
 
 def test_a_script_without_a_guard_gets_one_line(tmp_path: Path) -> None:
