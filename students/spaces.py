@@ -37,7 +37,7 @@ class Space(nn.Module):
         self.matrix: Tensor
         self.mean: Tensor
         self.norm: Tensor
-        self.depth = len(layers)
+        self.depth, self._length = len(layers), float(norm)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Space:
@@ -57,8 +57,8 @@ class Space(nn.Module):
         for number in range(self.depth):
             vectors = F.hardswish(vectors) if number else vectors
             vectors = F.linear(vectors, getattr(self, f"weight{number}"), getattr(self, f"bias{number}"))
-        if self.norm > 0:
-            vectors = F.normalize(vectors, dim=-1) * self.norm
+        if self._length > 0:  # a number, as a graph for other runtimes cannot branch on a tensor
+            vectors = F.normalize(vectors, dim=-1) * self._length
         return vectors @ self.matrix + self.mean
 
 

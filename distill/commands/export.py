@@ -15,6 +15,7 @@ from distill.data.batch import AudioBatch
 from distill.data.errors import UserError, first_line
 from distill.data.files import write_atomically
 from distill.students.saved import load_student
+from distill.students.spaces import space_of
 from distill.students.student import Student
 from distill.teachers.graph import GraphFacts
 
@@ -23,7 +24,7 @@ _SHORTEST_SECONDS = 0.5
 OUTPUTS = ("clip", "frames", "logits")
 
 
-def export(model: str = "", out: str = "", allow_import: str | None = None) -> None:
+def export(model: str = "", out: str = "", allow_import: str | None = None, space: str = "") -> None:
     """Write a trained student as one ONNX file, for clips of half a second or longer.
 
     A student with windows cuts long clips (`hear_classifier`: 30 s). Its graph takes clips of at most one window.
@@ -37,31 +38,36 @@ def export(model: str = "", out: str = "", allow_import: str | None = None) -> N
         model: Trained student: a run folder, a student folder or a hub id.
         out: File to write. Its name must end in ".onnx".
         allow_import: Package from which the student's own class may be imported. None: no package.
+        space: Name of a teacher of the student, in whose space "clip" lies. Empty: the student's own embedding.
 
     Raises:
-        UserError: there is no such student, the packages for ONNX are missing, or the graph cannot be written.
+        UserError: there is no such student, it does not answer in the space, the packages for ONNX are missing, or the
+            graph cannot be written.
     """
     if not model or not out.endswith(".onnx"):
         raise UserError("--model RUN and --out FILE.onnx are required")
     student = load_student(model, allow_import)
-    write_onnx(student, Path(out))
+    write_onnx(student, Path(out), space)
     print(f"{out}: {Path(out).stat().st_size / 2**20:.1f} MiB; input waveform at {student.sample_rate} Hz")
 
 
-def write_onnx(student: Student, path: Path) -> None:
+def write_onnx(student: Student, path: Path, space: str = "") -> None:
     """Write a student as an ONNX file.
 
     Args:
         student: Student to write, on the CPU. It is set to evaluation mode.
         path: File to write.
+        space: Name of the teacher in whose space "clip" lies. Empty: the student's own embedding.
 
     Raises:
-        UserError: the packages for ONNX are missing, or the student cannot be written as a graph.
+        UserError: the student does not answer in the space, the packages for ONNX are missing, or the student cannot be
+            written as a graph.
     """
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UserError("ONNX requires more packages: pip install 'audio-distill[onnx]'") from error
+    projection = space_of(student.spaces, space) if space else nn.Identity()
     rate, window_seconds = student.sample_rate, student.windows.seconds
     # Two tokens less than a window: a graph cannot branch on the last ones.
     max_samples = int(window_seconds * rate) - rate // 25 if window_seconds else None
@@ -72,7 +78,7 @@ def write_onnx(student: Student, path: Path) -> None:
     try:
         with _quiet(), torch.no_grad():
             graph = torch.export.export(
-                _FromWaveform(student.eval()), (waveform,), dynamic_shapes={"waveform": {1: samples}},
+                _FromWaveform(student.eval(), projection), (waveform,), dynamic_shapes={"waveform": {1: samples}},
                 prefer_deferred_runtime_asserts_over_guards=True,
             )  # fmt: skip
             program = torch.onnx.export(
@@ -107,16 +113,16 @@ def _facts(student: Student, waveform: Tensor, max_samples: int | None) -> Graph
 class _FromWaveform(nn.Module):
     """A student as a function of one tensor, which an ONNX graph requires."""
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, student: Student, projection: nn.Module) -> None:
         super().__init__()
-        self.student = student
+        self.student, self.projection = student, projection
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         clips, samples = waveform.shape
         lengths = torch.full((clips,), samples, dtype=torch.int64)
         batch = AudioBatch(waveform, lengths, self.student.sample_rate, (), waveform.new_zeros(clips, 0))
         embeddings = self.student.encode(batch)
-        return embeddings.clip, embeddings.frames, embeddings.logits
+        return self.projection(embeddings.clip), embeddings.frames, embeddings.logits
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import distill
 from distill.cli.shell import main
 from distill.data.store.reader import EmbeddingStore
 from distill.students.saved import save_student
+from distill.students.spaces import Space
 from tests.students.tiny import STUDENT_NAMES, tiny_student
 
 
@@ -31,6 +32,24 @@ def test_a_student_from_waveform_to_embeddings_at_any_length(name: str, tmp_path
         torch.testing.assert_close(torch.from_numpy(clip), expected.clip, atol=1e-3, rtol=1e-3)
         torch.testing.assert_close(torch.from_numpy(logits), expected.logits, atol=1e-4, rtol=1e-4)
         assert frames.shape == expected.frames.shape
+
+
+@pytest.mark.parametrize("norm", [0.0, 2.0])
+def test_a_graph_answers_in_the_space_of_the_teacher(norm: float, tmp_path: Path) -> None:
+    student = tiny_student("mobilenet_v3").eval()
+    layers = [(torch.randn(6, student.clip_dim), torch.randn(6)), (torch.randn(5, 6), torch.randn(5))]
+    student.spaces = {"clap": Space(layers, torch.randn(5, 5), torch.randn(5), norm)}
+    save_student(student, tmp_path / "run" / "student", "card")
+    words = ["export", "--model", str(tmp_path / "run"), "--out", str(tmp_path / "x.onnx")]
+    main([*words, "--space", "clap"])
+    waveform = torch.randn(1, 2 * student.sample_rate) * 0.1
+    clip = onnxruntime.InferenceSession(str(tmp_path / "x.onnx")).run(["clip"], {"waveform": waveform.numpy()})[0]
+    expected = student.embed(waveform, student.sample_rate, space="clap").clip
+    torch.testing.assert_close(torch.from_numpy(clip), expected, atol=1e-3, rtol=1e-3)
+    (tmp_path / "x.onnx").unlink()
+    with pytest.raises(SystemExit):
+        main([*words, "--space", "beats"])
+    assert not (tmp_path / "x.onnx").exists()
 
 
 @pytest.mark.parametrize("name", ["hear_classifier", "mobilenet_v3"])
