@@ -18,7 +18,11 @@ COMMANDS = {
     "report": "draw a run, or compare runs: scores, retention, costs",
     "list": "list teachers, students, objectives, losses: with licence, sample rate and source of the weights",
 }
-POSITIONAL = {"store": "--store", "search": "--query"}  # option of a command that a word without a name gives
+POSITIONAL = {
+    "store": "--store",
+    "search": "--query",
+    "report": "--run",
+}  # option of a command that a word without a name gives
 
 
 def function_of(command: str) -> Callable[..., Any]:

@@ -149,3 +149,14 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         assert process.stderr is not None
         assert process.stderr.read() == ""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("command", "word"), [("store", "absent"), ("report", "absent"), ("search", "absent.wav")])
+def test_the_word_without_a_name_may_stand_first_or_last(
+    command: str, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--store", tmp_path] if command == "search" else ["--out", tmp_path / "x.npz"]
+    for words in ((word, *options), (*options, word)):
+        code, line = failure(capsys, command, *words)
+        assert code == 2
+        assert str(tmp_path) in line if command == "search" else word in line
