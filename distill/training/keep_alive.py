@@ -81,6 +81,8 @@ class KeepAlive(L.Callback):
             self.save(trainer)
         if self.stopped_by:
             trainer.should_stop = True
+            if not at_interval:  # Lightning would validate here, which takes long and adds a row
+                trainer.limit_val_batches = 0
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """End at a signal in a validation after training, when all is saved. Lightning would wait for other processes.
