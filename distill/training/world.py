@@ -81,12 +81,7 @@ class World:
             return function()
         if not self.is_first:
             return self._from_first()
-        value: T | None = None
-        error: UserError | OSError | None = None
-        try:
-            value = function()
-        except (UserError, OSError) as raised:
-            error = raised
+        value, error = _outcome(function)
         self.broadcast((value, _Failure.of(error)))
         if error is not None:
             raise error
@@ -116,12 +111,7 @@ class World:
         """
         if self.size == 1:
             return function()
-        value: T | None = None
-        error: UserError | OSError | None = None
-        try:
-            value = function()
-        except (UserError, OSError) as raised:
-            error = raised
+        value, error = _outcome(function)
         failures = self.gather(_Failure.of(error))
         rank, failure = next(((rank, failure) for rank, failure in enumerate(failures) if failure), (0, None))
         if failure is None:
@@ -163,6 +153,14 @@ class World:
     def name(self, rank: int) -> str:
         """Return the name of a process for messages, with its machine if there are several."""
         return f"rank {rank}" + (f" on {self.hosts[rank]}" if len(set(self.hosts)) > 1 else "")
+
+
+def _outcome(function: Callable[[], T]) -> tuple[T | None, UserError | OSError | None]:
+    """Return the value of a function, or the error that other processes must know."""
+    try:
+        return function(), None
+    except (UserError, OSError) as error:
+        return None, error
 
 
 class _Failure(NamedTuple):
