@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from distill.data.audio.read import AUDIO_SUFFIXES
+from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Written
 from distill.data.errors import AudioError, UserError
 from distill.data.store.reader import EmbeddingStore
+from distill.frozen import Frozen
 from distill.run.baselines import teacher_of
 from distill.run.encoders import encoder_of
 from distill.run.searching import Match, nearest
-from distill.students.saved import load_student
+from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 
@@ -54,38 +53,46 @@ def search(
     opened = EmbeddingStore(store)
     if count < 1:
         raise UserError(f"--count {count}: must be at least 1")
-    if Path(query).expanduser().is_file():
-        if model is not None and not space:
-            space = _space_of_size(model, opened.dim, allow_import)
-        encoder = encoder_of(teacher, model, allow_import, space=space)
+    path = Path(query).expanduser()
+    is_sound = path.is_file()
+    if is_sound:
+        encoder = _encoder(teacher, model, space, opened.dim, allow_import)
         try:
-            vector = encoder.embed_file(Path(query).expanduser(), frames=False).clip[0].numpy()
+            vector = encoder.embed_file(path, frames=False).clip[0].numpy()
         except AudioError as error:
             raise UserError(f"{query}: {error}") from error
     elif not query.strip() or query.lower().endswith(tuple(AUDIO_SUFFIXES)):
         raise UserError(f"--query {query}: no such file")
     else:
         vector = _text_tower(teacher, model, space, allow_import).embed_texts([query])[0].numpy()
-    matches = _nearest(opened, vector, count, standardised=Path(query).expanduser().is_file())
+    _require_size(opened, len(vector))
+    matches = nearest(opened, vector, count, standardised=is_sound)
     for match in matches:
         print(f"{match.cosine:6.3f}  {match.id}")
     return matches
 
 
-def _nearest(opened: EmbeddingStore, vector: NDArray[np.float32], count: int, standardised: bool) -> list[Match]:
-    if len(vector) != opened.dim:
+def _encoder(
+    teacher: Written | Teacher | None, model: str | None, space: str, dim: int, allow_import: str | None
+) -> Encoder:
+    """Return the encoder of a sound.
+
+    A student answers in its only space with the size of the store, unless its own embedding has that size.
+    """
+    encoder = encoder_of(teacher, model, allow_import, space=space)
+    if not isinstance(encoder, Student) or encoder.clip_dim == dim:
+        return encoder
+    fitting = [name for name, each in encoder.spaces.items() if each.dim == dim]
+    return Frozen(encoder, space=fitting[0]) if len(fitting) == 1 else encoder
+
+
+def _require_size(opened: EmbeddingStore, dim: int) -> None:
+    """Raise UserError if the vectors of a store have another size than the query."""
+    if dim != opened.dim:
         raise UserError(
-            f"--store {opened.path} holds vectors of {opened.dim} numbers, the query has {len(vector)}: they are of "
+            f"--store {opened.path} holds vectors of {opened.dim} numbers, the query has {dim}: they are of "
             "different spaces; --space NAME takes the student's vectors in the space of its teacher"
         )
-    return nearest(opened, vector, count, standardised)
-
-
-def _space_of_size(model: str, dim: int, allow_import: str | None) -> str:
-    """Return the only space of a student whose vectors have the size of the store; empty if its own have it."""
-    student = load_student(model, allow_import)
-    fitting = [name for name, each in student.spaces.items() if each.dim == dim]
-    return fitting[0] if student.clip_dim != dim and len(fitting) == 1 else ""
 
 
 def _text_tower(teacher: Written | Teacher | None, model: str | None, space: str, allow_import: str | None) -> Teacher:
