@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import distill
 from distill.data.clips.sources import read_manifest
 from distill.data.store.reader import EmbeddingStore
+from distill.evaluation.quality import recalls
 from distill.run.held_out import part_clips
 from experiments.real.study import Recipe, Record, Study
 
@@ -54,18 +55,20 @@ def _recalls(study: Study, run: Path) -> Record:
     teacher = EmbeddingStore(study.out / "stores" / _RECIPE.store)
     ids = [clip for clip, row in zip(ids, teacher.rows_of(ids).tolist(), strict=True) if row >= 0]
     student = distill.embed(str(table), str(run / "space"), model=str(run), space="musicnn", dtype="float32", workers=0)
-    queries, index = student[ids].astype(np.float64), teacher[ids].astype(np.float64)
-    centre, variance = index.mean(0), index.var(0)
-    scale = np.sqrt(np.maximum(variance, 1e-6 * variance.mean()))  # a constant column says nothing
+    queries, index = student[ids], teacher[ids]
     minutes = json.loads((run / "ended.json").read_text())["cpu_seconds"] / 60
-    found: Record = {"clips_held_out": len(ids), "cpu_minutes": minutes}
-    for count in (1, 10):
-        found[f"recall_{count}_raw"] = recall(queries, index, count)
-        found[f"recall_{count}_standardised"] = recall((queries - centre) / scale, (index - centre) / scale, count)
-    return found
+    standardised = recalls(queries, index)
+    return {
+        "clips_held_out": len(ids),
+        "cpu_minutes": minutes,
+        "recall_1_raw": recall(queries, index, 1),
+        "recall_10_raw": recall(queries, index, 10),
+        "recall_1_standardised": standardised.recall_1,
+        "recall_10_standardised": standardised.recall_10,
+    }
 
 
-def recall(queries: NDArray[np.float64], index: NDArray[np.float64], count: int) -> float:
+def recall(queries: NDArray[np.float32], index: NDArray[np.float32], count: int) -> float:
     """Return the share of the queries (N, D) whose own row of the index (N, D) is among the `count` nearest.
 
     Rows are compared by their cosine. Equal cosines count against a query.
