@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from distill.data.errors import UserError
 
-_NAMES = ("matrix", "mean", "norm")
-
 
 class Space(nn.Module):
     """The map from a student's clip embedding into the space of a teacher.

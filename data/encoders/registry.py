@@ -131,8 +131,8 @@ class Registry(Generic[T]):
         module, _, attribute = path.rpartition(".")
         if attribute == "py" or not all(part.isidentifier() for part in path.split(".")):
             raise UserError(
-                f"{path!r} is no import path of a {self.kind}, such as my_parts.My{self.kind.capitalize()} for a class "
-                "in my_parts.py, whose folder is the working folder or in PYTHONPATH"
+                f"{path!r} must be an import path of a {self.kind}, such as my_parts.My{self.kind.capitalize()} for a "
+                "class in my_parts.py, whose folder is the working folder or in PYTHONPATH"
             )
         try:
             return getattr(import_module(module), attribute)

@@ -76,7 +76,7 @@ def test_unknown_names_and_options_and_other_objects_are_refused(parts: Registry
 
 @pytest.mark.parametrize("name", ["./my_parts.py", "my_parts.py", "../parts.MyTeacher", ".MyTeacher", "parts..My"])
 def test_a_file_in_place_of_a_class_is_one_line(name: str, parts: Registry[Any]) -> None:
-    with pytest.raises(UserError, match=r"no import path of a .*my_parts\.My") as caught:
+    with pytest.raises(UserError, match=r"must be an import path of a .*my_parts\.My") as caught:
         parts.find(name)
     assert repr(name) in str(caught.value)
 
