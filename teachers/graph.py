@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
@@ -107,7 +108,7 @@ class GraphFacts:
             raise UserError(f"--teacher.sample_rate {facts.sample_rate}: must be at least 1, in Hz")
         if facts.layout is not None:
             require_one_of("--teacher.layout", facts.layout, LAYOUTS)
-        _ = facts.peak
+        _ = facts.peak  # raises for an unknown level
         return facts
 
     @property
@@ -120,11 +121,9 @@ class GraphFacts:
         kind, _, number = (self.level or "none").partition("=")
         if kind in ("none", "standard") and not number:
             return None
-        try:
+        with suppress(ValueError):  # of a text that is not a number
             if kind == "peak" and 0 < float(number) < math.inf:
                 return float(number)
-        except ValueError:
-            pass
         raise UserError(f"--teacher.level {self.level!r}: must be none, standard or peak=NUMBER, such as peak=0.25")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -158,11 +159,9 @@ def _shortest(compute: Compute, form: InputForm, facts: GraphFacts) -> int:
         return max(1, round(facts.shortest_seconds * rate))
     sizes = [size for second in _SHORTEST if (size := round(second * rate)) <= (form.longest or size)]
     for size in sizes:
-        try:
+        with suppress(UserError):  # of a graph that needs more samples
             if all(value.size and np.isfinite(value).all() for value in compute(form.arranged(_noise(1, size)))):
                 return size
-        except UserError:
-            pass
     return sizes[-1] if sizes else form.longest or rate  # it fails again, and the message is shown
 
 

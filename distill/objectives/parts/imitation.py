@@ -100,11 +100,11 @@ class Imitation(nn.Module):
 
     def _ignores_length(self, dim: int) -> bool:
         """Return whether the loss does not depend on the length of a prediction, as a loss of cosines."""
-        loss = copy.deepcopy(self.loss).cpu() if isinstance(self.loss, nn.Module) else self.loss
-        prediction, target = torch.randn(2, 8, dim, generator=torch.Generator().manual_seed(0)).unbind()
-        clusters = (torch.arange(8) // 2,) if self.needs_clusters else ()
-        with torch.no_grad():
-            before, after = (copy.deepcopy(loss)(length * prediction, target, *clusters) for length in (1.0, 3.0))
+        generator, device = torch.Generator().manual_seed(0), next(self.projector.parameters()).device
+        prediction, target = torch.randn(2, 8, dim, generator=generator).to(device)
+        clusters = (torch.arange(8, device=device) // 2,) if self.needs_clusters else ()
+        with torch.no_grad():  # by copies, as a loss may have a queue
+            before, after = (copy.deepcopy(self.loss)(length * prediction, target, *clusters) for length in (1.0, 3.0))
         return bool(torch.isclose(before, after, rtol=1e-4, atol=1e-6))
 
     def _pair(self, student: Embeddings, teacher: Embeddings) -> tuple[Tensor, Tensor, Tensor]:
