@@ -15,6 +15,7 @@ TEACHERS: Registry[Teacher] = Registry(
         "ast": "distill.teachers.ast:AST",
         "beats": "distill.teachers.beats:BEATs",
         "clap": "distill.teachers.clap:CLAP",
+        "exported": "distill.teachers.exported_file:ExportedFile",
         "matpac": "distill.teachers.matpac:MATPAC",
         "mel": "distill.teachers.mel:Mel",
         "musicnn": "distill.teachers.musicnn:MusiCNN",
