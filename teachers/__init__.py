@@ -25,6 +25,7 @@ TEACHERS: Registry[Teacher] = Registry(
         "passt": "distill.teachers.passt:PaSST",
         "randomised": "distill.teachers.randomised:Randomised",
         "ssast": "distill.teachers.ssast:SSAST",
+        "tflite": "distill.teachers.tflite_file:TfliteFile",
         "transformers": "distill.teachers.hub:HubModel",
         "spectral": "distill.teachers.spectral:Spectral",
         "precomputed": "distill.teachers.precomputed:Precomputed",
