@@ -14,7 +14,9 @@ TEACHERS: Registry[Teacher] = Registry(
     {
         "ast": "distill.teachers.ast:AST",
         "beats": "distill.teachers.beats:BEATs",
+        "ced": "distill.teachers.ced:CED",
         "clap": "distill.teachers.clap:CLAP",
+        "dasheng": "distill.teachers.dasheng:Dasheng",
         "matpac": "distill.teachers.matpac:MATPAC",
         "mel": "distill.teachers.mel:Mel",
         "musicnn": "distill.teachers.musicnn:MusiCNN",
