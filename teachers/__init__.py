@@ -29,7 +29,9 @@ TEACHERS: Registry[Teacher] = Registry(
         "transformers": "distill.teachers.hub:HubModel",
         "spectral": "distill.teachers.spectral:Spectral",
         "precomputed": "distill.teachers.precomputed:Precomputed",
-        "frozen": "distill.frozen:Frozen",  # a name only, because its module imports students
+        # Names only, because these modules import students.
+        "eat": "distill.eat:EAT",
+        "frozen": "distill.frozen:Frozen",
     },
     base="distill.teachers.teacher:Teacher",
 )
