@@ -39,9 +39,16 @@ def cut_ssast(model: Any, depth: int) -> None:
     cut_passt(model.v, depth)
 
 
+def cut_eat(model: Any, depth: int) -> None:
+    model.blocks = model.blocks[:depth]
+
+
 CUTS: dict[str, Callable[[Any, int], None]] = {
     "ast": cut_ast,
     "beats": cut_beats,
+    "ced": cut_passt,
+    "dasheng": cut_passt,
+    "eat": cut_eat,
     "matpac": cut_matpac,
     "passt": cut_passt,
     "ssast": cut_ssast,
