@@ -42,6 +42,8 @@ def cut_ssast(model: Any, depth: int) -> None:
 CUTS: dict[str, Callable[[Any, int], None]] = {
     "ast": cut_ast,
     "beats": cut_beats,
+    "ced": cut_passt,
+    "dasheng": cut_passt,
     "matpac": cut_matpac,
     "passt": cut_passt,
     "ssast": cut_ssast,

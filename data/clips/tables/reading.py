@@ -127,7 +127,8 @@ class _Reading:
         self._starts, self._durations, self._lines = array("d"), array("d"), array("q")
         self._labels: dict[Cell, int] = {}
         self._splits: dict[str, int] = {}
-        self._label_codes, self._split_codes = array("i"), array("i")
+        self._domains: dict[str, int] = {}
+        self._label_codes, self._split_codes, self._domain_codes = array("i"), array("i"), array("i")
         self._cells = Cells()
         self._set_aside: list[SetAside] = []
         self._not_listed = 0
@@ -187,6 +188,14 @@ class _Reading:
         self._durations.frombytes(durations[kept].tobytes())
         _extend(self._labels, self._label_codes, _at(labels, good))
         _extend(self._splits, self._split_codes, _at(splits, good))
+        if columns.domain is not None:
+            domains = _at(_texts(chunk.columns[columns.domain]), good)
+            self._add_unknown_domains(len(self._ids) - len(domains))
+            _extend(self._domains, self._domain_codes, domains)
+
+    def _add_unknown_domains(self, count: int) -> None:
+        """Add unknown domains for the first `count` rows, where tables have no column of domains."""
+        _extend(self._domains, self._domain_codes, [""] * (count - len(self._domain_codes)))
 
     def _add_files(
         self,
@@ -239,6 +248,8 @@ class _Reading:
             raise UserError(f"{self.source}, {self._set_aside[0].detail}{others}")
         label = self._tables[0].columns.label
         parsed = parse_cells(self.source, label or "", list(self._labels), several_labels(label or ""))
+        if has_domains := any(table.columns.domain is not None for table in self._tables):
+            self._add_unknown_domains(count)
         paths, parts = self._cells.build(None if self._paths is None else self._paths.build(), count)
         rows = Rows(
             self._ids.build(),
@@ -250,6 +261,7 @@ class _Reading:
             _category([(split_name(name),) for name in self._splits], self._split_codes),
             Category(((),), np.zeros(count, np.int32)),
             parts,
+            _category([(name.strip(),) for name in self._domains], self._domain_codes) if has_domains else None,
         )
         has_ids = any(table.columns.id is not None for table in self._tables)
         joined = join_repeats(rows, self.source, self._where_is, has_ids)
