@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.api import register_teacher as register_teacher
     from distill.commands.cluster import cluster as cluster
     from distill.commands.embed import embed as embed
+    from distill.commands.evaluate import evaluate as evaluate
     from distill.commands.export import export as export
     from distill.commands.fit import fit as fit
     from distill.commands.probe import probe as probe
@@ -60,6 +61,7 @@ _MODULES = {
     "rank": "distill.commands.rank",
     "report": "distill.commands.report",
     "search": "distill.commands.search",
+    "evaluate": "distill.commands.evaluate",
     "export": "distill.commands.export",
     "load": "distill.api",
     "create_teacher": "distill.api",
