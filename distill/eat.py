@@ -9,7 +9,6 @@ from distill.data.encoders import audioset
 from distill.data.encoders.windows import Windows
 from distill.students.patch_transformer.official import read_official
 from distill.students.patch_transformer.student import PatchTransformer
-from distill.teachers.layers import take_layers
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 
@@ -59,7 +58,7 @@ class EAT(Teacher):
         self.model = model
         if frames:
             self.limit_windows(_fbank(model).samples(frames) / self.sample_rate)
-        if take_layers(model.blocks, model.last_norm, layer, combine):
+        if self.take_layers(model.blocks, model.last_norm, layer, combine):
             model.head = None
         if model.head is not None:
             self.labels, self._columns = audioset.columns_of(classes)
