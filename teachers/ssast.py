@@ -16,7 +16,7 @@ from distill.data.encoders import audioset
 from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
-from distill.teachers.layers import LATER_OPTIONS, take_layers
+from distill.teachers.layers import LATER_OPTIONS
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import PatchEmbedding, VisionTransformer, flatten, frames_of
@@ -91,12 +91,10 @@ class SSAST(Teacher):
         dropped = load_weights(model, state | {"v.pos_embed": positions}, where)
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
-        if take_layers(model.v.blocks, model.v.norm, layer, combine):
+        if self.take_layers(model.v.blocks, model.v.norm, layer, combine):
             model.mlp_head = None
         if model.mlp_head is not None:
-            classes = len(state["mlp_head.1.weight"])
-            names = list(audioset.classes()) if classes == 527 else [str(column) for column in range(classes)]
-            self.labels, self._columns = audioset.in_mid_order(names)
+            self.labels, self._columns = audioset.columns_of(len(state["mlp_head.1.weight"]))
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at 16 kHz."""
