@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.commands.export import export as export
     from distill.commands.fit import fit as fit
     from distill.commands.probe import probe as probe
+    from distill.commands.rank import rank as rank
     from distill.commands.report import report as report
     from distill.commands.search import search as search
     from distill.commands.store import store as store
@@ -56,6 +57,7 @@ _MODULES = {
     "store": "distill.commands.store",
     "cluster": "distill.commands.cluster",
     "probe": "distill.commands.probe",
+    "rank": "distill.commands.rank",
     "report": "distill.commands.report",
     "search": "distill.commands.search",
     "export": "distill.commands.export",

@@ -19,6 +19,7 @@ TEACHERS: Registry[Teacher] = Registry(
         "mel": "distill.teachers.mel:Mel",
         "musicnn": "distill.teachers.musicnn:MusiCNN",
         "onnx": "distill.teachers.onnx_file:OnnxFile",
+        "panns": "distill.teachers.panns:PANNs",
         "passt": "distill.teachers.passt:PaSST",
         "randomised": "distill.teachers.randomised:Randomised",
         "ssast": "distill.teachers.ssast:SSAST",

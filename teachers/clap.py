@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.data.audio.mel import ClapMel
+from distill.data.audio.mel import DecibelMel
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
@@ -86,7 +86,7 @@ class CLAP(Teacher):
         self._samples = int(extractor.nb_max_samples)
         self.limit_windows(self._samples / self.sample_rate)
         self.fused = bool(loaded.model.config.enable_fusion)
-        self.mel = ClapMel(
+        self.mel = DecibelMel(
             extractor.feature_size,
             extractor.frequency_min,
             extractor.frequency_max,

@@ -75,9 +75,7 @@ class PaSST(Teacher):
         if take_layers(model.blocks, model.norm, layer, combine):
             model.head = None
             return
-        classes = len(state["head.1.weight"])
-        names = list(audioset.classes()) if classes == 527 else [str(column) for column in range(classes)]
-        self.labels, self._columns = audioset.in_mid_order(names)
+        self.labels, self._columns = audioset.columns_of(len(state["head.1.weight"]))
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at 32 kHz."""

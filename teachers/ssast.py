@@ -94,9 +94,7 @@ class SSAST(Teacher):
         if take_layers(model.v.blocks, model.v.norm, layer, combine):
             model.mlp_head = None
         if model.mlp_head is not None:
-            classes = len(state["mlp_head.1.weight"])
-            names = list(audioset.classes()) if classes == 527 else [str(column) for column in range(classes)]
-            self.labels, self._columns = audioset.in_mid_order(names)
+            self.labels, self._columns = audioset.columns_of(len(state["mlp_head.1.weight"]))
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at 16 kHz."""

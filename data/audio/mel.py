@@ -127,14 +127,14 @@ class LogMel(MelEnergies):
         return torch.log(energies.add_(self.offset), out=out)
 
 
-class ClapMel(MelEnergies):
-    """CLAP's mel spectrogram in decibels: 10 log10(max(mel, 1e-10)), 100 frames a second at 48 kHz.
+class DecibelMel(MelEnergies):
+    """Mel spectrogram in decibels: 10 log10(max(mel, 1e-10)). The defaults are CLAP's, 100 frames a second at 48 kHz.
 
     Args:
         bands: Number of mel bands.
         low: Lower edge of the first band, in Hz.
         high: Upper edge of the last band, in Hz.
-        slaney: True: Slaney's scale, unit area (unfused checkpoints). False: HTK's scale, unit height (fused ones).
+        slaney: True: Slaney's scale, unit area (PANNs, unfused CLAP). False: HTK's scale, unit height (fused CLAP).
         points: Samples of the window and of the transform.
         hop: Samples between frames.
         sample_rate: In Hz.

@@ -38,6 +38,7 @@ class Row:
         split: Name of the split ("training", "validation", "test" or the number of a fold). "" if none is given.
         annotated: Labels that were annotated, present or absent; empty: all were.
         part: The part of the file that holds the sound. None: the whole file.
+        domain: Kind of sound, by which teachers are weighted. "" if it is unknown.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Row:
     split: str = ""
     annotated: tuple[str, ...] = ()
     part: Part | None = None
+    domain: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,7 @@ class Rows(Sequence[Row]):
         splits: Name of the split, as a tuple of one name.
         annotated: Labels that were annotated.
         parts: Part of the file that holds each sound. None: every sound is a whole file.
+        domains: Domain of each clip, as a tuple of one name, "" if it is unknown. None: the data names no domains.
     """
 
     ids: Texts
@@ -100,6 +103,7 @@ class Rows(Sequence[Row]):
     splits: Category
     annotated: Category
     parts: Parts | None = None
+    domains: Category | None = None
 
     @classmethod
     def of(cls, rows: Iterable[Row], root: Path = Path()) -> Rows:
@@ -139,6 +143,7 @@ class Rows(Sequence[Row]):
             self.splits[number][0],
             self.annotated[number],
             None if self.parts is None else self.parts[number],
+            "" if self.domains is None else self.domains[number][0],
         )
 
     def __eq__(self, other: object) -> bool:
@@ -160,6 +165,7 @@ class Rows(Sequence[Row]):
             self.splits.take(numbers),
             self.annotated.take(numbers),
             None if self.parts is None else self.parts.take(numbers),
+            None if self.domains is None else self.domains.take(numbers),
         )
 
 
@@ -169,8 +175,8 @@ class _Builder:
     def __init__(self, root: Path) -> None:
         self.root, self._prefix = root, f"{root}/"
         self._starts, self._durations = array("d"), array("d")
-        self._values: tuple[dict[tuple[str, ...], int], ...] = ({}, {}, {})
-        self._codes = (array("i"), array("i"), array("i"))
+        self._values: tuple[dict[tuple[str, ...], int], ...] = ({}, {}, {}, {})
+        self._codes = (array("i"), array("i"), array("i"), array("i"))
         self._parts = PartsBuilder()
 
     def build(self, rows: Iterable[Row]) -> Rows:
@@ -188,10 +194,10 @@ class _Builder:
             self._durations.append(np.nan if row.duration is None else row.duration)
             self._parts.append(row.part)
             for values, codes, value in zip(
-                self._values, self._codes, (row.labels, (row.split,), row.annotated), strict=True
+                self._values, self._codes, (row.labels, (row.split,), row.annotated, (row.domain,)), strict=True
             ):
                 codes.append(values.setdefault(value, len(values)))
-        labels, splits, annotated = (
+        labels, splits, annotated, domains = (
             Category(tuple(values), np.frombuffer(codes, np.int32))
             for values, codes in zip(self._values, self._codes, strict=True)
         )
@@ -205,6 +211,7 @@ class _Builder:
             splits,
             annotated,
             self._parts.build(),
+            domains if any(domain for (domain,) in domains.values) else None,
         )
 
 

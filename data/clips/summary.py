@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from distill.data.audio.read import as_text
 from distill.data.store.format import SetAside
 
 if TYPE_CHECKING:  # the manifest holds the notes
-    from distill.data.clips.manifest import Manifest
+    from distill.data.clips.manifest import Category, Manifest
 
 _MAX_NAMES = 8  # names in one list of the line
 
@@ -52,9 +53,10 @@ def summary_of(manifest: Manifest) -> str:
     if len(rows) and not np.isnan(rows.durations).any():
         parts.append(_hours(float(rows.durations.sum())))
     parts.append(_labels(manifest))
-    names, counts = np.unique(manifest.splits, return_counts=True)
-    splits = [f"{name} {count:,}" for name, count in zip(names.tolist(), counts.tolist(), strict=True) if name]
+    splits = _counts(rows.splits)
     parts.append(f"splits: {_some(splits)}" if splits else "no splits")
+    if rows.domains is not None:
+        parts.append(f"domains: {_some(_counts(rows.domains)) or 'unknown'}")
     line = f"data: {notes.layout or 'clips'} {as_text(manifest.source)}: {', '.join(parts)}"
     left_out = [f"{count:,} {reason}" for reason, count in notes.left_out.items() if count]
     reasons: dict[str, int] = {}
@@ -65,6 +67,14 @@ def summary_of(manifest: Manifest) -> str:
     if notes.unread_columns:
         sentences.append(f"columns not read: {_some(notes.unread_columns)}")
     return as_text("; ".join([line, *sentences, *notes.remarks]))
+
+
+def _counts(column: Category) -> list[str]:
+    """Return each name of a column with its number of clips. Empty names are not counted."""
+    counts = Counter[str]()
+    for (name,), count in zip(column.values, np.bincount(column.codes, minlength=len(column.values)), strict=True):
+        counts[name] += int(count)
+    return [f"{name} {counts[name]:,}" for name in sorted(counts) if name and counts[name]]
 
 
 def _labels(manifest: Manifest) -> str:

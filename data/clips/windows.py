@@ -19,7 +19,7 @@ from distill.data.clips.manifest import Manifest, Rows
 from distill.data.files import write_atomically
 from distill.data.store.texts import FewTexts, Texts
 
-_COLUMNS = ("id", "path", "start", "end", "labels", "split")
+_COLUMNS = ("id", "path", "start", "end", "labels", "split", "domain")
 
 
 def in_windows(
@@ -56,30 +56,33 @@ def in_windows(
         splits=rows.splits.take(numbers),
         annotated=rows.annotated.take(numbers),
         parts=None if rows.parts is None else rows.parts.take(numbers),
+        domains=None if rows.domains is None else rows.domains.take(numbers),
     )
     return Manifest(manifest.source, windowed, manifest.notes)
 
 
 def write_windows(manifest: Manifest, path: Path) -> None:
-    """Write the rows of a manifest as a table that `--data` reads: id, path, start, end, labels and split.
+    """Write the rows of a manifest as a table that `--data` reads: id, path, start, end, labels, split and domain.
 
+    There is no column of domains if the data names none.
     Paths are relative to `root_of(manifest)` where the files lie below it. Labels are lists in JSON.
     """
     rows, root = manifest.labelled().rows, f"{root_of(manifest)}/"
     paths = rows.ids if rows.paths is None else rows.paths
     texts = [json.dumps(list(labels), ensure_ascii=False) if labels else "" for labels in rows.labels.values]
-    splits = (rows.splits[number][0] for number in range(len(rows)))
+    named = [rows.splits, *([] if rows.domains is None else [rows.domains])]
+    names = (tuple(column[number][0] for column in named) for number in range(len(rows)))
 
     def write(file: BinaryIO) -> None:
         # Names of files that are not UTF-8 keep their bytes.
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
         table = csv.writer(text)
-        table.writerow(_COLUMNS)
+        table.writerow(_COLUMNS[: 5 + len(named)])
         table.writerows(
-            (name, path.removeprefix(root), _text(start), "" if end != end else _text(end), texts[code], split)
-            for name, path, start, end, code, split in zip(
+            (name, path.removeprefix(root), _text(start), "" if end != end else _text(end), texts[code], *others)
+            for name, path, start, end, code, others in zip(
                 rows.ids, paths, rows.starts.tolist(), (rows.starts + rows.durations).tolist(),
-                rows.labels.codes.tolist(), splits, strict=True,
+                rows.labels.codes.tolist(), names, strict=True,
             )
         )  # fmt: skip
         text.flush()

@@ -41,3 +41,13 @@ def in_mid_order(labels: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
     if all(label.startswith(("/m/", "/t/", "/g/")) for label in labels):
         order.sort(key=lambda column: labels[column])
     return tuple(labels[column] for column in order), torch.tensor(order, dtype=torch.long)
+
+
+def columns_of(head: int) -> tuple[tuple[str, ...], Tensor]:
+    """Return the labels and the index of a head without labels, as `in_mid_order` does.
+
+    Args:
+        head: Number of its columns. 527 columns are in the order of class_labels_indices.csv; others are numbered.
+    """
+    names = list(classes()) if head == len(classes()) else [str(column) for column in range(head)]
+    return in_mid_order(names)

@@ -14,6 +14,7 @@ COMMANDS = {
     "search": "find the clips of a store that are nearest to a sound, or to a text with CLAP",
     "cluster": "cluster a store by k-means, with a report",
     "probe": "score an encoder on labelled clips: linear, mlp, knn or fine-tuned",
+    "rank": "compare teachers on your sounds before anything is trained, beside mel statistics",
     "export": "write a trained student as one ONNX file",
     "report": "draw a run, or compare runs: scores, retention, costs",
     "list": "list teachers, students, objectives, losses: with licence, sample rate and source of the weights",
@@ -23,6 +24,7 @@ POSITIONAL = {
     "search": "--query",
     "report": "--run",
 }  # option of a command that a word without a name gives
+SEVERAL_TEACHERS = {"fit": "encoder to imitate", "rank": "encoder to compare"}  # commands that take --teacher+=NAME
 
 
 def function_of(command: str) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from distill.cli.commands import function_of
+from distill.cli.commands import SEVERAL_TEACHERS, function_of
 from distill.cli.components import COMPONENTS, Resolved, components_of, default_components
 from distill.cli.configs import read_config
 from distill.cli.words import Option, last
@@ -62,8 +62,8 @@ def parser_of(command: str) -> Parser:
     parser = Parser(prog=f"distill {command}", allow_abbrev=False, description=description)
     parser.add_argument("--config", action="config", help="YAML file with options; later options take precedence")
     for name in components:
-        if name == "teacher" and command == "fit":
-            text = "encoder to imitate, by name or import path; --teacher+=NAME adds another"
+        if name == "teacher" and command in SEVERAL_TEACHERS:
+            text = f"{SEVERAL_TEACHERS[command]}, by name or import path; --teacher+=NAME adds another"
             parser.add_argument("--teacher", type=Teacher | list[Teacher] | None, default=None, help=text)
         else:
             skip = _GIVEN_TO_OBJECTIVES if name == "objective" else set()

@@ -39,7 +39,7 @@ def verdicts(result: ProbeResult, subject: str, roles: Collection[str] = (UNTRAI
     """
     for baseline in sorted(result.baselines, key=lambda baseline: baseline.role == MEL):
         if baseline.role in roles:
-            yield _comparison(subject, _NAMES[baseline.role], baseline.lead)
+            yield comparison(subject, _NAMES[baseline.role], baseline.lead)
     for baseline in result.baselines:
         if baseline.role == TEACHER and baseline.lead_over_mel is not None and baseline.lead_over_mel.high < 0:
             yield (
@@ -48,7 +48,7 @@ def verdicts(result: ProbeResult, subject: str, roles: Collection[str] = (UNTRAI
             )
 
 
-def _comparison(subject: str, other: str, lead: Difference) -> str:
+def comparison(subject: str, other: str, lead: Difference) -> str:
     """Return a sentence about the difference of two scores."""
     if lead.low > 0:
         return f"{subject} is above {other} by {_amount(lead)}"

@@ -3,6 +3,9 @@
 A loss is a function, or a module with options. It takes a prediction and a target, both (rows, dim), and returns a
 scalar. A loss with `needs_clusters = True` takes a third argument: the cluster of each row, (rows,).
 
+`averages_rows = True` means that the loss is the mean of the losses of single rows. Only such a loss can be weighted by
+clips; one that compares clips with each other cannot.
+
 Two optional attributes say how a loss is judged. `constant(targets)` returns the best constant prediction (dim,) for
 targets (rows, dim); the loss is then shown as a share of that prediction's. `retrieves = True` means that predictions
 are compared with targets of other rows; such a loss is judged by recall, as a constant is not a yardstick.

@@ -220,6 +220,8 @@ class KullbackLeibler(nn.Module):
         ValueError: `temperature` is not above 0.
     """
 
+    averages_rows = True
+
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
         if not temperature > 0:

@@ -13,9 +13,13 @@ _CLIPPED_MEAN_STEPS = 20  # each step takes away the share of the error that is 
 
 
 def _with_constant(constant: Constant) -> Callable[[Distance], Distance]:
-    """Set the attribute `constant` of a loss: the function that returns the best constant prediction. A decorator."""
+    """Set the attributes of a mean over rows, with the function that returns the best constant prediction. A decorator.
+
+    They are those of `distill.losses`: `averages_rows` and `constant`.
+    """
 
     def add(loss: Distance) -> Distance:
+        loss.averages_rows = True  # type: ignore[attr-defined]
         loss.constant = constant  # type: ignore[attr-defined]
         return loss
 
@@ -82,6 +86,8 @@ class CosineSmoothL1(nn.Module):
     Raises:
         ValueError: a weight is below 0.
     """
+
+    averages_rows = True
 
     def __init__(self, cosine: float = 0.9, smooth_l1: float = 0.1) -> None:
         super().__init__()

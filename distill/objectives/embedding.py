@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch
+from distill.data.clips.manifest import Manifest
 from distill.data.errors import UserError, require_one_of
 from distill.data.files import as_settings
 from distill.losses import build_loss
 from distill.objectives.objective import Objective
 from distill.objectives.parts.alignment import Alignment
 from distill.objectives.parts.augmentation import Augmentation
+from distill.objectives.parts.clip_weights import ClipWeights
 from distill.objectives.parts.health import EmbeddingHealth
 from distill.objectives.parts.imitation import Imitation, build_projector
 from distill.objectives.parts.yardstick import observed_of
@@ -59,10 +61,17 @@ class EmbeddingDistillation(Objective):
         hidden: Width of the projector "mlp". 0 means 4/3 of the student's embedding, as 1280 is of 960 in the paper.
         dropout: Dropout rate in the projector "mlp"; 0 disables it.
         weights: Weight of each teacher's loss, by name. Weights that are not given are 1.
+        domains: Name of the teacher of each domain, for teachers that are specialised. A clip of a domain, by the
+            column `domain` of the data's table, learns more from the teacher of its domain; see `ClipWeights`. None:
+            all clips learn alike.
+        domain_weight: Weight of the loss of a clip's own teacher, beside 1 for each other; the weights of a clip are
+            divided by their sum (USAD 2.0: 10).
+        teacher_dropping: Probability that a teacher is dropped for a clip in training, unless its loss is the highest
+            (UNIC: 0.5). 0 disables it.
 
     Raises:
-        UserError: there is no teacher; an option is unknown; an encoder has no frames and `level` is "frame"; or the
-            teacher's input cannot be augmented as the options require.
+        UserError: there is no teacher; an option is unknown; an encoder has no frames and `level` is "frame"; the
+            teacher's input cannot be augmented as the options require; or the loss cannot be weighted by clips.
     """
 
     takes_teachers = True
@@ -83,6 +92,9 @@ class EmbeddingDistillation(Objective):
         hidden: int = 0,
         dropout: float = 0.2,
         weights: Mapping[str, float] | None = None,
+        domains: Mapping[str, str] | None = None,
+        domain_weight: float = 10.0,
+        teacher_dropping: float = 0.0,
     ) -> None:
         super().__init__(student, dict.fromkeys(teachers, 1.0), weights, teachers)
         if not teachers:
@@ -95,6 +107,16 @@ class EmbeddingDistillation(Objective):
         self.augments_teacher = teacher_input == "same"
         self.reads_frames = level == "frame"
         self._check_teacher_input(teachers)
+        weighs_clips = domains is not None or teacher_dropping != 0
+        self.clip_weights = (
+            ClipWeights(tuple(teachers), domains, domain_weight, teacher_dropping) if weighs_clips else None
+        )
+        if weighs_clips and not getattr(build_loss(loss), "averages_rows", False):
+            raise UserError(
+                f"--objective.loss {loss if isinstance(loss, str) else loss.get('class_path')}: not a mean over clips "
+                "(`averages_rows`), so --objective.domains and --objective.teacher_dropping cannot weight its clips; "
+                "use cosine"
+            )
         if targets == "auto":
             targets = "standardised" if len(teachers) > 1 else "raw"
         hidden = hidden or (student.frame_dim if self.reads_frames else student.clip_dim) * 4 // 3
@@ -103,7 +125,7 @@ class EmbeddingDistillation(Objective):
             pairing = Alignment(student.frame_hop, teacher.frame_hop, alignment) if self.reads_frames else None
             dims = (student.frame_dim, teacher.frame_dim) if pairing else (student.clip_dim, teacher.clip_dim)
             mapping = build_projector(projector, *dims, hidden, dropout)
-            self.imitations[name] = Imitation(teacher, mapping, build_loss(loss), pairing, targets)
+            self.imitations[name] = Imitation(teacher, mapping, build_loss(loss), pairing, targets, weighs_clips)
         self.health = EmbeddingHealth()
         self.needs_clusters = bool(getattr(build_loss(loss), "needs_clusters", False))
         stored_targets = f"{targets} targets" if targets in ("whitened", "phi_s") else ""
@@ -137,12 +159,27 @@ class EmbeddingDistillation(Objective):
         if self.needs_clusters:
             assert self.clusters is not None, "`fit` sets the clusters"
             clusters = torch.from_numpy(self.clusters.labels_of(batch.ids)).to(embeddings.clip.device)
-        losses, measured = {}, {}
+        imitated = {}
         for name, imitation in self.imitations.items():
             assert isinstance(imitation, Imitation)
             target = self.teachers[name](augmented if self.augments_teacher else batch)
             if mix is not None and not self.augments_teacher:
                 target = target.mix(*mix)
-            losses[name], measured[name] = imitation(embeddings, target, clusters)
+            imitated[name] = imitation(embeddings, target, clusters)
+        measured = {name: found.observed for name, found in imitated.items()}
         self.observed = observed_of(measured) | self.health(embeddings.clip)
-        return losses
+        if self.clip_weights is None:
+            return {name: found.loss for name, found in imitated.items()}
+        by_clip = torch.stack([found.by_clip(len(batch)) for found in imitated.values()], 1).detach()
+        weights = self.clip_weights(batch.ids, by_clip, mix)
+        return {name: found.weighted(column) for (name, found), column in zip(imitated.items(), weights.T, strict=True)}
+
+    def read_clips(self, manifest: Manifest) -> None:
+        """Read the domains of the clips. Raises UserError if one has no teacher."""
+        if self.clip_weights is not None:
+            self.clip_weights.read_clips(manifest)
+
+    def after_step(self, step: int) -> None:
+        """Set the step of the draws of dropped teachers."""
+        if self.clip_weights is not None:
+            self.clip_weights.step.fill_(step)

@@ -102,6 +102,12 @@ class Objective(nn.Module, ABC):
         """Return the map from the student's clip embedding into the space of each teacher. The default is none."""
         return {}
 
+    def read_clips(self, manifest: Manifest) -> None:
+        """Read what the losses need to know of the clips, training and held-out ones. The default reads nothing.
+
+        Called before anything is embedded. Raises UserError if clips and options do not fit each other.
+        """
+
     def after_step(self, step: int) -> None:
         """Update moving averages and temperatures. Called after each optimizer step."""
 

@@ -101,7 +101,8 @@ def code_digest() -> str:
 
 
 def data_digest(manifest: Manifest) -> str:
-    """Return a digest of the clips, their labels and their splits: 16 hexadecimal digits."""
-    columns = [manifest.rows.labels, manifest.rows.splits]
+    """Return a digest of the clips, their labels, splits and domains: 16 hexadecimal digits."""
+    rows = manifest.rows
+    columns = [rows.labels, rows.splits, *([] if rows.domains is None else [rows.domains])]
     named = [[list(map(list, column.values)), hashlib.sha256(column.codes.tobytes()).hexdigest()] for column in columns]
     return digest([manifest.digest, named])[:16]

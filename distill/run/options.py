@@ -20,6 +20,9 @@ from distill.teachers.teacher import Teacher
 from distill.training.engine import Engine
 from distill.training.optimizer import Optimizer
 
+Teachers = Written | Teacher | Sequence[Written | Teacher] | None
+"""Teachers of a command: names, import paths or objects."""
+
 _SETTINGS: dict[str, type[Any]] = {"crop": Crop, "sampling": Sampling, "optimizer": Optimizer, "engine": Engine}
 
 
@@ -72,7 +75,7 @@ class FitOptions:
         split: Column of the splits of a table. Empty: found by its name.
     """
 
-    teacher: Written | Teacher | Sequence[Written | Teacher] | None = None
+    teacher: Teachers = None
     student: Written | Student | None = "cnn"
     data: str | Data = ""
     out: str = ""
@@ -157,9 +160,7 @@ class FitOptions:
     @property
     def teachers(self) -> list[Written | Teacher]:
         """List of the teachers; empty if there is none."""
-        if self.teacher is None:
-            return []
-        return [self.teacher] if isinstance(self.teacher, str | Mapping | Teacher) else list(self.teacher)
+        return teachers_of(self.teacher)
 
     def check(self) -> None:
         """Raise UserError for a missing option or a wrong value, before anything heavy is loaded."""
@@ -206,6 +207,13 @@ class FitArguments(FitOptions):
         if stored is None:
             return FitOptions(**{name: getattr(self, name) for name in names})
         return replace(stored, **{name: getattr(self, name) for name in names if name in given})
+
+
+def teachers_of(teacher: Teachers) -> list[Written | Teacher]:
+    """Return the teachers of an argument that takes none, one or several."""
+    if teacher is None:
+        return []
+    return [teacher] if isinstance(teacher, str | Mapping | Teacher) else list(teacher)
 
 
 def _spec(part: Any, registry: Registry[Any]) -> Spec:

@@ -42,15 +42,20 @@ class Parts:
     objective: Spec
 
     def build_objective(self, teachers: Mapping[str, Teacher], seed: int) -> Objective:
-        """Build the objective.
+        """Build the objective, which reads what it needs to know of the clips.
 
         Args:
             teachers: Teachers by name: the encoders, or their stored embeddings.
             seed: Seed of the initial weights of the objective's heads.
+
+        Raises:
+            UserError: an option is not valid, or does not fit the clips.
         """
         torch.manual_seed(seed + 1)
         inputs = {"teachers": teachers} if _objective_class(self.objective).takes_teachers else {}
-        return OBJECTIVES.create(self.objective.name, student=self.student, **inputs, **self.objective.options)
+        objective = OBJECTIVES.create(self.objective.name, student=self.student, **inputs, **self.objective.options)
+        objective.read_clips(self.manifest)
+        return objective
 
     def introduction(self) -> str:
         """Return a description of the teachers and the student, one or two lines for each."""

@@ -18,6 +18,7 @@ from distill.evaluation.cost import Cost, cost_of
 from distill.evaluation.quality import Recalls, agreement, crop_matches, recalls, sensitivity, standardise
 from distill.evaluation.results import MEL, UNTRAINED
 from distill.objectives.parts.health import effective_rank, mean_cosine
+from distill.run.crop_pairs import MIN_CROP_SECONDS
 from distill.run.quality_table import (
     CropMatches,
     EncoderQuality,
@@ -33,7 +34,6 @@ from distill.teachers.teacher import Teacher
 _MAX_CLIPS = 1000  # held-out and training clips together
 _MAX_CHANGED_CLIPS = 64  # that are embedded again after each change
 _MAX_HALVED_CLIPS = 200  # whose halves are embedded, by a teacher too
-_MIN_CROP_SECONDS = 0.2
 _COST_SECONDS = 10.0  # of the clip whose cost is measured, if whole clips are used
 _LOW_HZ = 50.0  # of mel statistics, as in most front-ends; less at a rate that has no such band
 _CHANGES: Mapping[str, Callable[[AudioBatch], AudioBatch]] = {"gain": change_gain, "noise": add_noise, "shift": delay}
@@ -123,7 +123,7 @@ class _Reader:
         if count := min(len(batch), _MAX_CHANGED_CLIPS - self._changed_clips):
             self._changed_clips += count
             self._add_changed(take(batch, torch.arange(count)))
-        if self.runnable and (long := longer_than(batch, 2 * _MIN_CROP_SECONDS)) is not None:
+        if self.runnable and (long := longer_than(batch, 2 * MIN_CROP_SECONDS)) is not None:
             self._add_halves(long)
 
     def quality(self, name: str, cost: Cost | None) -> EncoderQuality:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.audio.kaldi import KaldiFbank
-from distill.data.audio.mel import ClapMel
+from distill.data.audio.mel import DecibelMel
 from distill.data.batch import AudioBatch
 from distill.run.precision import Arithmetic
 from distill.teachers import beats
@@ -64,7 +64,10 @@ def front_ends() -> list[Row]:
     rows.append(compare("front-end of BEATs", ours, theirs, 3, "torchaudio.compliance.kaldi, clip by clip", ratio))
 
     wide = torch.randn(BATCH, SECONDS * 48_000) * 0.1
-    mel, clap = ClapMel(64, 50, 14_000, slaney=True), ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad")
+    mel, clap = (
+        DecibelMel(64, 50, 14_000, slaney=True),
+        ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad"),
+    )
     wide_clips = list(wide.numpy())
 
     def clap_rival() -> Any:

@@ -117,13 +117,15 @@ def main() -> None:
             make_store(path, clips, dim)
             for case in cases:
                 seconds, gib = measured(case, path)
-                lines.append(f"| {clips:,} × {dim}: {case.__name__.replace('_', ' ')} | {seconds:.1f} | {gib:.2f} |")
+                lines.append(
+                    f"| {clips:,} clips of {dim}: {case.__name__.replace('_', ' ')} | {seconds:.1f} | {gib:.2f} |"
+                )
     lines += [
         "",
-        f"Made-up stores in float16, from the page cache. Update: the list has {NEW} new clips; the states of the files",
-        f"are given, not read from a disk. Cluster and draw: {CLUSTERS} clusters, written with their picture, then the first",
-        f"batch of {BATCH}. The goal of memory is {GOAL_GIB} GiB. Ten million clips of 768 numbers are ten times the bytes",
-        "of one million, read in the same pieces, and have the lists of the long store.",
+        f"Made-up stores in float16, from the page cache. Update: the list has {NEW} new clips; the states of the",
+        f"files are given, not read from a disk. Cluster and draw: {CLUSTERS} clusters, written with their picture,",
+        f"then the first batch of {BATCH}. The goal of memory is {GOAL_GIB} GiB. Ten million clips of 768 numbers are",
+        "ten times the bytes of one million, read in the same pieces, and have the lists of the long store.",
     ]
     write_section("Stores of millions", lines)
 

@@ -137,6 +137,12 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     return f"{statistics.mean(values):.{digits}f}{deviation}"
 
 
+def with_error(values: Sequence[float]) -> str:
+    """Return the mean and, of several values, its standard error."""
+    error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{error}"
+
+
 def voices(study: Study) -> list[str]:
     """Probe a teacher of speakers on voices of a game, and mel statistics, by the commands that a user types."""
     record = study.once({"row": "voices", "encoder": "resemblyzer"}, lambda: _voices(study))

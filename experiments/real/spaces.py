@@ -14,6 +14,7 @@ from distill.data.clips.sources import read_manifest
 from distill.data.store.reader import EmbeddingStore
 from distill.evaluation.quality import recalls
 from distill.run.held_out import part_clips
+from experiments.real.rows import with_error
 from experiments.real.study import Recipe, Record, Study
 
 _HELD_OUT = 0.25
@@ -30,7 +31,7 @@ def space(study: Study) -> list[str]:
     names = [name for name in rows[0] if name.startswith("recall")]
     lines = ["| own teacher vector, by the cosine of | recall@1 | recall@10 |", "|---|---|---|"]
     for kind in ("raw", "standardised"):
-        cells = [_mean([row[name] for row in rows]) for name in names if name.endswith(kind)]
+        cells = [with_error([row[name] for row in rows]) for name in names if name.endswith(kind)]
         lines.append(f"| {kind} vectors | {' | '.join(cells)} |")
     reached = statistics.mean(row["recall_10_standardised"] for row in rows) >= _GOAL
     minutes = statistics.mean(row["cpu_minutes"] for row in rows)
@@ -41,12 +42,6 @@ def space(study: Study) -> list[str]:
         f"{rows[0]['clips_held_out']:,} held-out clips. {minutes:.1f} CPU minutes. Goal: recall@10 of {_GOAL:g} "
         f"within {_MINUTES} CPU minutes: {'reached' if reached and minutes <= _MINUTES else 'missed'}.",
     ]
-
-
-def _mean(values: list[float]) -> str:
-    """Return the mean of the seeds, with its standard error if there are several."""
-    error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{error}"
 
 
 def _recalls(study: Study, run: Path) -> Record:

@@ -46,7 +46,7 @@ class Recipe(NamedTuple):
 
     Args:
         name: Name of its row.
-        teacher: Name of the teacher. Empty: there is none.
+        teacher: Name of the teacher, or names with "+" between them. Empty: there is none.
         words: Options, beyond teacher, data, out, store and seed.
         data: Name of the table with the clips.
         frames: Whether the store of the teacher holds frames.
@@ -152,9 +152,13 @@ class Study:
         return f"experiments.real.teachers.{_OWN[name]}", {"checkpoint": str(checkpoint.resolve())}
 
     def teacher_words(self, name: str) -> list[str]:
-        """Return a teacher as words of the command line."""
-        path, options = self.teacher_options(name)
-        return ["--teacher", path, *(word for key, value in options.items() for word in (f"--teacher.{key}", value))]
+        """Return a teacher as words of the command line, or several with "+" between their names."""
+        names = name.split("+")
+        words: list[str] = []
+        for path, options in map(self.teacher_options, names):
+            words += ["--teacher" if len(names) == 1 else "--teacher+", path]
+            words += [word for key, value in options.items() for word in (f"--teacher.{key}", value)]
+        return words
 
     def encoder(self, name: str) -> Encoder:
         """Return a teacher by name."""

@@ -18,6 +18,7 @@ from experiments.real.pitch import Notes
 from experiments.real.process import Ended, Failed
 from experiments.real.process import distill as run_distill
 from experiments.real.rows import Goal, mean_error, small_students, table_of
+from experiments.real.specialists import specialists, write_domains
 from experiments.real.study import Recipe, Study, common_neighbours
 
 
@@ -191,3 +192,53 @@ def test_pitch_of_clear_tones_is_probed_from_single_frames(tmp_path: Path) -> No
             rows.append(f"{name},0.0,0.5,{label},{split}")
     (tmp_path / "notes.csv").write_text("\n".join(rows) + "\n")
     assert Notes(place).score(place.encoder("mel")) == 1.0
+
+
+def test_single_notes_are_the_domain_of_the_pitch_tracker(tmp_path: Path) -> None:
+    place = study(tmp_path)
+    fluid = "audio/fluid-soundfont-gm/sounds/sf2/FluidR3_GM"
+    names = [f"{fluid}/Flute_C5.flac", f"{fluid}/808_Clap.flac", "audio/hedgewars-data/voices/a, b.ogg"]
+    with open(tmp_path / "pool.csv", "w", newline="") as file:
+        csv.writer(file).writerows(
+            [["path", "start", "end", "label", "split"], *([name, 0, 1, "x", ""] for name in names)]
+        )
+    assert write_domains(place) == 1
+    with open(place.table("pool_domains"), newline="") as file:
+        assert [(row["path"], row["domain"]) for row in csv.DictReader(file)] == [
+            (names[0], "notes"), (names[1], "rest"), (names[2], "rest"),
+        ]  # fmt: skip
+
+
+def test_specialists_are_compared_by_the_mean_of_four_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = study(tmp_path, seeds=(0, 1))
+    monkeypatch.setattr("experiments.real.specialists.write_domains", lambda _: (tmp_path / "pool_domains.csv").touch())
+    monkeypatch.setattr(
+        Study, "teacher_options", lambda _, name: (name, {"checkpoint": "c.pt"} if name == "crepe" else {})
+    )
+    commands: list[list[str]] = []
+    means = {"domain": 0.6, "equal": 0.5, "musicnn": 0.4, "Crepe": 0.7}
+
+    def fit(self: Study, recipe: Recipe, seed: int) -> dict[str, object]:
+        commands.append(self.fit_words(recipe, tmp_path, recipe.store))
+        mean = next(value for name, value in means.items() if name in recipe.name) + 0.04 * seed * (
+            "domain" in recipe.name
+        )
+        return record(mean, key=f"{recipe.name} {seed}", cpu_seconds=60.0)
+
+    monkeypatch.setattr(Study, "fit", fit)
+    monkeypatch.setattr(Study, "baseline", lambda _, name: record(0.3, key=name))
+    monkeypatch.setattr(Study, "encoder", lambda _, name: name)
+    monkeypatch.setattr(Study, "trained", lambda *_: "run")
+    monkeypatch.setattr("experiments.real.specialists.distill.load", lambda run: run)
+    monkeypatch.setattr(Notes, "score", lambda *_: 1.0)
+    lines = specialists(place)
+    both = ["--teacher+", "musicnn", "--teacher+", "crepe", "--teacher.checkpoint", "c.pt"]
+    assert all(word in commands[0] for word in both)
+    assert commands[2][-1] == '{"notes": "Crepe", "rest": "musicnn"}'
+    assert commands[4][commands[4].index("--teacher") :][:2] == ["--teacher", "precomputed"]
+    assert (
+        "| both teachers, weights by domain | 0.620 ± 0.020 | 0.620 ± 0.020 | 0.620 ± 0.020 | 1.000 ± 0.000 | "
+        in lines[3]
+    )
+    assert "Weights by domain above both teachers, equal weights by 0.090 ± 0.015." in lines  # 3/4 of 0.1 and 0.14
+    assert any("above Crepe alone by -0.060 ± 0.015." in line for line in lines)

@@ -31,6 +31,7 @@ _LABELS = (
 )  # fmt: skip
 _SEVERAL = ("labels", "categories", "classes", "annotations", "tags")  # ends of names of columns with several labels
 _SPLITS = ("split", "fold", "subset", "set", "partition", "folds", "dataset_split", "data_split")
+_DOMAINS = ("domain",)
 _ID = "id"  # only so written: the ids of yesterday's stores depend on it
 _MAX_NAMES = 20  # columns in a message
 
@@ -47,6 +48,7 @@ class Columns:
         label: Column of the labels. None: there is none.
         split: Column of the splits or folds. None: there is none.
         id: Column of the names of the clips. None: there is none.
+        domain: Column of the domains. None: there is none.
         sound: The only column of `paths`, if it holds the sounds themselves. None: it does not.
     """
 
@@ -57,12 +59,13 @@ class Columns:
     label: str | None
     split: str | None
     id: str | None
+    domain: str | None = None
     sound: str | None = None
 
     @property
     def used(self) -> tuple[str, ...]:
         """All columns that are read, each once."""
-        single = (self.start, self.end, self.duration, self.label, self.split, self.id)
+        single = (self.start, self.end, self.duration, self.label, self.split, self.id, self.domain)
         return tuple(dict.fromkeys([*self.paths, *(name for name in single if name is not None)]))
 
     @property
@@ -100,6 +103,7 @@ def find_columns(table: Path | Address, header: Sequence[str], label: str = "", 
         label=_first(labels or _find(table, free, _LABELS)),
         split=_first(splits or _find(table, free, _SPLITS)),
         id=_ID if _ID in free else None,
+        domain=_first(_find(table, header, _DOMAINS)),
     )
 
 

@@ -127,7 +127,8 @@ class _Reading:
         self._starts, self._durations, self._lines = array("d"), array("d"), array("q")
         self._labels: dict[Cell, int] = {}
         self._splits: dict[str, int] = {}
-        self._label_codes, self._split_codes = array("i"), array("i")
+        self._domains: dict[str, int] = {}
+        self._label_codes, self._split_codes, self._domain_codes = array("i"), array("i"), array("i")
         self._cells = Cells()
         self._set_aside: list[SetAside] = []
         self._not_listed = 0
@@ -173,6 +174,9 @@ class _Reading:
         splits: Sequence[str] = [table.split] * count
         if columns.split is not None:
             splits = _texts(chunk.columns[columns.split])
+        domains: Sequence[str] = [""] * count
+        if columns.domain is not None:
+            domains = _texts(chunk.columns[columns.domain])
         ids = _ids(columns, chunk, names, starts, durations)
         for line, reason in chunk.broken.items():
             self._put_aside(table, "", line, ("bad_row", reason))
@@ -187,6 +191,7 @@ class _Reading:
         self._durations.frombytes(durations[kept].tobytes())
         _extend(self._labels, self._label_codes, _at(labels, good))
         _extend(self._splits, self._split_codes, _at(splits, good))
+        _extend(self._domains, self._domain_codes, _at(domains, good))
 
     def _add_files(
         self,
@@ -239,6 +244,7 @@ class _Reading:
             raise UserError(f"{self.source}, {self._set_aside[0].detail}{others}")
         label = self._tables[0].columns.label
         parsed = parse_cells(self.source, label or "", list(self._labels), several_labels(label or ""))
+        has_domains = any(table.columns.domain is not None for table in self._tables)
         paths, parts = self._cells.build(None if self._paths is None else self._paths.build(), count)
         rows = Rows(
             self._ids.build(),
@@ -250,6 +256,7 @@ class _Reading:
             _category([(split_name(name),) for name in self._splits], self._split_codes),
             Category(((),), np.zeros(count, np.int32)),
             parts,
+            _category([(name.strip(),) for name in self._domains], self._domain_codes) if has_domains else None,
         )
         has_ids = any(table.columns.id is not None for table in self._tables)
         joined = join_repeats(rows, self.source, self._where_is, has_ids)

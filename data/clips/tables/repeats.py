@@ -88,19 +88,26 @@ class _Joining:
         self._set_aside: list[SetAside] = []
 
     def join(self, numbers: list[int]) -> None:
-        """Keep the first of some rows, with the labels of all that are in its split."""
+        """Keep the first of some rows, with the labels of all that are in its split and domain."""
         first, *others = numbers
         labels = dict.fromkeys(self._rows.labels[first])
         for number in others:
             self._is_kept[number] = False
-            if self._rows.splits[number] != self._rows.splits[first]:
-                detail = f"{self._where(number)}: the clip of {self._where(first)} in another split"
+            if other := self._contradiction(first, number):
+                detail = f"{self._where(number)}: the clip of {self._where(first)} in another {other}"
                 self._set_aside.append(SetAside(self._rows.ids[number], "repeated", detail))
                 continue
             self._repeated += 1
             self._labels_differ |= self._rows.labels[number] != self._rows.labels[first]
             labels |= dict.fromkeys(self._rows.labels[number])
         self._codes[first] = self._values.setdefault(tuple(labels), len(self._values))
+
+    def _contradiction(self, first: int, number: int) -> str:
+        """Return the column in which two rows of a clip contradict each other, in words. Empty: in none."""
+        domains = self._rows.domains
+        if self._rows.splits[number] != self._rows.splits[first]:
+            return "split"
+        return "domain" if domains is not None and domains[number] != domains[first] else ""
 
     def joined(self, ids: Texts) -> Joined:
         """Return the rows that are left, with their ids."""

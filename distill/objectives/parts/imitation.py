@@ -30,10 +30,23 @@ class Imitated(NamedTuple):
     Args:
         loss: Scalar.
         observed: Measurement of the `Yardstick`, by name.
+        rows: Loss of each row; `loss` is their mean. Shape (rows,). No rows unless they are weighted by clips.
+        clips: Clip of each row. Shape (rows,).
     """
 
     loss: Tensor
     observed: Mapping[str, float]
+    rows: Tensor
+    clips: Tensor
+
+    def by_clip(self, number: int) -> Tensor:
+        """Return the mean loss of the rows of each of `number` clips; 0 for a clip without rows. Shape (clips,)."""
+        sums = self.rows.new_zeros(number).index_add(0, self.clips, self.rows)
+        return sums / torch.bincount(self.clips, minlength=number).clamp(min=1)
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        """Return the mean of the rows' losses, each times the weight of its clip, from weights (clips,). A scalar."""
+        return (weights[self.clips] * self.rows).mean() if len(self.rows) else self.loss
 
 
 class Imitation(nn.Module):
@@ -45,12 +58,20 @@ class Imitation(nn.Module):
         loss: Loss between a prediction and a target.
         alignment: How frames are paired; None compares clip embeddings.
         targets: "raw", "standardised", "whitened" or "phi_s"; the last two need a teacher with a store.
+        by_rows: Whether the loss of each row is returned too. The loss must have `averages_rows`.
     """
 
     def __init__(
-        self, teacher: Teacher, projector: nn.Module, loss: Loss, alignment: Alignment | None, targets: str
+        self,
+        teacher: Teacher,
+        projector: nn.Module,
+        loss: Loss,
+        alignment: Alignment | None,
+        targets: str,
+        by_rows: bool = False,
     ) -> None:
         super().__init__()
+        self.by_rows = by_rows
         self.projector, self.loss, self.alignment = projector, loss, alignment
         self.needs_clusters = bool(getattr(loss, "needs_clusters", False))
         dim = teacher.frame_dim if alignment else teacher.clip_dim
@@ -79,13 +100,14 @@ class Imitation(nn.Module):
         """
         prediction, target, clip_index = self._pair(student, teacher)
         if len(target) == 0:  # clips shorter than one frame of the coarser encoder
-            return Imitated(prediction.sum() * 0, {})
+            return Imitated(prediction.sum() * 0, {}, prediction.new_zeros(0), clip_index)
         if self.normalise is not None:
             target = self.normalise(target)
         prediction = self.projector(prediction)
         of_rows = (clusters[clip_index],) if clusters is not None and self.needs_clusters else ()
-        loss = self.loss(prediction, target, *of_rows)
-        return Imitated(loss, self.yardstick(self.loss, loss, prediction, target))
+        rows = row_losses(self.loss, prediction, target) if self.by_rows else prediction.new_zeros(0)
+        loss = rows.mean() if self.by_rows else self.loss(prediction, target, *of_rows)
+        return Imitated(loss, self.yardstick(self.loss, loss, prediction, target), rows, clip_index)
 
     def space(self) -> Space | None:
         """Return the map from the student's clip embedding into the teacher's space. None if frames are compared."""
@@ -113,6 +135,13 @@ class Imitation(nn.Module):
             return student.clip, teacher.clip, torch.arange(len(student.clip), device=student.clip.device)
         pairs = self.alignment(student, teacher)
         return pairs.student[pairs.mask], pairs.teacher[pairs.mask], pairs.mask.nonzero()[:, 0]
+
+
+def row_losses(loss: Loss, prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of each row (rows,), of a loss with `averages_rows`, from tensors (rows, dim)."""
+    single = torch.vmap(lambda predicted, wanted: loss(predicted.unsqueeze(0), wanted.unsqueeze(0)))
+    rows: Tensor = single(prediction, target)
+    return rows
 
 
 def build_projector(kind: str, inputs: int, outputs: int, hidden: int, dropout: float) -> nn.Module:

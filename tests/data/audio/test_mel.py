@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from distill.data.audio.filters import mel_filters
 from distill.data.audio.kaldi import KaldiFbank
-from distill.data.audio.mel import ClapMel, LogMel, PasstMel
+from distill.data.audio.mel import DecibelMel, LogMel, PasstMel
 
 
 def test_log_mel_equals_ssondo(golden: Path) -> None:
@@ -34,17 +34,17 @@ def test_passt_mel_equals_the_official(golden: Path) -> None:
 def test_clap_mel_equals_transformers(golden: Path) -> None:
     outputs = load_file(golden / "clap" / "outputs.safetensors")
     waveform = load_file(golden / "clap" / "inputs.safetensors")["wav_3s_48k_i16"].float() / 32768
-    long = ClapMel()(waveform.tile(4)[:, :480_000])[0].T
+    long = DecibelMel()(waveform.tile(4)[:, :480_000])[0].T
     torch.testing.assert_close(long[985:], outputs["feat_10s_tail"], atol=1e-4, rtol=0)
-    torch.testing.assert_close(ClapMel()(waveform)[0].T[:48], outputs["feat_3s_head"], atol=1e-4, rtol=0)
-    htk = ClapMel(slaney=False)(waveform)[0].T[:48]
+    torch.testing.assert_close(DecibelMel()(waveform)[0].T[:48], outputs["feat_3s_head"], atol=1e-4, rtol=0)
+    htk = DecibelMel(slaney=False)(waveform)[0].T[:48]
     torch.testing.assert_close(htk, outputs["fused_feat_3s_head"].reshape(-1, 64)[:48], atol=1e-4, rtol=0)
 
 
 FRONT_ENDS = [
     KaldiFbank(),
     LogMel(16_000, window=400, hop=160, bands=80, low=50.0, high=8_000.0, offset=1e-7),
-    ClapMel(),
+    DecibelMel(),
     PasstMel(),
 ]
 

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from distill.data.audio.kaldi import KaldiFbank
-from distill.data.audio.mel import ClapMel, LogMel, PasstMel
+from distill.data.audio.mel import DecibelMel, LogMel, PasstMel
 
 FRONT_ENDS = {
     "LogMel": lambda: LogMel(16_000, window=400, hop=160, bands=64, low=50.0, high=8_000.0, offset=1e-6),
-    "ClapMel": ClapMel,
+    "DecibelMel": DecibelMel,
     "PasstMel": PasstMel,
     "KaldiFbank": KaldiFbank,
 }

@@ -108,3 +108,12 @@ def test_parts_stay_with_their_clips() -> None:
     assert [row.part for row in manifest.take(np.array([2, 1, 0])).rows] == [cell, None, part]
     assert [row.part for row in manifest.labelled().rows] == [part, None, cell]
     assert clips(*rows[1:2]).rows.parts is None
+
+
+def test_domains_stay_with_their_clips_and_take_no_memory_where_there_are_none() -> None:
+    rows = (Row("1", Path("1"), domain="music"), Row("2", Path("2")), Row("3", Path("3"), domain="speech"))
+    manifest = clips(*rows)
+    assert tuple(manifest.rows) == rows
+    assert [row.domain for row in manifest.take(np.array([2, 1])).rows] == ["speech", ""]
+    assert [row.domain for row in manifest.labelled().rows] == ["music", "", "speech"]
+    assert clips(rows[1]).rows.domains is None

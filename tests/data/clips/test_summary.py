@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,11 @@ WHOLE = Row("b.wav", Path("b.wav"), labels=("cat",))
         ([WHOLE], Notes(), "data: clips x: 1 clips, 1 classes, no splits"),
         ([WINDOW] * 4, Notes("table"), "data: table x: 4 clips, 2.0 hours, 1 classes, splits: test 4"),
         ([WINDOW, WHOLE], Notes("table"), "data: table x: 2 clips, 2 classes, splits: test 1"),
+        (
+            [replace(WHOLE, domain=name) for name in ("song", "", "rain", "song")],
+            Notes("table"),
+            "data: table x: 4 clips, 1 classes, no splits, domains: rain 1, song 2",
+        ),
         (
             [Row("c", Path("c"), 0.0, 2.5)],
             Notes("table", labels="no column of labels"),

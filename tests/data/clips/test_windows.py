@@ -139,7 +139,7 @@ def test_the_table_names_folders_as_labels_and_keeps_the_bytes_of_names(tmp_path
 def test_the_table_is_read_again_with_the_root_of_the_audio(tmp_path: Path) -> None:
     folder, lists = write(tmp_path / "sounds", a=2.0, b=1.5).parent, tmp_path / "lists"
     lists.mkdir()
-    (lists / "clips.csv").write_text("path,label,split\na.wav,dog,test\nb.wav,cat,\n")
+    (lists / "clips.csv").write_text("path,label,split,domain\na.wav,dog,test,rain\nb.wav,cat,,\n")
     data = Data(lists / "clips.csv", root=folder / "sounds")
     for manifest in (read_manifest(data), read_manifest(folder / "sounds")):
         found = cut(manifest, 1.0, 0.5)
@@ -148,3 +148,4 @@ def test_the_table_is_read_again_with_the_root_of_the_audio(tmp_path: Path) -> N
         again = read_manifest(Data(lists / "windows.csv", root=folder / "sounds"))
         assert again.rows == found.labelled().rows
         assert again.digest == found.digest
+        assert (again.rows.domains is None) == (manifest.rows.domains is None)

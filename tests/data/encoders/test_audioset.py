@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from distill.data.encoders.audioset import classes, in_mid_order
+from distill.data.encoders.audioset import classes, columns_of, in_mid_order
 
 
 def test_the_527_classes_keep_the_order_of_the_published_list() -> None:
@@ -28,3 +28,10 @@ def test_other_labels_keep_their_order() -> None:
 def test_as_many_classes_as_audioset_with_other_labels_give_a_warning() -> None:
     with pytest.warns(UserWarning, match="527 classes as in AudioSet, but other labels, 'class0' first"):
         in_mid_order([f"class{number}" for number in range(527)])
+
+
+def test_a_head_without_labels_has_the_published_order_or_numbers() -> None:
+    labels, index = columns_of(527)
+    assert labels == tuple(sorted(classes()))
+    assert index[labels.index("/m/09x0r")] == 0  # Speech is the first of the list
+    assert columns_of(3)[0] == ("0", "1", "2")

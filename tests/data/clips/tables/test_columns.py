@@ -20,6 +20,7 @@ KINDS = {
     "label": ["label", "labels", "Label", " label", "class", "category", "species", "Species Code", "primary_label",
               "target", "tag", "tags", "common name", "event_label", "Annotation"],
     "split": ["split", "fold", "subset", "set", "Split", "Fold "],
+    "domain": ["domain", "Domain "],
 }  # fmt: skip
 
 

@@ -23,6 +23,11 @@ def test_only_the_path_of_a_mapping_is_read(tmp_path: Path) -> None:
     assert [row.labels for row in rows] == [("a",), ("b",)] * 2
 
 
+def test_domains_are_read_and_missing_ones_are_unknown(tmp_path: Path) -> None:
+    rows = read_manifest(parquet(tmp_path, {"path": ["a.wav", "b.wav", "c.wav"], "domain": ["x", None, " y "]})).rows
+    assert [row.domain for row in rows] == ["x", "", "y"]
+
+
 def test_paths_as_bytes_are_paths(tmp_path: Path) -> None:
     assert [row.id for row in read_manifest(parquet(tmp_path, {"path": [b"a.wav", b"caf\xe9.wav"]})).rows] == [
         "a.wav",

@@ -39,6 +39,13 @@ def test_starts_that_differ_in_the_seventh_digit_get_ids_of_their_own(tmp_path: 
     assert ids == ["day.wav@36000.12-36000.62", "day.wav@36000.14-36000.64", "day.wav@36000.11-36000.61"]
 
 
+def test_a_clip_in_two_domains_stays_in_the_first(tmp_path: Path) -> None:
+    text = "path,label,domain\na.wav,x,music\na.wav,y,speech\na.wav,z,music\n"
+    manifest = read_manifest(table(tmp_path, text))
+    assert [(row.labels, row.domain) for row in manifest.rows] == [(("x", "z"), "music")]
+    assert manifest.notes.set_aside[0].detail == "line 3: the clip of line 2 in another domain"
+
+
 def test_a_clip_in_two_splits_stays_in_the_first(tmp_path: Path) -> None:
     text = "path,label,split\na.wav,x,train\na.wav,y,test\na.wav,z,train\n"
     manifest = read_manifest(table(tmp_path, text))

@@ -1,0 +1,93 @@
+"""Row of the benchmark: two specialised teachers, weighted by the domain of each clip."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import distill
+from distill.data.encoders.encoder import Encoder
+from experiments.real.labels import family, note
+from experiments.real.pitch import Notes
+from experiments.real.rows import with_error
+from experiments.real.study import TASKS, Recipe, Record, Study
+
+_SPECIALIST, _GENERAL = "Crepe", "musicnn"  # as `distill fit` names the teachers
+_DOMAINS = {"notes": _SPECIALIST, "rest": _GENERAL}
+_TEACHERS, _DATA = "musicnn+crepe", "pool_domains"
+_CROP = (
+    "--crop.seconds",
+    "3",
+)  # the default with musicnn; that of CREPE is longer, and the students must have the same
+_BOTH = {
+    "both teachers, equal weights": _CROP,
+    "both teachers, weights by domain": (*_CROP, "--objective.domains", json.dumps(_DOMAINS)),
+}
+
+
+def specialists(study: Study) -> list[str]:
+    """Distil a pitch tracker and a tagger of music together: with equal weights, by domain, and each alone."""
+    notes = write_domains(study)
+    groups = {name: _measured(study, Recipe(name, _TEACHERS, words, _DATA)) for name, words in _BOTH.items()}
+    for teacher in (_GENERAL, _SPECIALIST):
+        store = study.out / "stores" / f"{_TEACHERS}_{_DATA}" / teacher
+        words = ("--teacher", "precomputed", "--teacher.store", str(store), *_CROP)
+        groups[f"{teacher} alone"] = _measured(study, Recipe(f"{teacher} alone", "", words, _DATA))
+    baselines = {name: [_baseline(study, name)] for name in ("mel", "musicnn", "crepe")}
+    lines = [f"| encoder | {' | '.join(TASKS)} | pitch | mean | CPU minutes |", "|" + "---|" * (len(TASKS) + 4)]
+    lines += [_line(name, records) for name, records in (groups | baselines).items()]
+    return [*lines, "", f"{notes} of the clips are of the domain of {_SPECIALIST}.", *_verdicts(groups)]
+
+
+def write_domains(study: Study) -> int:
+    """Write the pool with a column of domains beside it, and return the number of single notes."""
+    with open(study.sounds / "pool.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    paths = [Path(row[header.index("path")]) for row in rows]
+    domains = ["notes" if family(path).label or note(path).label else "rest" for path in paths]
+    with open(study.sounds / f"{_DATA}.csv", "w", newline="") as file:
+        lines = ([*row, domain] for row, domain in zip(rows, domains, strict=True))
+        csv.writer(file, lineterminator="\n").writerows([[*header, "domain"], *lines])
+    return domains.count("notes")
+
+
+def _measured(study: Study, recipe: Recipe) -> list[Record]:
+    """Return the scores of all tasks of a recipe with every seed."""
+    return [_with_pitch(study, study.fit(recipe, seed), _student(study, recipe, seed)) for seed in study.seeds]
+
+
+def _student(study: Study, recipe: Recipe, seed: int) -> Encoder:
+    return distill.load(str(study.trained(recipe, seed)))
+
+
+def _baseline(study: Study, name: str) -> Record:
+    return _with_pitch(study, study.baseline(name), study.encoder(name))
+
+
+def _with_pitch(study: Study, record: Record, encoder: Encoder) -> Record:
+    """Return a record with the pitch of notes too, and the mean of all tasks."""
+    described = {"row": "specialists", "encoder": record["key"]}
+    pitch = study.once(described, lambda: {"pitch": Notes(study).score(encoder)})["pitch"]
+    scores = {**record["scores"], "pitch": pitch}
+    return {**record, "scores": scores, "mean": statistics.mean(scores.values())}
+
+
+def _line(name: str, records: Sequence[Record]) -> str:
+    cells = [with_error([record["scores"][task] for record in records]) for task in (*TASKS, "pitch")]
+    minutes = [record["cpu_seconds"] / 60 for record in records if "cpu_seconds" in record]
+    cells += [with_error([record["mean"] for record in records]), f"{statistics.mean(minutes):.1f}" if minutes else ""]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _verdicts(groups: dict[str, list[Record]]) -> list[str]:
+    """Return the difference of weights by domain from every other group, paired by seed, in standard errors."""
+    names = list(groups)
+    chosen = groups.pop(names[1])
+    lines = []
+    for name, records in groups.items():
+        gains = [mine["mean"] - other["mean"] for mine, other in zip(chosen, records, strict=True)]
+        lines.append(f"Weights by domain above {name} by {with_error(gains)}.")
+    return [*lines, "Goal: above equal weights by one standard error, and above each teacher alone."]
