@@ -1,7 +1,7 @@
 # `make` needs Python 3.11, 3.12, 3.13 or 3.14, and nothing else. PYTHON chooses one: make PYTHON=python3.11
 BIN := .venv/bin
 
-.PHONY: all ready demo test slow check lint structure types format benchmarks lock fresh release clean
+.PHONY: all ready demo test slow tflite check lint structure types format benchmarks lock fresh release clean
 
 all: ready
 	@echo 'make test runs the tests, make demo the demo.'
@@ -19,6 +19,11 @@ test: ready
 # All tests, with those of more than 20 seconds: several processes, launchers, lost machines.
 slow: ready
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# The tests of TensorFlow Lite files with LiteRT itself, which the other targets do not install.
+tflite: ready
+	$(BIN)/python -m pip install 'ai-edge-litert>=2.0'
+	$(BIN)/python -m pytest tests/teachers/test_tflite_file.py tests/teachers/test_tflite_graph.py
 
 check: lint structure types
 

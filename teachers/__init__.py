@@ -14,7 +14,9 @@ TEACHERS: Registry[Teacher] = Registry(
     {
         "ast": "distill.teachers.ast:AST",
         "beats": "distill.teachers.beats:BEATs",
+        "ced": "distill.teachers.ced:CED",
         "clap": "distill.teachers.clap:CLAP",
+        "dasheng": "distill.teachers.dasheng:Dasheng",
         "matpac": "distill.teachers.matpac:MATPAC",
         "mel": "distill.teachers.mel:Mel",
         "musicnn": "distill.teachers.musicnn:MusiCNN",
@@ -23,10 +25,13 @@ TEACHERS: Registry[Teacher] = Registry(
         "passt": "distill.teachers.passt:PaSST",
         "randomised": "distill.teachers.randomised:Randomised",
         "ssast": "distill.teachers.ssast:SSAST",
+        "tflite": "distill.teachers.tflite_file:TfliteFile",
         "transformers": "distill.teachers.hub:HubModel",
         "spectral": "distill.teachers.spectral:Spectral",
         "precomputed": "distill.teachers.precomputed:Precomputed",
-        "frozen": "distill.frozen:Frozen",  # a name only, because its module imports students
+        # Names only, because these modules import students.
+        "eat": "distill.eat:EAT",
+        "frozen": "distill.frozen:Frozen",
     },
     base="distill.teachers.teacher:Teacher",
 )

@@ -2,134 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from distill.data.errors import UserError, first_line
 from distill.data.files import file_digest
 from distill.teachers.graph import Port
+from distill.teachers.graph_runtime import Graph
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")  # of the operators that ONNX Runtime brings
 _CODE = ("PythonOp", "PythonOpGrad", "EPContext")  # operators of these domains that run code
-_TYPES = {"float": np.float32, "float16": np.float16, "double": np.float64}  # of samples, by ONNX's names
-_MAX_NAMED = 12  # tensors that a message names
 
 
-class OnnxGraph:
-    """The graph of a file. It is read first, and computes after `open`: on the CPU, with PyTorch's number of threads.
-
-    Args:
-        path: The file.
-        where: The option and value of the user, for messages.
+class OnnxGraph(Graph):
+    """The graph of an ONNX file, which ONNX Runtime computes. It has no custom operators.
 
     Attributes:
-        metadata: Text by name.
         external: Further files that hold weights, by the names in the file.
-        inputs: Inputs without a default.
-        outputs: Outputs.
-
-    Raises:
-        UserError: the packages for ONNX are missing, or the file is no ONNX file, names files outside its folder, or
-            has custom operators.
     """
 
-    def __init__(self, path: Path, where: str) -> None:
-        self._path, self._where = path, where
-        model = _read(path, where)
-        self.metadata: Mapping[str, str] = {entry.key: entry.value for entry in model.metadata_props}
-        self.external = {name: path.parent / name for name in _external_files(model, where)}
-        _refuse_code(model, where)
+    def _read(self) -> None:
+        """Read the file, without the weights in other files."""
+        model = _model(self.path, self.where)
+        self.metadata = {entry.key: entry.value for entry in model.metadata_props}
+        self.external = {name: self.path.parent / name for name in _external_files(model, self.where)}
+        _refuse_code(model, self.where)
         defaults = {tensor.name for tensor in model.graph.initializer}
         self.inputs = tuple(_port(value) for value in model.graph.input if value.name not in defaults)
         self.outputs = tuple(map(_port, model.graph.output))
-        self._names: tuple[str, ...] = ()
         self._model, self._session = model, None
 
-    def open(self, names: Sequence[str]) -> OnnxGraph:
-        """Prepare the graph to compute tensors, and return it.
+    def _inner(self) -> set[str]:
+        return {name for node in self._model.graph.node for name in node.output if name}
 
-        Args:
-            names: Names of outputs or of inner tensors.
-
-        Raises:
-            UserError: a tensor is not in the graph, or ONNX Runtime does not support the graph.
-        """
+    def _prepare(self, names: Sequence[str]) -> None:
         import onnx
 
         model, known = self._model, {port.name for port in self.outputs}
-        inner = {name for node in model.graph.node for name in node.output if name}
-        for name in names:
-            if name not in known | inner:
-                raise UserError(f"{self._where}: has no tensor {name!r}; {self.listed()}")
         added = [onnx.ValueInfoProto(name=name) for name in names if name not in known]  # ONNX Runtime finds the types
         model.graph.output.extend(added)
-        self._session = _session(model, self._path, self._where)
-        self._names, self._model = tuple(names), None  # the session has the weights now
-        return self
+        self._session = _session(model, self.path, self.where)
+        self._model = None  # the session has the weights now
 
-    def __reduce__(self) -> tuple[Callable[..., OnnxGraph], tuple[Path, str, tuple[str, ...]]]:
-        return _reopened, (self._path, self._where, self._names)  # a session cannot be copied
-
-    def listed(self) -> str:
-        """Return the inputs and outputs as text."""
-        named = [f"{len(ports)} {kind}: {_names(ports)}" for kind, ports in self._sides() if ports]
-        return "; ".join(named)
-
-    def _sides(self) -> Iterator[tuple[str, tuple[Port, ...]]]:
-        for kind, ports in (("input", self.inputs), ("output", self.outputs)):
-            yield kind + "s" * (len(ports) != 1), ports
-
-    def sound_input(self) -> Port:
-        """Return the input. Raises UserError if there are several, or if it does not take samples."""
-        if len(self.inputs) != 1:
-            raise UserError(f"{self._where}: must have one input, of samples; it has {self.listed()}")
-        port = self.inputs[0]
-        if port.kind not in _TYPES:
-            raise UserError(f"{self._where}: its input must take floating-point samples; it has {self.listed()}")
-        return port
+    def _compute(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[object]:
+        session = self._session
+        assert session is not None
+        return session.run(list(self._names), dict(feeds))
 
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of each further file that holds weights, by name."""
         return {name: file_digest(path) for name, path in self.external.items()}
 
-    def run(self, samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Compute the tensors of `open`, in their order.
 
-        Args:
-            samples: The input, in its shape.
-
-        Raises:
-            UserError: the graph cannot be computed for this input, or a tensor is not of numbers.
-        """
-        port, session = self.inputs[0], self._session
-        assert session is not None
-        try:
-            found = session.run(list(self._names), {port.name: samples.astype(_TYPES[port.kind])})
-        except Exception as error:  # ONNX Runtime raises classes of its own, with no common base
-            raise UserError(f"{self._where}: cannot be computed for {samples.shape} ({first_line(error)})") from error
-        for name, value in zip(self._names, found, strict=True):
-            if not isinstance(value, np.ndarray) or not np.issubdtype(value.dtype, np.floating):
-                kind = getattr(value, "dtype", type(value).__name__)
-                raise UserError(f"{self._where}: {name!r} has {kind}, not floating-point numbers; {self.listed()}")
-        return [value.astype(np.float32) for value in found]
-
-
-def _reopened(path: Path, where: str, names: Sequence[str]) -> OnnxGraph:
-    """Return a copy of an open graph."""
-    return OnnxGraph(path, where).open(names)
-
-
-def _names(ports: Sequence[Port]) -> str:
-    return ", ".join(map(str, ports[:_MAX_NAMED])) + (", ..." if len(ports) > _MAX_NAMED else "")
-
-
-def _read(path: Path, where: str) -> Any:
+def _model(path: Path, where: str) -> Any:
     """Return the model of a file, without the weights in other files."""
     try:
         import onnx
@@ -138,8 +68,6 @@ def _read(path: Path, where: str) -> Any:
         raise UserError("--teacher onnx requires more packages: pip install 'audio-distill[onnx]'") from error
     from google.protobuf.message import DecodeError
 
-    if not path.is_file():
-        raise UserError(f"{where}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     try:
         model = onnx.ModelProto.FromString(path.read_bytes())
     except DecodeError as error:

@@ -293,12 +293,17 @@ def labelled_manifest(data: str | Data, task: str) -> Manifest:
     require_one_of("--task", task, TASKS)
     manifest = read_manifest(data, task).labelled()
     if len(manifest.classes) < 2:
-        unread = manifest.notes.unread_columns
-        hint = f"; the columns {', '.join(unread[:_MAX_NAMES])} are not read, --label names one" if unread else ""
-        raise UserError(
-            f"--data {manifest.source}: two classes are required (a column of labels, or a sub-folder per class){hint}"
-        )
+        raise labels_required(manifest)
     return manifest
+
+
+def labels_required(manifest: Manifest) -> UserError:
+    """Return the error of clips without labels, or with the same for all."""
+    unread = manifest.notes.unread_columns
+    hint = f"; the columns {', '.join(unread[:_MAX_NAMES])} are not read, --label names one" if unread else ""
+    return UserError(
+        f"--data {manifest.source}: two classes are required (a column of labels, or a sub-folder per class){hint}"
+    )
 
 
 def _write(scored: Scored, folder: Path) -> None:

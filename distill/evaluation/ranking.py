@@ -13,6 +13,8 @@ from distill.evaluation.cost import Cost
 from distill.evaluation.results import MEL
 from distill.evaluation.verdicts import comparison, interval_text
 
+_WIDE = 0.1  # a lead over mel statistics that is worth a distillation; below it, more clips change no decision
+
 
 @dataclass(frozen=True)
 class Resampled:
@@ -229,4 +231,5 @@ def _against_mel(teacher: Ranked) -> str:
         return comparison(teacher.name, MEL, lead)
     where = "below" if lead.high < 0 else "like"
     numbers = f"{lead.value:+.4f} [{lead.low:+.4f}, {lead.high:+.4f}]"
-    return f"{teacher.name} scores {where} {MEL} on your data ({numbers}): there is little to distil"
+    doubt = ", or there are too few clips to see more" if lead.high > _WIDE else ""
+    return f"{teacher.name} scores {where} {MEL} on your data ({numbers}): there is little to distil{doubt}"

@@ -14,6 +14,7 @@ import soundfile
 
 from experiments.real import benchmark, process
 from experiments.real.changes import cells, ranks, spearman
+from experiments.real.choice import teachers
 from experiments.real.pitch import Notes
 from experiments.real.process import Ended, Failed
 from experiments.real.process import distill as run_distill
@@ -242,3 +243,44 @@ def test_specialists_are_compared_by_the_mean_of_four_tasks(tmp_path: Path, monk
     )
     assert "Weights by domain above both teachers, equal weights by 0.090 ± 0.015." in lines  # 3/4 of 0.1 and 0.14
     assert any("above Crepe alone by -0.060 ± 0.015." in line for line in lines)
+
+
+def ranked(**scores: tuple[float, float]) -> list[dict[str, object]]:
+    """Return encoders as in rank.json, from their score of the probe and of the crops."""
+    cost = {"latency": 0.5, "seconds": 10.0}
+    return [
+        {"name": name, "probe": {"value": probe}, "crops": {"value": crops}, "effective_rank": 9.0, "cost": cost}
+        for name, (probe, crops) in scores.items()
+    ]
+
+
+def test_teachers_are_ranked_by_the_command_with_labels_and_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def rank(words: list[str], log: Path) -> Ended:
+        commands.append(words)
+        folder = Path(words[words.index("--out") + 1])
+        folder.mkdir(parents=True)
+        voices = folder.name == "voices"
+        found = ranked(musicnn=(0.6, 0.2), Crepe=(0.5, 0.3 if voices else 0.1))
+        (mel,) = ranked(mel=(0.8 if voices else 0.4, 0.05))
+        take = None if voices else "musicnn"
+        (folder / "rank.json").write_text(json.dumps({"take": take, "sample": {}, "teachers": found, "mel": mel}))
+        return Ended(1.0, ["musicnn scores below mel statistics on your data", "take none of them", "written to x"])
+
+    monkeypatch.setattr(process, "distill", rank)
+    monkeypatch.setattr(Study, "teacher_options", lambda _, name: (name, {}))
+    lines = teachers(study(tmp_path))
+    assert [Path(words[words.index("--data") + 1]).stem for words in commands] == [
+        "voices", "drums", "instruments", "kinds", "notes",
+    ]  # fmt: skip
+    assert commands[0][:5] == ["rank", "--teacher+", "musicnn", "--teacher+", "resemblyzer"]
+    assert lines[0].startswith("| task | mel statistics | Crepe | musicnn | first by the probe |")
+    assert "| voices | 0.800, 0.050 | 0.500, 0.300 | 0.600, 0.200 | mel statistics | Crepe | none |" in lines
+    assert "| drums | 0.400, 0.050 | 0.500, 0.100 | 0.600, 0.200 | musicnn | musicnn | musicnn |" in lines
+    assert "Without labels the same is first on 4 of 5 tasks: drums, instruments, kinds, pitch." in lines
+    assert lines[-2:] == ["    musicnn scores below mel statistics on your data", "    take none of them"]
+    assert teachers(study(tmp_path)) == lines  # from the lines of the results
+    assert len(commands) == 5

@@ -174,9 +174,6 @@ class _Reading:
         splits: Sequence[str] = [table.split] * count
         if columns.split is not None:
             splits = _texts(chunk.columns[columns.split])
-        domains: Sequence[str] = [""] * count
-        if columns.domain is not None:
-            domains = _texts(chunk.columns[columns.domain])
         ids = _ids(columns, chunk, names, starts, durations)
         for line, reason in chunk.broken.items():
             self._put_aside(table, "", line, ("bad_row", reason))
@@ -191,7 +188,14 @@ class _Reading:
         self._durations.frombytes(durations[kept].tobytes())
         _extend(self._labels, self._label_codes, _at(labels, good))
         _extend(self._splits, self._split_codes, _at(splits, good))
-        _extend(self._domains, self._domain_codes, _at(domains, good))
+        if columns.domain is not None:
+            domains = _at(_texts(chunk.columns[columns.domain]), good)
+            self._add_unknown_domains(len(self._ids) - len(domains))
+            _extend(self._domains, self._domain_codes, domains)
+
+    def _add_unknown_domains(self, count: int) -> None:
+        """Add unknown domains for the first `count` rows, where tables have no column of domains."""
+        _extend(self._domains, self._domain_codes, [""] * (count - len(self._domain_codes)))
 
     def _add_files(
         self,
@@ -244,7 +248,8 @@ class _Reading:
             raise UserError(f"{self.source}, {self._set_aside[0].detail}{others}")
         label = self._tables[0].columns.label
         parsed = parse_cells(self.source, label or "", list(self._labels), several_labels(label or ""))
-        has_domains = any(table.columns.domain is not None for table in self._tables)
+        if has_domains := any(table.columns.domain is not None for table in self._tables):
+            self._add_unknown_domains(count)
         paths, parts = self._cells.build(None if self._paths is None else self._paths.build(), count)
         rows = Rows(
             self._ids.build(),

@@ -74,7 +74,7 @@ def test_the_teacher_that_fits_is_first_and_the_probe_is_that_of_probe(
     assert 1 <= first.effective_rank <= 2
     lines = capsys.readouterr().out.splitlines()
     assert "take Offset" in lines
-    assert any(line.startswith("Loudness scores ") and line.endswith("there is little to distil") for line in lines)
+    assert any(line.startswith("Loudness scores ") and "there is little to distil" in line for line in lines)
     written = json.loads((out / "rank.json").read_text())
     assert written["take"] == "Offset"
     assert written["sample"]["clips"] == 40

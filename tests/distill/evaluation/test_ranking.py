@@ -64,15 +64,21 @@ def test_differences_are_paired() -> None:
 
 
 def test_a_teacher_like_mel_has_little_to_distil() -> None:
-    found = ranking(candidate("same", hits(62, 1)), candidate("lower", hits(20, 1)), mel=hits(60))
+    found = ranking(candidate("same", hits(62)), candidate("lower", hits(20)), mel=hits(61))
     assert found.best is None
     like, below, take = found.lines()[-3:]
-    assert like.startswith("same scores like mel statistics on your data (+0.0100 [-")
-    assert below.startswith("lower scores below mel statistics on your data (-0.2000 [-")
+    assert like.startswith("same scores like mel statistics on your data (+0.0050 [+0.0000, ")
+    assert below.startswith("lower scores below mel statistics on your data (-0.2050 [-")
     assert like.endswith("): there is little to distil")
     assert below.endswith("): there is little to distil")
     assert take == "take none of them: no teacher is clearly above mel statistics"
     assert [line.split("  ")[0] for line in found.lines()[4:7]] == ["same", "mel statistics", "lower"]
+
+
+def test_a_wide_interval_may_hide_a_better_teacher() -> None:
+    """The same shares as above, of other clips: the interval of the difference is wide."""
+    (line, _) = ranking(candidate("other", hits(62, 1)), mel=hits(60)).lines()[-2:]
+    assert line.endswith("): there is little to distil, or there are too few clips to see more")
 
 
 def test_a_teacher_that_does_not_differ_from_the_best_is_named_with_its_time() -> None:

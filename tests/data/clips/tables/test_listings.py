@@ -50,6 +50,15 @@ def test_metadata_in_the_folders_of_splits(tmp_path: Path) -> None:
     assert [aside.detail[:20] for aside in manifest.notes.set_aside] == ["metadata.csv, line 4"]
 
 
+def test_only_some_tables_of_a_folder_name_domains(tmp_path: Path) -> None:
+    audio(tmp_path, *(f"{name}/{clip}.wav" for name in "abc" for clip in range(2)))
+    for name, text in {"a": "file_name\n0.wav\n1.wav\n", "c": "file_name\n0.wav\n1.wav\n",
+                       "b": "file_name,domain,start,end\n0.wav,rain,,\n0.wav,x,5,1\n1.wav,,,\n"}.items():  # fmt: skip
+        table(tmp_path / name, text, "metadata.csv")
+    domains = {row.id: row.domain for row in read_manifest(tmp_path).rows}
+    assert domains == {f"{name}/{clip}.wav": "rain" * (name + str(clip) == "b0") for name in "abc" for clip in range(2)}
+
+
 def test_metadata_without_labels_leave_them_to_the_folders(tmp_path: Path) -> None:
     audio(tmp_path, "cat/0.wav", "dog/0.wav")
     table(tmp_path, "file_name,text\ncat/0.wav,t\ndog/0.wav,t\n", "metadata.csv")
