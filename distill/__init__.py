@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.commands.evaluate import evaluate as evaluate
     from distill.commands.export import export as export
     from distill.commands.fit import fit as fit
+    from distill.commands.predict import predict as predict
     from distill.commands.probe import probe as probe
     from distill.commands.rank import rank as rank
     from distill.commands.report import report as report
@@ -62,6 +63,7 @@ _MODULES = {
     "report": "distill.commands.report",
     "search": "distill.commands.search",
     "evaluate": "distill.commands.evaluate",
+    "predict": "distill.commands.predict",
     "export": "distill.commands.export",
     "load": "distill.api",
     "create_teacher": "distill.api",
