@@ -140,6 +140,10 @@ class Ranking:
             lines.append(f"probe: {sample.metric} of the linear probe, {counts}")
         if sample.pairs:
             lines.append(f"crops: a clip's second half is the nearest to its first half, among {sample.pairs:,} clips")
+        if not sample.metric:
+            lines.append(
+                "no labels: the crops rank the teachers; with some labelled clips, the probe would, which is surer"
+            )
         if sample.left_out:
             lines.append(f"{sample.left_out:,} clips are left out for all: not every encoder could embed them")
         return [*lines, *self._table(), *self._conclusions()]
