@@ -225,20 +225,19 @@ class Job:
             validation_interval=0 if options.epochs else max(1, min(counts) // _VALIDATIONS),
         )
 
-    def clusters(self, train: Manifest) -> dict[str, int]:
-        """Return the cluster of each clip by its id, from the embeddings of the first teacher.
+    def clusters(self, train: Manifest) -> Clustering:
+        """Return the clusters of the embeddings of the first teacher.
 
         Args:
             train: Training clips, from which the centroids are computed.
         """
-        store, learned = EmbeddingStore(self.store(self._first_teacher)), set(train.ids)
+        store = EmbeddingStore(self.store(self._first_teacher))
 
         def clustering() -> Clustering:
             folder, sampling = self.run.path / "clusters", self.options.sampling
-            return clustering_of(store, folder, sampling.clusters, False, self.options.seed, learned)
+            return clustering_of(store, folder, sampling.clusters, False, self.options.seed, train.ids)
 
-        found = self.world.first_then_each(clustering)
-        return dict(zip(found.ids, found.labels.tolist(), strict=True))
+        return self.world.first_then_each(clustering)
 
     @property
     def _first_teacher(self) -> str:
