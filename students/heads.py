@@ -92,7 +92,9 @@ class Classifier:
         """Return the calibrated logits (batch, classes) of clips, from what the network returns for them."""
         logits = embeddings.logits
         if self.head is not None:
-            logits = self.head.to(embeddings.clip.device)(embeddings.clip)
+            if self.head.linear.weight.device != embeddings.clip.device:  # a traced graph cannot move a module
+                self.head.to(embeddings.clip.device)
+            logits = self.head(embeddings.clip)
         return logits / self.temperature if self.temperature != 1 else logits
 
     def probabilities(self, logits: Tensor) -> Tensor:
