@@ -24,8 +24,10 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.api import register_teacher as register_teacher
     from distill.commands.cluster import cluster as cluster
     from distill.commands.embed import embed as embed
+    from distill.commands.evaluate import evaluate as evaluate
     from distill.commands.export import export as export
     from distill.commands.fit import fit as fit
+    from distill.commands.predict import predict as predict
     from distill.commands.probe import probe as probe
     from distill.commands.rank import rank as rank
     from distill.commands.report import report as report
@@ -60,6 +62,8 @@ _MODULES = {
     "rank": "distill.commands.rank",
     "report": "distill.commands.report",
     "search": "distill.commands.search",
+    "evaluate": "distill.commands.evaluate",
+    "predict": "distill.commands.predict",
     "export": "distill.commands.export",
     "load": "distill.api",
     "create_teacher": "distill.api",

@@ -51,5 +51,5 @@ class Frozen(Teacher):
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at the student's rate."""
-        embeddings = self.student.encode(batch)
+        embeddings = self.student.classified(self.student.encode(batch))
         return self.student.in_space(embeddings, self.space) if self.space else embeddings

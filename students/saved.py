@@ -10,21 +10,24 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from distill.data.encoders.checkpoint import read_state_dict
-from distill.data.errors import UserError
+from distill.data.errors import UserError, first_line
 from distill.data.files import file_digest, write_atomically, write_json, write_text
 from distill.students import STUDENTS
+from distill.students.heads import Classifier, Head
 from distill.students.spaces import Space
 from distill.students.student import Student
 
-_SPACES = "spaces.safetensors"
+_SPACES, _HEAD = "spaces.safetensors", "head.safetensors"
 
 
 def save_student(student: Student, folder: Path, card: str) -> None:
     """Write a student folder, which `load_student` reads: model.safetensors, config.json and README.md.
 
-    The spaces of the student, if it has any, are in spaces.safetensors.
+    The spaces of the student, if it has any, are in spaces.safetensors, and the head of its classifier in
+    head.safetensors.
 
     Args:
         student: The student. The options that name its initial weights are not written.
@@ -44,7 +47,10 @@ def save_student(student: Student, folder: Path, card: str) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "model.safetensors", lambda file: file.write(save(state)))
-    _save_spaces(student.spaces, folder / _SPACES)
+    spaces = {f"{name}/{key}": t for name, space in student.spaces.items() for key, t in space.state_dict().items()}
+    _save_beside(spaces, folder / _SPACES)
+    classifier = student.classifier
+    _save_beside(classifier.head.state_dict() if classifier and classifier.head else {}, folder / _HEAD)
     write_json(
         folder / "config.json",
         {
@@ -60,11 +66,18 @@ def save_student(student: Student, folder: Path, card: str) -> None:
             "licence": student.licence,
             "teachers": dict(student.teachers),
             "spaces": {name: space.dim for name, space in student.spaces.items()},
+            "classifier": classifier and {**classifier.as_config(), "has_head": classifier.head is not None},
             "sha256": file_digest(folder / "model.safetensors"),
             "audio_distill": version("audio-distill"),
         },
     )
     write_text(folder / "README.md", card)
+
+
+def card_of(source: str | Path) -> str:
+    """Return the model card of a saved student; empty if there is none. Raises as `load_student`."""
+    path = _student_folder(source) / "README.md"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def load_student(source: str | Path, allow_import: str | None = None) -> Student:
@@ -96,20 +109,17 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
     student.labels, student.licence = tuple(config.get("labels", ())), config.get("licence", student.licence)
     student.teachers = dict(config.get("teachers", {}))
     student.spaces = _load_spaces(folder / _SPACES, config.get("spaces", {}))
+    student.classifier = _load_classifier(folder, config, len(student.labels))
     return student.eval()
 
 
-def _save_spaces(spaces: Mapping[str, Space], path: Path) -> None:
-    """Write the tensors of all spaces under "TEACHER/TENSOR". Without a space there is no file."""
-    if not spaces:
+def _save_beside(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors beside the weights. Without any, there is no file."""
+    if not state:
         path.unlink(missing_ok=True)
         return
-    state = {
-        f"{name}/{key}": tensor.detach().cpu().contiguous().clone()
-        for name, space in spaces.items()
-        for key, tensor in space.state_dict().items()
-    }
-    write_atomically(path, lambda file: file.write(save(state)))
+    copied = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
+    write_atomically(path, lambda file: file.write(save(copied)))
 
 
 def _load_spaces(path: Path, sizes: Mapping[str, int]) -> dict[str, Space]:
@@ -129,6 +139,23 @@ def _load_spaces(path: Path, sizes: Mapping[str, int]) -> dict[str, Space]:
     if wrong := [name for name, space in spaces.items() if space.dim != sizes[name]]:
         raise UserError(f"{path} is damaged: the space {wrong[0]!r} has another size than in config.json")
     return spaces
+
+
+def _load_classifier(folder: Path, config: Mapping[str, Any], classes: int) -> Classifier | None:
+    """Return the classifier of a student; None if it has none. Raise UserError if its values are damaged."""
+    values = dict(config.get("classifier") or {})
+    if not values:
+        return None
+    path = folder / _HEAD
+    state = read_state_dict(path, option="the student's head") if values.pop("has_head", False) else None
+    try:
+        head = None if state is None else Head.from_state(state)
+        classifier = Classifier.from_config(values, head)
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise UserError(f"{path if state else folder / 'config.json'} is damaged: {first_line(error)}") from error
+    if head is not None and head.linear.out_features != classes:
+        raise UserError(f"{path} is damaged: it has {head.linear.out_features} classes, config.json names {classes}")
+    return classifier
 
 
 def untrained_student(source: str | Path, allow_import: str | None = None, seed: int = 0) -> Student:

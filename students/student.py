@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from distill.data.batch import Embeddings
+from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
+from distill.students.heads import Classifier
 from distill.students.spaces import Space, space_of
 
 
@@ -22,6 +24,9 @@ class Student(Encoder):
     Attributes:
         teachers: Digest of the class, options and weights of each teacher that it was trained with, by name.
         spaces: The map into the space of each teacher, by its name. They are saved beside the weights.
+        classifier: How it classifies clips, in the order of `labels`. None: it does not, or it has logits of its own
+            that no run of `distill fit` has trained. It is saved beside the weights, and is no part of them: the
+            embeddings do not depend on it.
         initial_weights: Options that name files of initial weights; a saved student does not need them.
         takes_classes: Whether the constructor has the option `classes`, the number of classes of a head.
         longest_crop: Longest crop of the default recipe, in seconds.
@@ -33,6 +38,7 @@ class Student(Encoder):
 
     teachers: Mapping[str, str] = MappingProxyType({})
     spaces: Mapping[str, Space] = MappingProxyType({})
+    classifier: Classifier | None = None
     initial_weights: tuple[str, ...] = ("checkpoint",)
     licence = "that of the teacher and the data it was trained with"
     source = "trained with `distill fit`"
@@ -70,6 +76,16 @@ class Student(Encoder):
         mapped = space_of(self.spaces, space).to(embeddings.clip.device)
         with torch.no_grad():
             return embeddings._replace(clip=mapped(embeddings.clip.float()))
+
+    def classified(self, embeddings: Embeddings) -> Embeddings:
+        """Return what the network returns for clips, with the calibrated logits of the classifier if there is one."""
+        return embeddings if self.classifier is None else embeddings._replace(logits=self.classifier.logits(embeddings))
+
+    @property
+    def own_logits(self) -> int:
+        """Number of logits of the network itself. It is measured on two seconds of noise."""
+        noise = AudioBatch.of(self._noise(2.0), self.sample_rate).to(self.device)
+        return self._evaluate(partial(self.encode, noise)).logits.shape[1]
 
     @property
     def frequency_band(self) -> tuple[float, float]:

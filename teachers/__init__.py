@@ -17,6 +17,7 @@ TEACHERS: Registry[Teacher] = Registry(
         "ced": "distill.teachers.ced:CED",
         "clap": "distill.teachers.clap:CLAP",
         "dasheng": "distill.teachers.dasheng:Dasheng",
+        "exported": "distill.teachers.exported_file:ExportedFile",
         "matpac": "distill.teachers.matpac:MATPAC",
         "mel": "distill.teachers.mel:Mel",
         "musicnn": "distill.teachers.musicnn:MusiCNN",
@@ -29,7 +30,9 @@ TEACHERS: Registry[Teacher] = Registry(
         "transformers": "distill.teachers.hub:HubModel",
         "spectral": "distill.teachers.spectral:Spectral",
         "precomputed": "distill.teachers.precomputed:Precomputed",
-        "frozen": "distill.frozen:Frozen",  # a name only, because its module imports students
+        # Names only, because these modules import students.
+        "eat": "distill.eat:EAT",
+        "frozen": "distill.frozen:Frozen",
     },
     base="distill.teachers.teacher:Teacher",
 )

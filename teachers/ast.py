@@ -13,7 +13,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders import audioset
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
-from distill.teachers.layers import LATER_OPTIONS, take_layers
+from distill.teachers.layers import LATER_OPTIONS
 from distill.teachers.pretrained import Pretrained, import_transformers, load_pretrained
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
@@ -82,7 +82,7 @@ class AST(Teacher):
         self.model = loaded.model
         network = loaded.model.audio_spectrogram_transformer
         blocks = next(module for module in network.modules() if isinstance(module, nn.ModuleList))
-        if take_layers(blocks, network.layernorm, layer, combine):
+        if self.take_layers(blocks, network.layernorm, layer, combine):
             self.model.classifier = None
         self._width = self._config.hidden_size * (len(layer) if isinstance(layer, list) and combine == "concat" else 1)
         if self.model.classifier is not None:

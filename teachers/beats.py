@@ -17,7 +17,7 @@ from distill.data.encoders.audioset import in_mid_order
 from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_checkpoint, without_prefix
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
-from distill.teachers.layers import LATER_OPTIONS, take_layers
+from distill.teachers.layers import LATER_OPTIONS
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import flatten, frames_of
@@ -84,7 +84,7 @@ class BEATs(Teacher):
         self.fbank = KaldiFbank(128, "povey", full_scale=2.0**15, mean=_MEAN, scale=2 * _STD)
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
-        if take_layers(model.encoder.layers, model.encoder, layer, combine):
+        if self.take_layers(model.encoder.layers, model.encoder, layer, combine):
             model.predictor = None
         if model.predictor is not None:
             names = extras.get("label_dict") or {}

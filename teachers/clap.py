@@ -14,6 +14,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
 from distill.teachers.clap_text import embed_texts
+from distill.teachers.layers import COMBINATIONS, LATER_OPTIONS, LayerOutputs, combined, layer_numbers
 from distill.teachers.pretrained import Pretrained, import_transformers, load_pretrained
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
@@ -44,11 +45,16 @@ class CLAP(Teacher):
         official: Use the official extractor. It is slow, and random for clips over 10 s and for fused models.
         windows: How longer clips are cut. With 0 seconds only the beginning is used; a fused model then gets the whole
             clip shrunk, and its beginning, middle and end, and its frame times are not valid.
+        layer: Stage of the network whose output is the embedding, from 1 to 4 in the published models, or several.
+            Each has twice the width and half the frames of the one before. None: as `embedding` states.
+        combine: How several layers become one vector: "mean" (of one width) or "concat". They get the frames of the
+            highest.
 
     Raises:
         UserError: the checkpoint is missing, damaged or not a CLAP, or the windows are longer than 10 s.
     """
 
+    later_options = LATER_OPTIONS
     sample_rate = 48_000
     published = Published(28_190_872, 512, 768, 32 * 1000 / 1023 * 0.010)
     licence = "Apache-2.0"
@@ -62,9 +68,12 @@ class CLAP(Teacher):
         padding: str | None = None,
         official: bool = False,
         windows: Windows = Windows(),
+        layer: int | list[int] | None = None,
+        combine: str = "mean",
     ) -> None:
         super().__init__(windows)
         require_one_of("--teacher.embedding", embedding, EMBEDDINGS)
+        require_one_of("--teacher.combine", combine, COMBINATIONS)
         if padding is not None:
             require_one_of("--teacher.padding", padding, PADDINGS.values())
         transformers = import_transformers()
@@ -100,6 +109,13 @@ class CLAP(Teacher):
         self._seconds = self._samples // self.mel.hop * self.mel.hop / (self._width - 1) / self.sample_rate
         self.model = loaded.model
         self._checkpoint, self._revision = str(checkpoint), revision
+        stages = loaded.model.audio_model.audio_encoder.layers
+        self.inner_layers, self._combine = len(stages), combine
+        numbers = layer_numbers(layer, self.inner_layers)
+        if combine == "mean" and len({stages[number - 1].dim for number in numbers}) > 1:
+            raise UserError("--teacher.combine mean: the layers of CLAP differ in width; use concat")
+        # The last block of a stage, since the stage's own output is already merged to half the frames.
+        self._outputs = LayerOutputs([stage.blocks[-1] for stage in stages], numbers)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed texts in the space of the projected embeddings of sounds. Shape (texts, dim), float32.
@@ -107,8 +123,9 @@ class CLAP(Teacher):
         Raises:
             UserError: the teacher's embeddings are not the projected ones, or the checkpoint has no text tower.
         """
-        if self.embedding != "projected":
-            raise UserError(f"--teacher.embedding {self.embedding}: only projected embeddings share a space with texts")
+        if self.embedding != "projected" or self._outputs.numbers:
+            chosen = "layer" if self._outputs.numbers else f"embedding {self.embedding}"
+            raise UserError(f"--teacher.{chosen}: only projected embeddings share a space with texts")
         return embed_texts(self._checkpoint, self._revision, texts)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
@@ -120,12 +137,27 @@ class CLAP(Teacher):
             clip = self.model.audio_projection(clip)
         # The feature map folds time: (batch, channels, 2 rows of frequency, 32 steps of time).
         frames = outputs.last_hidden_state.mean(2).transpose(1, 2)
+        if self._outputs.numbers:
+            frames = self._layer_frames()
+            clip = frames.mean(1)
         stretched = self._width / frames.shape[1]  # spectra of a column of the feature map
         columns = torch.arange(frames.shape[1], device=frames.device)
         times = (stretched * columns + (stretched - 1) / 2) * self._seconds
         seconds = batch.lengths.unsqueeze(1) / self.sample_rate
         mask = (times < seconds) | (times == times[0])  # frames of repetitions are masked
         return Embeddings.of_frames(frames, times, mask, clip=clip)
+
+    def _layer_frames(self) -> Tensor:
+        """Return the frames (batch, time, dim) of the chosen stages in the present forward."""
+        encoder = self.model.audio_model.audio_encoder
+        parts = []
+        for number, tokens in zip(self._outputs.numbers, self._outputs.take(), strict=True):
+            rows, columns = encoder.input_resolutions[number - 1]
+            # Rows hold the parts of a clip one after another, each with all its rows of frequency.
+            grid = tokens.unflatten(1, (encoder.freq_ratio, rows // encoder.freq_ratio, columns))
+            parts.append(grid.mean(2).flatten(1, 2))
+        steps = min(part.shape[1] for part in parts)
+        return combined([part.unflatten(1, (steps, -1)).mean(2) for part in parts], self._combine)
 
     def features(self, batch: AudioBatch) -> tuple[Tensor, Tensor]:
         """Return mel input (batch, 1, 1001, 64), (batch, 4, 1001, 64) for fused models, and which clips are long."""

@@ -15,7 +15,6 @@ from distill.data.encoders import audioset
 from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_checkpoint, without_prefix
 from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError
-from distill.teachers.layers import take_layers
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import PatchEmbedding, VisionTransformer, flatten, frames_of
@@ -80,7 +79,7 @@ class Dasheng(Teacher):
         self.mel = DecibelMel(_BANDS, 0.0, 8_000.0, slaney=False, points=512, hop=160, sample_rate=self.sample_rate)
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
-        if take_layers(model.blocks, model.norm, layer, combine):
+        if self.take_layers(model.blocks, model.norm, layer, combine):
             model.outputlayer = None
         if model.outputlayer is not None:
             self.labels, self._columns = audioset.columns_of(len(state["outputlayer.1.weight"]))

@@ -68,7 +68,8 @@ class HubModel(Teacher):
         self.shaped_by = loaded.extractor.to_dict()
         self._input = loaded.model.main_input_name
         self.model = loaded.model.get_encoder() if loaded.config.is_encoder_decoder else loaded.model
-        self._layers = layer_numbers(layer, int(getattr(self.model.config, "num_hidden_layers", 0)))
+        self.inner_layers = int(getattr(self.model.config, "num_hidden_layers", 0))
+        self._layers = layer_numbers(layer, self.inner_layers)
         try:
             short, long = self._steps(1.0), self._steps(5.0)
         except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:

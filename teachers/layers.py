@@ -60,31 +60,48 @@ def take_layers(blocks: nn.ModuleList, last: nn.Module, layer: int | Sequence[in
     numbers = layer_numbers(layer, len(blocks))
     if not numbers:
         return False
+    outputs = LayerOutputs(blocks, numbers)
     del blocks[max(numbers) :]
-    outputs = _Outputs(numbers, combine)
-    for number in numbers:
-        blocks[number - 1].register_forward_hook(_Record(outputs, number))
-    last.register_forward_hook(outputs)
+    last.register_forward_hook(_Replace(outputs, combine))
     return True
 
 
-class _Outputs:
-    """The outputs of the chosen layers in the present forward. As a hook, it returns them in place of an output."""
+class LayerOutputs:
+    """The outputs of chosen layers in the present forward, recorded by hooks.
 
-    def __init__(self, numbers: tuple[int, ...], combine: str) -> None:
-        self.numbers, self.combine = numbers, combine
-        self.tokens: dict[int, Tensor] = {}
+    Args:
+        blocks: The layers in their order. Each returns tokens (batch, tokens, dim), or a tuple that begins with them.
+        numbers: Numbers of the chosen layers, from 1 on.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module] | nn.ModuleList, numbers: Sequence[int]) -> None:
+        self.numbers = tuple(numbers)
+        self._tokens: dict[int, Tensor] = {}
+        for number in self.numbers:
+            blocks[number - 1].register_forward_hook(_Record(self._tokens, number))
+
+    def take(self) -> list[Tensor]:
+        """Return the outputs in the order of `numbers`, and forget them."""
+        tokens = [self._tokens[number] for number in self.numbers]
+        self._tokens.clear()
+        return tokens
+
+
+class _Replace:
+    """A hook that returns the recorded outputs in place of an output."""
+
+    def __init__(self, outputs: LayerOutputs, combine: str) -> None:
+        self.outputs, self.combine = outputs, combine
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Tensor:
-        tokens, self.tokens = self.tokens, {}
-        return combined([tokens[number] for number in self.numbers], self.combine)
+        return combined(self.outputs.take(), self.combine)
 
 
 class _Record:
     """A hook that keeps the output of a layer. It is an object, so that a copied network has hooks of its own."""
 
-    def __init__(self, outputs: _Outputs, number: int) -> None:
-        self.outputs, self.number = outputs, number
+    def __init__(self, tokens: dict[int, Tensor], number: int) -> None:
+        self.tokens, self.number = tokens, number
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self.outputs.tokens[self.number] = output[0] if isinstance(output, tuple) else output
+        self.tokens[self.number] = output[0] if isinstance(output, tuple) else output

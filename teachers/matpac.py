@@ -18,7 +18,7 @@ from distill.data.encoders import audioset
 from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
 from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError, require_one_of
-from distill.teachers.layers import LATER_OPTIONS, take_layers
+from distill.teachers.layers import LATER_OPTIONS
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import PatchEmbedding, VisionTransformer, flatten
@@ -83,7 +83,7 @@ class MATPAC(Teacher):
         )
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
-        if take_layers(model.student_encoder.blocks, model.student_encoder, layer, combine):
+        if self.take_layers(model.student_encoder.blocks, model.student_encoder, layer, combine):
             model.head = None
         if model.head is not None and model.head.out_features == 527:
             self.labels = tuple(sorted(audioset.classes()))  # its columns have this order

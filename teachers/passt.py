@@ -15,7 +15,7 @@ from distill.data.encoders import audioset
 from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
 from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError
-from distill.teachers.layers import LATER_OPTIONS, take_layers
+from distill.teachers.layers import LATER_OPTIONS
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import PatchEmbedding, VisionTransformer, flatten, frames_of
@@ -72,7 +72,7 @@ class PaSST(Teacher):
         self.provenance = provenance(checkpoint, dropped)
         columns = model.time_new_pos_embed.shape[3]
         self.limit_windows(((columns - 1) * model.stride + _PATCH + model.stride - 1) * 0.010)
-        if take_layers(model.blocks, model.norm, layer, combine):
+        if self.take_layers(model.blocks, model.norm, layer, combine):
             model.head = None
             return
         self.labels, self._columns = audioset.columns_of(len(state["head.1.weight"]))

@@ -16,7 +16,7 @@ from distill.data.encoders import audioset
 from distill.data.encoders.checkpoint import all_keys, load_weights, provenance, read_state_dict, without_prefix
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
-from distill.teachers.layers import LATER_OPTIONS, take_layers
+from distill.teachers.layers import LATER_OPTIONS
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
 from distill.teachers.transformer import PatchEmbedding, VisionTransformer, flatten, frames_of
@@ -91,7 +91,7 @@ class SSAST(Teacher):
         dropped = load_weights(model, state | {"v.pos_embed": positions}, where)
         self.model = model
         self.provenance = provenance(checkpoint, dropped)
-        if take_layers(model.v.blocks, model.v.norm, layer, combine):
+        if self.take_layers(model.v.blocks, model.v.norm, layer, combine):
             model.mlp_head = None
         if model.mlp_head is not None:
             self.labels, self._columns = audioset.columns_of(len(state["mlp_head.1.weight"]))

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
+from distill.teachers.layers import take_layers
 from distill.teachers.published import Published
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Teacher(Encoder):
     Attributes:
         published: Sizes of the checkpoint that `source` names. None means that `source` names no single checkpoint.
         store: The store that embeddings are read from. None means that they are computed.
+        inner_layers: Number of inner layers that the option `layer` can choose. 0: the teacher has no such option.
         drawn: Ids of the clips in the order of training, from which `sample` draws. Empty means all clips of the store.
 
     Raises:
@@ -40,6 +42,7 @@ class Teacher(Encoder):
 
     published: Published | None = None
     store: EmbeddingStore | None = None
+    inner_layers: int = 0
     drawn: Sequence[str] = ()
 
     def __init__(self, windows: Windows = Windows()) -> None:
@@ -72,6 +75,13 @@ class Teacher(Encoder):
                 f"--teacher.windows.seconds {self.windows.seconds:g}: must be at most {max_seconds:g}, "
                 "the seconds that the network processes at once"
             )
+
+    def take_layers(
+        self, blocks: nn.ModuleList, last: nn.Module, layer: int | Sequence[int] | None, combine: str
+    ) -> bool:
+        """Set `inner_layers`, and replace the output of a network by those of its layers, as in teachers/layers.py."""
+        self.inner_layers = len(blocks)
+        return take_layers(blocks, last, layer, combine)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed texts in the space of the clip embeddings, with a text tower. Shape (texts, clip_dim), float32.

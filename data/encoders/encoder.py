@@ -81,10 +81,12 @@ class Encoder(nn.Module, Rebuildable, ABC):
         batch = batch.resample(self.sample_rate)
         with self._clear_dtype():
             if batch.waveform.shape[1] <= self.longest_whole * self.sample_rate:
-                return self.encode(batch)
-            if self.windows.seconds:
-                return self.encode_in_windows(batch)
-            return encode_apart(batch, self.longest_whole, self.encode, self.encode_in_windows)
+                found = self.encode(batch)
+            elif self.windows.seconds:
+                found = self.encode_in_windows(batch)
+            else:
+                found = encode_apart(batch, self.longest_whole, self.encode, self.encode_in_windows)
+            return self.classified(found)
 
     @contextmanager
     def _clear_dtype(self) -> Iterator[None]:
@@ -98,6 +100,10 @@ class Encoder(nn.Module, Rebuildable, ABC):
                 f"{type(self).__name__} does not support {self.dtype} ({first_line(error)}); keep it in float32; "
                 "--arithmetic.precision bfloat16 is the faster arithmetic (in Python: distill.Arithmetic)"
             ) from error
+
+    def classified(self, embeddings: Embeddings) -> Embeddings:
+        """Return what the network returns for clips, with the logits of a classifier if the encoder has one."""
+        return embeddings
 
     def encode_in_windows(self, batch: AudioBatch) -> Embeddings:
         """Encode a batch at `self.sample_rate`, window by window."""
@@ -121,7 +127,8 @@ class Encoder(nn.Module, Rebuildable, ABC):
                 break
         else:
             return self(AudioBatch.of(torch.cat(held), self.sample_rate).to(self.device))
-        return encode_pieces(self.encode, chain(held, coming), self.tiling, self.sample_rate, self.device, frames)
+        found = encode_pieces(self.encode, chain(held, coming), self.tiling, self.sample_rate, self.device, frames)
+        return self.classified(found)
 
     @property
     def longest_whole(self) -> float:
@@ -217,11 +224,15 @@ class Encoder(nn.Module, Rebuildable, ABC):
             raise ValueError(f"windows of {windows.seconds:g} s: must be above 0 and at most {self.longest_window:g} s")
         tiling = self.tiling if windows is None else windows.tiling(self.covered)
         is_cut_further = tiling.seconds > (self.windows.seconds or self.longest_whole)
-        encode, rate = self if is_cut_further else self.encode, self.sample_rate
+        encode, rate = self if is_cut_further else self._encode_classified, self.sample_rate
         for starts, batch in window_batches(pieces_of(path, Span(), rate)(), tiling, rate):
             found = self._evaluate(partial(encode, batch.to(self.device)))
             for row, (start, length) in enumerate(zip(starts, batch.lengths.tolist(), strict=True)):
                 yield Window(start / rate, (start + length) / rate, found.row(row))
+
+    def _encode_classified(self, batch: AudioBatch) -> Embeddings:
+        """Encode a batch at `self.sample_rate` of clips that fit the network."""
+        return self.classified(self.encode(batch))
 
     @torch.inference_mode()
     def _evaluate(self, function: Callable[[], T]) -> T:

@@ -15,6 +15,8 @@ COMMANDS = {
     "cluster": "cluster a store by k-means, with a report",
     "probe": "score an encoder on labelled clips: linear, mlp, knn or fine-tuned",
     "rank": "compare teachers on your sounds before anything is trained, beside mel statistics",
+    "evaluate": "score a trained classifier on labelled clips, over all classes and for each",
+    "predict": "write the scores of a trained classifier for files or hours of sound, as a table",
     "export": "write a trained student as one ONNX file",
     "report": "draw a run, or compare runs: scores, retention, costs",
     "list": "list teachers, students, objectives, losses: with licence, sample rate and source of the weights",

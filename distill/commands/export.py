@@ -116,12 +116,13 @@ class _FromWaveform(nn.Module):
     def __init__(self, student: Student, projection: nn.Module) -> None:
         super().__init__()
         self.student, self.projection = student, projection
+        self.head = student.classifier.head if student.classifier else None  # a graph holds what is a child module
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         clips, samples = waveform.shape
         lengths = torch.full((clips,), samples, dtype=torch.int64)
         batch = AudioBatch(waveform, lengths, self.student.sample_rate, (), waveform.new_zeros(clips, 0))
-        embeddings = self.student.encode(batch)
+        embeddings = self.student.classified(self.student.encode(batch))
         return self.projection(embeddings.clip), embeddings.frames, embeddings.logits
 
 

@@ -94,27 +94,56 @@ def resampled_scores(
     Returns:
         Shape (R,). NaN for a resample without a clip that can be scored.
     """
+    if metric == "accuracy":
+        hits = truth[np.arange(len(truth)), scores.argmax(1)] > 0.5
+        return _ratio(weights.astype(np.float32) @ hits.astype(np.float32), weights.sum(1))
+    return mean_over_classes(metric, resampled_classes(metric, scores, truth, known, weights, threshold))
+
+
+def mean_over_classes(metric: str, classes: Floats) -> Floats:
+    """Return the metric of each resample (R,) from that of each class, as `resampled_classes` returns it."""
+    means = _mean(classes)
+    if metric != "d_prime":
+        return means
+    return np.array([value if np.isnan(value) else d_prime(float(value)) for value in means])
+
+
+def resampled_classes(
+    metric: str,
+    scores: NDArray[np.floating],
+    truth: NDArray[np.floating],
+    known: NDArray[np.bool_] | None,
+    weights: NDArray[np.integer],
+    threshold: float = 0.0,
+) -> Floats:
+    """Compute a metric of each class for each resample, with the arguments of `resampled_scores`.
+
+    Args:
+        metric: "mAP", "AUC", "d_prime" or "F1". For "d_prime" it is the AUC, whose mean d-prime is computed from.
+        scores: Scores of the clips. Shape (N, C).
+        truth: 1 where a clip has a label, otherwise 0. Shape (N, C).
+        known: False where a label was not annotated. Shape (N, C). None: all labels were annotated.
+        weights: Number of draws of each clip. Shape (R, N).
+        threshold: Score above which F1 counts a label as predicted.
+
+    Returns:
+        Shape (R, C). NaN for a class that a resample cannot score.
+    """
     annotated = np.ones(truth.shape, bool) if known is None else known
     present = (truth > 0.5) & annotated
     drawn = weights.astype(np.float32)  # a fast product, and exact: the numbers are small
-    if metric == "accuracy":
-        hits = truth[np.arange(len(truth)), scores.argmax(1)] > 0.5
-        return _ratio(drawn @ hits.astype(np.float32), weights.sum(1))
     if metric == "F1":
         predicted = (scores > threshold) & annotated
         hit, wrong, positives = (
             drawn @ cells.astype(np.float32) for cells in (predicted & present, predicted != present, present)
         )
-        return _mean(np.where(positives > 0, _ratio(2 * hit, 2 * hit + wrong), np.nan))
+        return np.where(positives > 0, _ratio(2 * hit, 2 * hit + wrong), np.nan)
     ranked = _average_precision if metric == "mAP" else _auc
     columns = [
         ranked(scores[annotated[:, c], c], present[annotated[:, c], c], drawn[:, annotated[:, c]])
         for c in range(truth.shape[1])
     ]
-    values = _mean(np.stack(columns, axis=1))
-    if metric == "d_prime":
-        return np.array([value if np.isnan(value) else d_prime(float(value)) for value in values])
-    return values
+    return np.stack(columns, axis=1)
 
 
 def _average_precision(

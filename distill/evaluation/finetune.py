@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.clips.dataset import ClipDataset, Crop
@@ -23,6 +22,7 @@ from distill.evaluation.scoring import Scored, choose_metric, collect, labels_of
 from distill.evaluation.settings import FineTuning
 from distill.evaluation.splits import Split
 from distill.objectives.classification import Classification, loss_for
+from distill.students.heads import Head
 from distill.students.student import Student
 from distill.training.distiller import Distiller
 from distill.training.engine import Engine
@@ -31,7 +31,7 @@ from distill.training.trainer import quiet, trainer
 
 
 class Classifier(Student):
-    """An encoder with a linear head on its clip embedding.
+    """An encoder with a new head on its clip embedding, whose own logits are not used.
 
     Args:
         encoder: Encoder; it is trained too.
@@ -43,7 +43,7 @@ class Classifier(Student):
         self.sample_rate, self.windows = encoder.sample_rate, encoder.windows
         self.longest_window, self.whole_seconds = encoder.longest_window, encoder.whole_seconds
         self.encoder = encoder
-        self.head = nn.Sequential(nn.LayerNorm(encoder.clip_dim), nn.Linear(encoder.clip_dim, classes))
+        self.head = Head(encoder.clip_dim, classes)
 
     def on_progress(self, share: float) -> None:
         """Pass the progress of training, from 0 to 1, to the encoder."""

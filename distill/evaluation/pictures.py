@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from distill.evaluation.calibration import Reliability
 from distill.evaluation.quality import Agreement
 from distill.evaluation.results import Entry, ProbeResult
 
@@ -29,6 +30,30 @@ def confusion_figure(counts: NDArray[np.int64], names: Sequence[str], title: str
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=color)
     axes.set(xlabel="predicted class", ylabel="true class", title=title)
     figure.colorbar(image, ax=axes, fraction=0.046, label="share of the clips of a class")
+    return figure
+
+
+def reliability_figure(found: Mapping[str, Reliability], title: str) -> Figure:
+    """Return a figure of how often probabilities come true, a line for each calibration; below, their numbers.
+
+    Args:
+        found: Reliability by the name of the calibration, such as "before" and "after".
+        title: Title of the picture.
+    """
+    figure = Figure(figsize=(4.4, 4.8))
+    upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
+    upper.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=0.8)
+    for number, (name, measured) in enumerate(found.items()):
+        label = f"{name} calibration error {measured.error:.3f}".strip()
+        upper.plot(measured.confidence, measured.frequency, "o-", markersize=4, linewidth=1.2, label=label)
+        edges = np.linspace(0, 1, len(measured.counts) + 1)
+        lower.stairs(measured.counts, edges, color=f"C{number}", fill=len(found) == 1)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is true", title=title)
+    lower.set(xlabel="probability", ylabel="number", yscale="log")
+    upper.legend(frameon=False, fontsize=8)
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Training on labels: HEAR's third stage, and any student with a classification head."""
+"""Training on labels: HEAR's third stage, and any student, which gets a head if it has no logits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from distill.data.errors import UserError, require_one_of
 from distill.data.files import as_settings
 from distill.objectives.objective import Objective
 from distill.objectives.parts.augmentation import Augmentation
+from distill.students.heads import MANY, ONE_OF, Classifier, Head
 from distill.students.student import Student
 
 LABEL_LOSSES = ("auto", "cross_entropy", "binary")
+_SEVERAL_LABELS = "--objective.loss cross_entropy: some clips have several labels, or none; use binary"
 
 
 def loss_for(manifest: Manifest) -> str:
@@ -30,14 +32,17 @@ class Classification(Objective):
     A label that was not annotated is NaN in `AudioBatch.labels`. It does not contribute to the loss.
 
     Args:
-        student: Encoder with logits, such as `hear_classifier`.
+        student: Encoder with logits of its own, such as `hear_classifier`; or any other, which gets a head for the
+            classes `student.labels`: layer normalisation of the clip embedding, then one linear layer. Its
+            `classifier` is replaced, since training starts from logits that are not calibrated.
         augmentation: Changes to the input in training. Mixup mixes the labels too.
         loss: "cross_entropy"; "binary": each class is a separate decision; or "auto": `fit` chooses, given all data
             (cross entropy if each clip has one label). Without `fit`, each batch decides.
         smoothing: Label smoothing of the cross entropy: share of the target spread over all classes. 0 disables it.
 
     Raises:
-        UserError: the loss is unknown, or `smoothing` is not in [0, 1).
+        UserError: the loss is unknown, `smoothing` is not in [0, 1), the student has no classes, or its own logits
+            are of another number of classes.
     """
 
     reads_labels = True
@@ -55,11 +60,39 @@ class Classification(Objective):
             raise UserError(f"--objective.smoothing {smoothing}: must be at least 0 and below 1")
         self.loss, self.smoothing = loss, smoothing
         self.augmentation = as_settings(Augmentation, augmentation)
+        student.classifier = Classifier(MANY if loss == "binary" else ONE_OF, self._head_to_train(student))
+        self.head = student.classifier.head  # a child of the objective, which trains it
+
+    @staticmethod
+    def _head_to_train(student: Student) -> Head | None:
+        """Return the head of the student, or a new one. None: the network has logits of its own."""
+        classes = len(student.labels)
+        if own := student.own_logits:
+            if classes and own != classes:
+                raise UserError(f"--student.classes {own}: the data has {classes} classes; omit the option")
+            return None
+        if not classes:
+            raise UserError("the student has no logits; name its classes first (student.labels), in their order")
+        before = student.classifier
+        return before.head if before is not None and before.head is not None else Head(student.clip_dim, classes)
 
     @classmethod
     def options_for(cls, options: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
-        """Return the options, with the loss "auto" replaced by the one that fits the labels."""
-        chosen = loss_for(manifest) if options.get("loss", "auto") == "auto" else options["loss"]
+        """Return the options, with the loss "auto" replaced by the one that fits the labels.
+
+        Raises:
+            UserError: the data has no labels, all clips have the same label, or the loss does not fit the labels.
+        """
+        fitting, names = loss_for(manifest), manifest.classes
+        if not names or (len(names) == 1 and fitting == "cross_entropy"):
+            found = f"all clips have the label {names[0]!r}" if names else "no clip has a label"
+            raise UserError(
+                f"--objective classification: {found} in --data {manifest.source}; a column of labels or a sub-folder "
+                "for each class is required"
+            )
+        chosen = fitting if options.get("loss", "auto") == "auto" else options["loss"]
+        if chosen == "cross_entropy" != fitting:
+            raise UserError(_SEVERAL_LABELS)
         return {**options, "loss": chosen}
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
@@ -79,7 +112,7 @@ class Classification(Objective):
             )
         self.observed = {}
         if self.loss == "cross_entropy" and not one_label_each:
-            raise UserError("--objective.loss cross_entropy: some clips have several labels, or none; use binary")
+            raise UserError(_SEVERAL_LABELS)
         if one_label_each:
             correct = logits.argmax(1) == batch.labels.argmax(1)
             self.observed = {"accuracy": float(correct.float().mean())}

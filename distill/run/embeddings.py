@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from distill.data.batch import AudioBatch
 from distill.data.clips.dataset import Crop, Seconds, input_fingerprint
 from distill.data.clips.manifest import Manifest
@@ -162,11 +164,9 @@ def _fill(filling: Filling, update: Update, workers: int, upkeep: Upkeep) -> int
         Stopped: a signal ended the work of a process.
     """
     world, stopped = upkeep.world, None
-    if workers < 0:
-        workers = 0 if filling.device.type == "cpu" else min(8, os.cpu_count() or 1)
     if update.shards:
         try:
-            filling.run(update, workers, "embed" if world.is_first else "")
+            filling.run(update, loader_workers(workers, filling.device), "embed" if world.is_first else "")
         except Stopped as error:
             stopped = error.signal_number
     aside = [clip for shard in filling.unusable for clip in shard.set_aside] if filling.unusable else None
@@ -183,6 +183,13 @@ def _fill(filling: Filling, update: Update, workers: int, upkeep: Upkeep) -> int
     world.barrier()
     upkeep.on_sound(Seconds(*map(sum, zip(*(end.seconds for end in ends), strict=True))))
     return sum(end.long for end in ends)
+
+
+def loader_workers(workers: int, device: torch.device) -> int:
+    """Return the number of processes that decode audio. -1 becomes 0 on a CPU, and up to 8 with a GPU."""
+    if workers >= 0:
+        return workers
+    return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
 
 
 def _check(encoder: Encoder, crop: Crop, dtype: str, frames: bool) -> None:

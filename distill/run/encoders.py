@@ -65,6 +65,8 @@ def describe(role: str, name: str, encoder: Encoder) -> str:
     """
     frames = f"frame {encoder.frame_dim} every {encoder.frame_hop:.3f} s" if encoder.frame_hop else "no frames"
     line = f"{role}: {name}, {parameters_text(encoder)}, {encoder.sample_rate} Hz, clip {encoder.clip_dim}, {frames}"
+    if isinstance(encoder, Teacher) and encoder.inner_layers:
+        line += f", layers 1 to {encoder.inner_layers}"
     if role == "teacher":
         line += f", licence: {encoder.licence}"
     line += f"\n  weights: {encoder.provenance}" if encoder.provenance else ""

@@ -185,7 +185,7 @@ class Filling:
         """
         missing = self.writer.rows(number).start + update.shards[number].embed
         if len(missing):
-            yield from _batches(self.clips, self.writer.places[missing].tolist(), self.batch_size)
+            yield from batches_of(self.clips, self.writer.places[missing].tolist(), self.batch_size)
 
 
 def nothing_embedded(set_aside: Sequence[SetAside]) -> UserError:
@@ -202,7 +202,7 @@ def _not_finite(ids: Sequence[str], finite: Sequence[bool]) -> Iterator[SetAside
             yield SetAside(clip_id, "not_finite", "the encoder gives NaN or infinite values")
 
 
-def _batches(clips: ClipDataset, rows: Sequence[int], batch_size: int) -> Iterator[Sequence[int]]:
+def batches_of(clips: ClipDataset, rows: Sequence[int], batch_size: int) -> Iterator[Sequence[int]]:
     """Yield the rows in batches of at most `batch_size`.
 
     A batch of whole clips is smaller if its padded clips would last longer than `_BATCH_SECONDS` together.

@@ -85,8 +85,7 @@ def prepare(options: FitOptions) -> Parts:
         raise UserError(f"--objective {spec.name} takes no teacher; omit --teacher")
     torch.manual_seed(options.seed)
     student = _build_student(options.student, len(manifest.classes) if kind.reads_labels else 0)
-    if kind.reads_labels:
-        student.labels = manifest.classes
+    name_classes(student, manifest.classes if kind.reads_labels else ())
     if options.init_from:
         take_weights(student, options.init_from, new_head=kind.reads_labels)
     complete = OBJECTIVES.complete(spec, given={"student", "teachers"})
@@ -136,8 +135,22 @@ def resolve(options: FitOptions, parts: Parts) -> FitOptions:
     )
 
 
+def name_classes(student: Student, classes: tuple[str, ...]) -> None:
+    """Name the classes of a student that is to be trained.
+
+    A head of other classes is dropped.
+
+    Args:
+        student: The student. It is changed.
+        classes: Names of the classes. Empty: it is not trained on labels, so that a head would not fit any more.
+    """
+    if student.labels != classes and student.classifier is not None:
+        student.classifier, student.labels = None, ()
+    student.labels = classes or student.labels
+
+
 def take_weights(student: Student, source: str, new_head: bool) -> None:
-    """Copy the weights and the licence of a trained student into another.
+    """Copy the weights and the licence of a trained student into another, and its head if it is of the same classes.
 
     Args:
         student: Student to initialise. It is changed.
@@ -153,6 +166,10 @@ def take_weights(student: Student, source: str, new_head: bool) -> None:
     if head and new_head:
         print(f"--init_from {source}: its student has no head; the new head has random weights")
         weights |= {key: tensor for key, tensor in student.state_dict().items() if key in head}
+    if new_head and trained.classifier is not None:
+        classes = student.labels
+        student.classifier, student.labels = trained.classifier, trained.labels
+        name_classes(student, classes)
     try:
         student.load_state_dict(weights)
     except RuntimeError as error:

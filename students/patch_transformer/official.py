@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from distill.data.encoders.checkpoint import Provenance, load_weights, provenance, read_state_dict, without_wrappers
+from distill.data.encoders.checkpoint import Provenance, load_weights, provenance, read_state_dict, without_prefix
 from distill.data.errors import UserError
 
 # Official prefixes of keys, and ours. They are replaced in this order.
@@ -24,64 +24,77 @@ _PREFIXES = (
 _STUDENT_KEYS = re.compile(r"(?:patches\.|norm\.|blocks\.|first$|head\.)")
 
 
-def official_sizes(checkpoint: str) -> dict[str, Any]:
-    """Return the sizes of an official encoder, from the shapes of its tensors.
+class OfficialEncoder(NamedTuple):
+    """The weights of an official EAT or CAT encoder.
 
     Args:
         checkpoint: Path of the file.
+        where: The option and value of the user, for messages.
+        state: Tensors by our keys.
+    """
 
-    Returns:
-        The options `hidden`, `layers` and `resolutions` of `PatchTransformer`.
+    checkpoint: str
+    where: str
+    state: dict[str, Tensor]
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The options `hidden`, `layers` and `resolutions` of `PatchTransformer`, from the shapes of the tensors."""
+        sides, side = [], 1
+        for stage in sorted(key for key in self.state if re.fullmatch(r"patches\.patch_embed\.\d\.proj\.weight", key)):
+            side *= self.state[stage].shape[-1]
+            sides.append(side)
+        return {
+            "hidden": self.state["first"].shape[2],
+            "layers": 1 + max((int(key.split(".")[1]) for key in self.state if key.startswith("blocks.")), default=0),
+            "resolutions": tuple(sides),
+        }
+
+    @property
+    def classes(self) -> int:
+        """Number of classes of a fine-tuned head. 0: there is none."""
+        return len(self.state.get("head.1.weight", ()))
+
+    def load(self, student: nn.Module, classes: int) -> Provenance:
+        """Load the encoder's weights, and those of the head if it has the same number of classes.
+
+        Args:
+            student: A `PatchTransformer`.
+            classes: Number of classes of the student's head. 0 means that it has no head.
+
+        Returns:
+            The provenance of the weights.
+
+        Raises:
+            UserError: the weights do not fit.
+        """
+        used = {key: tensor for key, tensor in self.state.items() if _STUDENT_KEYS.match(key)}
+        head_fits = 0 < classes == self.classes
+        if not head_fits:
+            used = {key: tensor for key, tensor in used.items() if not key.startswith("head.")}
+        load_weights(student, used, self.where, ignore=() if head_fits else ("head.*",))
+        return provenance(self.checkpoint, sorted(self.state.keys() - used.keys()))
+
+
+def read_official(checkpoint: str, option: str = "--student.checkpoint") -> OfficialEncoder:
+    """Read an official file. Keys of parts that the student does not have stay the same.
+
+    Args:
+        checkpoint: Path of the file.
+        option: Option of the user, for messages.
 
     Raises:
         UserError: the file cannot be read, or is not an EAT or CAT encoder.
     """
-    state = _read_renamed(checkpoint)
+    where = f"{option} {checkpoint}"
+    state = {}
+    for name, tensor in without_prefix(read_state_dict(checkpoint, option), "blocks.0.norm1.weight", where).items():
+        for official, ours in _PREFIXES:
+            name = re.sub(f"^{official}", ours, name)
+        state[name] = tensor
     if "first" not in state or "norm.weight" not in state:
         raise UserError(
-            f"--student.checkpoint {checkpoint}: not an EAT or CAT encoder (it has no extra token or no first norm)"
+            f"{where}: not an EAT or CAT encoder (it has no extra token or no first norm; the first key is "
+            f"{next(iter(state))!r})"
         )
-    sides, side = [], 1
-    for stage in sorted(key for key in state if re.fullmatch(r"patches\.patch_embed\.\d\.proj\.weight", key)):
-        side *= state[stage].shape[-1]
-        sides.append(side)
-    return {
-        "hidden": state["first"].shape[2],
-        "layers": 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks.")),
-        "resolutions": tuple(sides),
-    }
-
-
-def load_official_encoder(student: nn.Module, checkpoint: str, classes: int) -> Provenance:
-    """Load the encoder's weights, and those of the head if it has the same number of classes.
-
-    Args:
-        student: A `PatchTransformer`.
-        checkpoint: Path of the file.
-        classes: Number of classes of the student's head. 0 means that it has no head.
-
-    Returns:
-        The provenance of the weights.
-
-    Raises:
-        UserError: the file cannot be read, or its weights do not fit.
-    """
-    state = _read_renamed(checkpoint)
-    used = {key: tensor for key, tensor in state.items() if _STUDENT_KEYS.match(key)}
-    head_fits = classes > 0 and len(used.get("head.1.weight", ())) == classes
-    if not head_fits:
-        used = {key: tensor for key, tensor in used.items() if not key.startswith("head.")}
-    load_weights(student, used, f"--student.checkpoint {checkpoint}", ignore=() if head_fits else ("head.*",))
-    return provenance(checkpoint, sorted(state.keys() - used.keys()))
-
-
-def _read_renamed(checkpoint: str) -> dict[str, Tensor]:
-    """Return the file's tensors by our keys. Keys of parts that the student does not have stay the same."""
-    ours = {}
-    where = f"--student.checkpoint {checkpoint}"
-    file = without_wrappers(read_state_dict(checkpoint, "--student.checkpoint"), where)
-    for name, tensor in file.items():
-        for official, new in _PREFIXES:
-            name = re.sub(f"^{official}", new, name)
-        ours[name] = tensor
-    return ours
+    return OfficialEncoder(checkpoint, where, state)

@@ -15,7 +15,7 @@ from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, require_one_of
 from distill.students.patch_transformer.blocks import EPSILON, PostNormBlock, PreNormBlock, positions
-from distill.students.patch_transformer.official import load_official_encoder, official_sizes
+from distill.students.patch_transformer.official import read_official
 from distill.students.patch_transformer.patches import MultiResolution, PatchConvolution
 from distill.students.student import Student
 
@@ -100,8 +100,9 @@ class PatchTransformer(Student):
         super().__init__()
         _check_options(norm, bands, pooling, spec_augment)
         sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "resolutions": tuple(resolutions)}
-        if checkpoint is not None:
-            sizes |= official_sizes(checkpoint)
+        official = None if checkpoint is None else read_official(checkpoint)
+        if official is not None:
+            sizes |= official.sizes
             self.sizes = sizes
         width, sides = sizes["hidden"], sizes["resolutions"]
         if width % heads or width % 4:
@@ -123,8 +124,8 @@ class PatchTransformer(Student):
         self.blocks.apply(_initialise)
         self.head = _classification_head(width, classes) if classes else None
         self._positions = torch.zeros(0, 0)  # for the longest input until now
-        if checkpoint is not None:
-            self.provenance = load_official_encoder(self, checkpoint, classes)
+        if official is not None:
+            self.provenance = official.load(self, classes)
 
     @property
     def width(self) -> int:

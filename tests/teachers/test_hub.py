@@ -39,6 +39,28 @@ def test_a_wav2vec2_without_its_mask_vector_is_loaded(options: Options, tmp_path
     )
 
 
+@pytest.mark.parametrize("kind", ["Hubert", "WavLM", "Wav2Vec2Bert", "Data2VecAudio", "UniSpeechSat"])
+def test_other_families_give_what_their_own_code_gives(kind: str, tmp_path: Path) -> None:
+    import transformers
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    if kind != "Wav2Vec2Bert":
+        sizes |= {"num_conv_pos_embeddings": 3, "num_conv_pos_embedding_groups": 4}
+    config = getattr(transformers, f"{kind}Config")(**sizes)
+    extractor_kind = "SeamlessM4TFeatureExtractor" if kind == "Wav2Vec2Bert" else "Wav2Vec2FeatureExtractor"
+    extractor = getattr(transformers, extractor_kind)()
+    model = getattr(transformers, f"{kind}Model")(config).eval()
+    for part in (model, extractor):
+        part.save_pretrained(tmp_path)
+    teacher = distill.create_teacher("transformers", checkpoint=str(tmp_path))
+    waveform = torch.randn(2, 16_000) * 0.1
+    inputs = extractor([clip.numpy() for clip in waveform], sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**inputs).last_hidden_state
+    torch.testing.assert_close(teacher.embed(waveform, 16_000).frames, expected, atol=1e-4, rtol=0)
+    assert teacher.frame_hop == pytest.approx(0.02, abs=1e-4)
+
+
 def test_a_fixed_length_model_of_transformers_is_timed(tmp_path: Path) -> None:
     from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 
 import distill
 from distill.data.errors import UserError
+from distill.run.encoders import introduction
 from distill.run.identity import encoder_fingerprint
 from tests.teachers.tiny import tiny_teacher
 
@@ -39,11 +41,16 @@ def cut_ssast(model: Any, depth: int) -> None:
     cut_passt(model.v, depth)
 
 
+def cut_eat(model: Any, depth: int) -> None:
+    model.blocks = model.blocks[:depth]
+
+
 CUTS: dict[str, Callable[[Any, int], None]] = {
     "ast": cut_ast,
     "beats": cut_beats,
     "ced": cut_passt,
     "dasheng": cut_passt,
+    "eat": cut_eat,
     "matpac": cut_matpac,
     "passt": cut_passt,
     "ssast": cut_ssast,
@@ -91,6 +98,45 @@ def test_layers_of_a_model_of_the_hub_are_its_hidden_states(tmp_path: Path) -> N
     torch.testing.assert_close(both.embed(noise, plain.sample_rate).frames, torch.cat([states[1], states[2]], 2))
 
 
+def test_layers_of_clap_are_the_stages_with_time_unfolded(tmp_path: Path) -> None:
+    options = tiny_teacher("clap").options(tmp_path)
+    plain: Any = distill.create_teacher("clap", **options)
+    noise = torch.randn(1, 480_000) * 0.1
+    features, longer = plain.features(distill.AudioBatch.of(noise, 48_000))
+    with torch.no_grad():
+        maps = plain.model.audio_model.audio_encoder(
+            features, longer, output_hidden_states=True, output_hidden_states_before_downsampling=True
+        ).hidden_states
+    expected = []
+    for layer in range(1, len(maps)):
+        _, dim, height, width = maps[layer].shape  # four parts of the clip lie one below the other
+        rows = height // 4
+        steps = [maps[layer][0, :, t // width * rows : (t // width + 1) * rows, t % width] for t in range(4 * width)]
+        expected.append(torch.stack([step.mean(1) for step in steps]).unsqueeze(0))
+        found = distill.create_teacher("clap", **options, layer=layer).embed(noise, 48_000)
+        torch.testing.assert_close(found.frames, expected[-1])
+        torch.testing.assert_close(found.clip, expected[-1].mean(1))
+        assert found.frame_times.diff().median() == pytest.approx(10 / (4 * width), rel=0.01)
+        assert dim == found.clip.shape[1]
+    both = distill.create_teacher("clap", **options, layer=[3, 1], combine="concat").embed(noise, 48_000)
+    shorter = expected[0].unflatten(1, (expected[2].shape[1], -1)).mean(2)
+    torch.testing.assert_close(both.frames, torch.cat([expected[2], shorter], 2))
+    with pytest.raises(UserError, match=r"--teacher\.combine mean: the layers of CLAP differ in width; use concat"):
+        distill.create_teacher("clap", **options, layer=[1, 2])
+    with pytest.raises(UserError, match=r"--teacher\.layer: only projected embeddings share a space with texts"):
+        distill.create_teacher("clap", **options, layer=1).embed_texts(["rain"])
+
+
+@pytest.mark.parametrize("name", [*CUTS, "clap", "transformers"])
+def test_the_description_says_which_layers_exist(name: str, tmp_path: Path) -> None:
+    options = tiny_teacher(name).options(tmp_path)
+    teacher = distill.create_teacher(name, **options, layer=1)
+    last = int(re.search(r", layers 1 to (\d+)", introduction(teacher))[1])  # type: ignore[index]
+    distill.create_teacher(name, **options, layer=last)
+    with pytest.raises(UserError, match=rf"layers 1 to {last}$"):
+        distill.create_teacher(name, **options, layer=last + 1)
+
+
 def test_a_copy_has_layers_of_its_own(tmp_path: Path) -> None:
     teacher = distill.create_teacher("beats", **tiny_teacher("beats").options(tmp_path), layer=1)
     before, copied = embed(teacher).clip, copy.deepcopy(teacher)
@@ -100,17 +146,18 @@ def test_a_copy_has_layers_of_its_own(tmp_path: Path) -> None:
     assert embed(teacher).clip.equal(before)
 
 
-def test_stores_without_a_layer_stay_valid(tmp_path: Path) -> None:
-    options = tiny_teacher("beats").options(tmp_path)
-    plain = encoder_fingerprint(distill.create_teacher("beats", **options))
-    assert plain == encoder_fingerprint(distill.create_teacher("beats", **options, layer=None))
+@pytest.mark.parametrize("name", ["ast", "beats", "clap", "matpac", "passt", "ssast", "transformers"])
+def test_stores_from_before_the_option_stay_valid(name: str, tmp_path: Path) -> None:
+    options = tiny_teacher(name).options(tmp_path)
+    plain = encoder_fingerprint(distill.create_teacher(name, **options))
+    assert plain == encoder_fingerprint(distill.create_teacher(name, **options, layer=None))
     assert not {"layer", "combine"} & plain["options"].keys()
-    chosen = encoder_fingerprint(distill.create_teacher("beats", **options, layer=1))
+    chosen = encoder_fingerprint(distill.create_teacher(name, **options, layer=1))
     assert chosen["options"]["layer"] == 1
-    assert chosen != encoder_fingerprint(distill.create_teacher("beats", **options, layer=2))
+    assert chosen != encoder_fingerprint(distill.create_teacher(name, **options, layer=2))
 
 
-@pytest.mark.parametrize("name", [*CUTS, "transformers"])
+@pytest.mark.parametrize("name", [*CUTS, "clap", "transformers"])
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

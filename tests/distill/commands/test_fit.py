@@ -292,3 +292,17 @@ def test_a_test_split_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtur
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:
         done = [row["batch"] for row in csv.DictReader(file) if row["loss"]]
     assert done == ["4"]  # 8 clips; with those that are watched it were 5, with those of the test split 6
+
+
+def test_a_student_without_logits_is_trained_on_labels(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data, out = sounds(16, classes=2), tmp_path / "run"
+    fit(data, out, teacher=None, objective="classification", epochs=40, batch_size=8)
+    student = distill.load(str(out))
+    assert student.labels == ("class0", "class1")
+    hits = 0
+    for path in sorted(data.rglob("*.wav")):
+        hits += student.labels[int(student.embed_file(path).logits.argmax())] == path.parent.name
+    assert hits >= 14
+    continued = fit(data, tmp_path / "more", teacher=None, objective="classification", init_from=out, epochs=1)
+    assert continued.classifier.head is not None
+    assert "classes" in (out / "student" / "README.md").read_text()

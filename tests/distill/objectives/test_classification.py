@@ -12,13 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import distill
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.clips.manifest import Manifest, Row
+from distill.data.errors import UserError
 from distill.objectives import OBJECTIVES
 from distill.objectives.classification import Classification
 from distill.objectives.embedding import EmbeddingDistillation
 from distill.objectives.parts.augmentation import draw_mixup
+from distill.students import STUDENTS
+from distill.students.heads import MANY, ONE_OF, Classifier, Head
 from distill.students.student import Student
+from tests.own_parts import TinyConvolution
+from tests.students.tiny import STUDENT_NAMES, tiny_options
 
 UNKNOWN = float("nan")
 
@@ -102,3 +108,46 @@ def test_one_label_of_which_the_others_are_not_annotated_is_binary() -> None:
 def test_an_objective_takes_teachers_if_its_constructor_has_them(name: str) -> None:
     objective: Any = OBJECTIVES.find(name)
     assert objective.takes_teachers == ("teachers" in inspect.signature(objective).parameters)
+
+
+@pytest.mark.parametrize("name", STUDENT_NAMES)
+def test_every_student_learns_classes(name: str) -> None:
+    student = distill.create_student(name, **{**tiny_options(name), **({"classes": 3} if takes_classes(name) else {})})
+    student.labels = ("a", "b", "c")
+    objective = Classification(student, loss="cross_entropy")
+    batch = replace(AudioBatch.of(torch.randn(3, 32_000) * 0.1, student.sample_rate), labels=torch.eye(3))
+    objective(batch)["classification"].backward()
+    assert any(weight.grad is not None and bool((weight.grad != 0).any()) for weight in student.parameters())
+    assert (objective.head is None) == takes_classes(name)
+    assert student.classifier is not None
+    logits = student.eval()(batch).logits
+    assert logits.shape == (3, 3)
+    expected = F.cross_entropy(logits, batch.labels)
+    torch.testing.assert_close(objective.eval()(batch)["classification"], expected)
+
+
+def takes_classes(name: str) -> bool:
+    kind: Any = STUDENTS.find(name)
+    return kind.takes_classes
+
+
+def test_a_student_without_logits_needs_names_of_classes() -> None:
+    with pytest.raises(UserError, match="name its classes"):
+        Classification(TinyConvolution())
+
+
+def test_the_loss_decides_what_probabilities_are() -> None:
+    for loss, kind in (("cross_entropy", ONE_OF), ("binary", MANY)):
+        student = Classification(FixedLogits(torch.randn(2, 2)), loss=loss).student
+        assert student.classifier is not None
+        assert student.classifier.as_config() == Classifier(kind).as_config()
+
+
+def test_training_starts_from_the_head_of_the_student() -> None:
+    student = TinyConvolution()
+    head = Head(8, 2)
+    student.labels, student.classifier = ("a", "b"), Classifier(MANY, head, 3.0, (0.1, 0.2))
+    objective = Classification(student)
+    assert objective.head is head
+    assert {name for name, _ in objective.named_parameters()} > {"head.linear.weight", "student.convolution.weight"}
+    assert student.classifier.as_config() == Classifier(ONE_OF).as_config()  # its calibration would change the loss

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 import distill
@@ -207,3 +208,16 @@ def test_a_domain_without_a_teacher_ends_the_run_before_it_embeds(
     assert line in printed
     assert len(printed.strip().splitlines()) == 1
     assert not run.exists()
+
+
+def test_a_resumed_run_draws_the_same_teachers(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    constant = [
+        "--optimizer.schedule=constant",
+        "--optimizer.warmup=0",
+    ]  # the rate of a step, whatever the last step is
+    words = [*WORDS[:2], *WORDS[3:], *constant, "--objective.teacher_dropping=0.5", "--data", str(sounds(12))]
+    main(["fit", *words, "--epochs=3", "--out", str(tmp_path / "whole")])
+    main(["fit", *words, "--epochs=1", "--out", str(tmp_path / "parts")])
+    main(["fit", "--resume", "--epochs=3", "--out", str(tmp_path / "parts")])
+    whole, parts = (load_file(tmp_path / name / "student" / "model.safetensors") for name in ("whole", "parts"))
+    assert all(tensor.equal(parts[key]) for key, tensor in whole.items())

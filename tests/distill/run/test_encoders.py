@@ -28,7 +28,9 @@ def test_exactly_one_encoder_is_named(options: dict[str, Any], message: str) -> 
 
 def test_an_introduction_names_the_encoder_and_what_it_gives() -> None:
     assert introduction(distill.create_teacher("spectral")).startswith("teacher: spectral, 0 parameters, 16000 Hz")
-    assert "licence: " in introduction(distill.create_teacher(Loudness))
+    own = introduction(distill.create_teacher(Loudness))
+    assert "licence: " in own
+    assert "layers" not in own
 
 
 def test_a_device_is_chosen_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
