@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,11 @@ from distill.data.sampling.hierarchy import hierarchical_weights
 from distill.data.sampling.orders import cluster_weights
 from distill.data.sampling.weights import effective_number
 from distill.data.store.reader import EmbeddingStore
+from distill.data.store.texts import TextIndex, Texts
 from distill.run.clusters import clustering_of
 
-_NEIGHBOURHOOD = 20_000  # clips that are searched for neighbours: the time stays short with millions of clips
+_COMPARED = 200_000  # clips that the policies are compared on: memory and time stay small with millions of clips
+_NEIGHBOURHOOD = 20_000  # of these, clips that are searched for neighbours
 
 
 def cluster(
@@ -39,7 +42,7 @@ def cluster(
 
     The head is the most frequent kind of clips. With `data` it is the clips of the most frequent label. Otherwise it is
     the tenth of the clips with the nearest neighbours. The smaller its share of the draws, the more evenly a policy
-    covers the sounds.
+    covers the sounds. Of more than 200,000 clips, the report is about as many random ones.
 
     Args:
         store: Folder written by `distill embed`.
@@ -62,18 +65,21 @@ def cluster(
     from distill.run.pictures import policies_figure, save_figure
 
     folder, embeddings = Path(out or Path(store) / "clusters"), EmbeddingStore(store)
-    head, description = _head(embeddings, Data.of(data, root, label, split))
+    compared = _compared(embeddings)
+    head, description = _head(compared, Data.of(data, root, label, split), Path(store))
     with lock(folder, "distill cluster"):
         clustering = clustering_of(embeddings, folder, clusters, normalise, seed)
         weights = {
-            "uniform": np.full(len(embeddings), 1 / len(embeddings)),
-            "cluster": cluster_weights(clustering.labels),
-            "hierarchical": hierarchical_weights(embeddings.read_all(), levels, seed),
+            "uniform": np.full(len(head), 1 / len(head)),
+            "cluster": cluster_weights(clustering.labels[compared.rows]),
+            "hierarchical": hierarchical_weights(compared.points, levels, seed),
         }
         shares = {policy: float(weight[head].sum()) for policy, weight in weights.items()}
         save_figure(policies_figure(weights, shares, description), folder / "policies.png")
     for measure, value in clustering.report().items():
         print(f"{measure:20} {value}")
+    if len(head) < len(embeddings):
+        print(f"\nthe policies are compared on {len(head):,} random clips of {len(embeddings):,}")
     print(f"\n{'policy':14} {'head share':>10} {'effective number of clips':>28}   (head: {description})")
     for policy, weight in weights.items():
         print(f"{policy:14} {shares[policy]:10.3f} {effective_number(weight):28.0f}")
@@ -81,21 +87,44 @@ def cluster(
     return clustering
 
 
-def _head(store: EmbeddingStore, data: Data) -> tuple[NDArray[np.bool_], str]:
+class _Compared(NamedTuple):
+    """The clips that the policies are compared on.
+
+    Args:
+        rows: Their rows in the store, sorted. Shape (clips,).
+        ids: Their ids.
+        points: Their embeddings. Shape (clips, dim).
+    """
+
+    rows: NDArray[np.int64]
+    ids: Texts
+    points: NDArray[np.float32]
+
+
+def _compared(store: EmbeddingStore) -> _Compared:
+    """Return all clips of a store, or random ones of a large store."""
+    if len(store) <= _COMPARED:
+        return _Compared(np.arange(len(store)), store.ids, store.read_all())
+    rows = np.sort(np.random.default_rng(0).choice(len(store), _COMPARED, replace=False))
+    return _Compared(rows, store.ids.take(rows), store.read_rows(rows))
+
+
+def _head(compared: _Compared, data: Data, store: Path) -> tuple[NDArray[np.bool_], str]:
     """Return a mask of the clips of the head, of shape (clips,), and a description of the head."""
     if data.path:
         manifest = read_manifest(data).labelled()
         print(summary_of(manifest))
-        labels = {row.id: row.labels for row in manifest.rows}
-        counts = Counter(label for clip in store.ids for label in labels.get(clip, ()))
+        places = TextIndex(manifest.ids).find_all(compared.ids)
+        labels = [manifest.rows[place].labels if place >= 0 else () for place in places.tolist()]
+        counts = Counter(label for found in labels for label in found)
         if not counts:
-            lack = f"are in {store.path}" if manifest.classes else "have a label; --label names the column of labels"
+            lack = f"are in {store}" if manifest.classes else "have a label; --label names the column of labels"
             raise UserError(f"--data {data.path}: none of its clips {lack}")
         label = counts.most_common(1)[0][0]
-        return np.array([label in labels.get(clip, ()) for clip in store.ids]), f"clips labelled {label!r}"
+        return np.array([label in found for found in labels]), f"clips labelled {label!r}"
     import faiss
 
-    points, clips = store.read_all(), np.arange(len(store))
+    points, clips = compared.points, np.arange(len(compared.points))
     searched = np.random.default_rng(0).permutation(clips)[:_NEIGHBOURHOOD]
     index = faiss.IndexFlatL2(points.shape[1])
     index.add(points[searched])

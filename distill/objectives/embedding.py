@@ -157,8 +157,8 @@ class EmbeddingDistillation(Objective):
         embeddings = self.student(augmented)
         clusters = None
         if self.needs_clusters:
-            labels = [self.clusters[clip_id] for clip_id in batch.ids]
-            clusters = torch.tensor(labels, device=embeddings.clip.device)
+            assert self.clusters is not None, "`fit` sets the clusters"
+            clusters = torch.from_numpy(self.clusters.labels_of(batch.ids)).to(embeddings.clip.device)
         imitated = {}
         for name, imitation in self.imitations.items():
             assert isinstance(imitation, Imitation)

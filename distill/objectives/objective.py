@@ -12,6 +12,7 @@ from distill.data.batch import AudioBatch
 from distill.data.clips.manifest import Manifest
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError
+from distill.data.sampling.clusters import Clustering
 from distill.students.spaces import Space
 from distill.students.student import Student
 from distill.teachers.holder import FrozenTeachers
@@ -40,7 +41,7 @@ class Objective(nn.Module, ABC):
         takes_teachers: Whether the constructor has an argument `teachers`, a mapping of teachers by name.
         shared_statistics: Names of the buffers that several processes average after each step, as each sees a part of
             the batch. A module of the objective may have this attribute too.
-        clusters: Cluster of each training clip, by clip id.
+        clusters: Clusters of the training clips; None until they are set.
         observed: Measurements of the last forward, by name. They are logged and not minimised.
 
     Raises:
@@ -74,7 +75,7 @@ class Objective(nn.Module, ABC):
         self.teachers = FrozenTeachers(teachers or {})
         self.weights = {**published, **(weights or {})}
         self.observed: dict[str, float] = {}
-        self.clusters: dict[str, int] = {}
+        self.clusters: Clustering | None = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self.teachers.move(fn)

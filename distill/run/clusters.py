@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from distill.data.fingerprint import digest
+import numpy as np
+
 from distill.data.sampling.clusters import Clustering, cluster_store, load, save
 from distill.data.store.reader import EmbeddingStore
+from distill.data.store.texts import Texts
 
 
 def clustering_of(
@@ -17,7 +20,7 @@ def clustering_of(
     clusters: int,
     normalise: bool,
     seed: int,
-    learned: Collection[str] | None = None,
+    learned: Iterable[str] | None = None,
 ) -> Clustering:
     """Return the clustering of a store from `folder`, computing it first if needed.
 
@@ -34,8 +37,10 @@ def clustering_of(
     """
     origin: dict[str, Any] = {"store": store.digest, "clusters": clusters, "normalise": normalise, "seed": seed}
     if learned is not None:
-        origin["learned"] = digest(sorted(learned))
-    if (stored := load(folder, origin)) is not None:
+        learned = Texts.of(learned)
+        rows = np.sort(store.rows_of(learned))
+        origin["learned"] = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+    if (stored := load(folder, origin, store.ids)) is not None:
         return stored
     from distill.run.pictures import draw_clusters
 

@@ -10,6 +10,7 @@ from distill.data.clips.dataset import ClipDataset
 from distill.data.clips.manifest import Manifest
 from distill.data.errors import UserError
 from distill.data.sampling.batches import Draws
+from distill.data.sampling.clusters import Clustering
 from distill.objectives.objective import Objective
 from distill.run.embeddings import Rate, forecast
 from distill.run.job import MORE_SOUND, Job
@@ -43,7 +44,7 @@ def dry_run(job: Job) -> None:
     }
     objective = parts.build_objective(parts.teachers, options.seed)
     if objective.needs_clusters:
-        objective.clusters = dict.fromkeys(batch.ids, 0)  # the time does not depend on the clusters
+        objective.clusters = Clustering.single(batch.ids)  # the time does not depend on the clusters
     step_seconds = _step_seconds(objective, batch)
     if not options.live:  # the run reads stored embeddings instead
         teacher_seconds = sum(len(batch) / rate.clips_per_second for rate in teachers.values())

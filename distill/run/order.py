@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from distill.data.clips.manifest import Manifest
 from distill.data.errors import UserError
+from distill.data.sampling.clusters import Clustering
 from distill.data.sampling.hierarchy import hierarchical_weights
 from distill.data.sampling.orders import (
     ClusterOrder,
@@ -29,11 +30,11 @@ class Knowledge:
 
     Args:
         store: Function that returns the store of the first teacher's embeddings.
-        clusters: Function of the training clips that returns the cluster of each clip by its id.
+        clusters: Function of the training clips that returns the clusters of the store.
     """
 
     store: Callable[[], EmbeddingStore]
-    clusters: Callable[[Manifest], Mapping[str, int]]
+    clusters: Callable[[Manifest], Clustering]
 
 
 def draw_order(train: Manifest, sampling: Sampling, seed: int, knowledge: Knowledge) -> Order:
@@ -78,10 +79,9 @@ def clip_weights(train: Manifest, sampling: Sampling, seed: int, knowledge: Know
     return temper(weights, sampling.temper)
 
 
-def _cluster_labels(train: Manifest, knowledge: Knowledge) -> NDArray[np.int64]:
+def _cluster_labels(train: Manifest, knowledge: Knowledge) -> NDArray[np.int32]:
     """Return the cluster of each training clip, of shape (clips,)."""
-    clusters = knowledge.clusters(train)
-    return np.array([clusters[clip_id] for clip_id in train.ids])
+    return knowledge.clusters(train).labels_of(train.ids)
 
 
 def _rarity_weights(train: Manifest) -> NDArray[np.float64]:

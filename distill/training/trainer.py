@@ -73,6 +73,13 @@ class Started(TorchElasticEnvironment):
         return self.world.rank * self.world.nodes // self.world.size
 
 
+class StartedDDP(DDPStrategy):
+    """DDP of processes that exist already. It has no launcher: Lightning refuses DDP's launcher in a notebook."""
+
+    def _configure_launcher(self) -> None:
+        pass
+
+
 def trainer(
     engine: Engine, data: AudioData, callbacks: list[L.Callback], folder: Path, world: World | None = None
 ) -> L.Trainer:
@@ -119,9 +126,9 @@ def _strategy(name: str) -> Any:
         "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
     }
     if name in ("auto", "ddp", *STARTS):
-        return DDPStrategy(**own_buffers)
+        return StartedDDP(**own_buffers)
     if name == "ddp_find_unused_parameters_true":
-        return DDPStrategy(find_unused_parameters=True, **own_buffers)
+        return StartedDDP(find_unused_parameters=True, **own_buffers)
     return name
 
 

@@ -11,6 +11,7 @@ from distill.teachers.pretrained import torchaudio_fault
 NAMES = (
     "start",
     "manifest",
+    "store",
     "containers",
     "pipeline",
     "encoders",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import yaml
 import distill
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
+from distill.data.sampling.clusters import Clustering
+from distill.data.store.texts import Texts
 from distill.losses import LOSSES, build_loss
 from distill.objectives.embedding import EmbeddingDistillation
 from distill.objectives.parts.augmentation import Augmentation, draw_mixup
@@ -30,6 +32,13 @@ BEATS_FILE = str(GOLDEN / "beats" / "beats_tiny_finetuned.pt")
 
 def batch(clips: int = 4, samples: int = 32_000) -> AudioBatch:
     return AudioBatch.of(torch.randn(clips, samples) * 0.1, 16_000)
+
+
+def clustering(ids: Sequence[str], clusters: int) -> Clustering:
+    """Return clips that are in the clusters 0, 1, ... in turn."""
+    return Clustering(
+        Texts.of(ids), np.arange(len(ids), dtype=np.int32) % clusters, np.zeros((clusters, 2), np.float32), 0.0
+    )
 
 
 def test_each_teacher_has_its_loss_its_projector_and_its_weight() -> None:
@@ -92,7 +101,7 @@ def test_every_loss_takes_mixed_clips_several_teachers_and_frames(loss: str, lev
     objective = EmbeddingDistillation(student, teachers, loss, level, augmentation=augmentation, dropout=0.0).train()
     lengths = torch.tensor([40_000, 40_000, 40_000, 25_000, 33_000, 40_000])
     clips = AudioBatch.of(torch.randn(6, 40_000) * 0.1, 16_000, lengths)
-    objective.clusters = {clip: number % 3 for number, clip in enumerate(clips.ids)}
+    objective.clusters = clustering(clips.ids, 3)
     losses = objective(clips)
     assert list(losses) == ["one", "two"]
     assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
@@ -208,7 +217,7 @@ def test_a_loss_is_of_the_prediction_and_then_of_the_target(name: str, options: 
     student, teacher, clips = TinyConvolution(), Loudness(bands=5), batch(4)
     spec = {"class_path": name, "init_args": options}
     objective = EmbeddingDistillation(student, {"one": teacher}, spec, targets="raw").eval()
-    objective.clusters = {clip: number % 2 for number, clip in enumerate(clips.ids)}
+    objective.clusters = clustering(clips.ids, 2)
     clusters = (torch.tensor([0, 1, 0, 1]),) if objective.needs_clusters else ()
     prediction, target = objective.imitations["one"].projector(student(clips).clip), teacher(clips).clip
     loss = build_loss(spec)

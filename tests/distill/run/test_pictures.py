@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from distill.data.sampling.clusters import Clustering
+from distill.data.store.texts import Texts
 from distill.run import pictures
 from distill.run.folder import Run
 from distill.run.options import FitOptions
@@ -67,7 +68,7 @@ def test_without_measurements_there_are_no_panels(tmp_path: Path, drawn: Drawn) 
 
 def test_clusters_are_drawn_by_size(drawn: Drawn) -> None:
     labels = np.array([0, 1, 1, 1, 2, 2], np.int32)
-    draw_clusters(Clustering(tuple("abcdef"), labels, np.zeros((3, 2), np.float32), 0.0), Path("clusters.png"))
+    draw_clusters(Clustering(Texts.of("abcdef"), labels, np.zeros((3, 2), np.float32), 0.0), Path("clusters.png"))
     assert [bar.get_height() for bar in drawn["clusters.png"].axes[0].patches] == [3, 2, 1]
 
 

@@ -17,6 +17,7 @@ from distill.data.files import file_digest
 from distill.data.sampling.orders import UniformOrder
 from distill.training.engine import Engine
 from distill.training.trainer import AtomicCheckpoints, quiet, trainer
+from distill.training.world import World
 from tests.teachers.tiny import RunsCode
 
 
@@ -67,3 +68,12 @@ def test_intended_warnings_are_silent_and_others_are_not() -> None:
         with pytest.warns(UserWarning, match="another"):
             warnings.warn("another", stacklevel=1)
     assert logger.level == level
+
+
+def test_processes_that_exist_already_train_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning.pytorch.trainer.connectors.accelerator_connector._IS_INTERACTIVE", True)
+    rows = tuple(Row(f"{number}", Path(f"{number}.wav")) for number in range(8))
+    train, validation = (ClipDataset(Manifest(tmp_path, rows[:count]), 16_000, Crop()) for count in (8, 0))
+    data = AudioData(train, validation, UniformOrder(8), batch_size=2, batches=20)
+    made = trainer(Engine(accelerator="cpu", devices=2), data, [], tmp_path, World(0, 2))
+    assert made.num_devices == 2
