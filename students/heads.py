@@ -69,6 +69,7 @@ class Classifier:
         temperature: Number by which logits are divided, so that probabilities are calibrated.
         thresholds: Probability from which on a class counts as present, for each class. Empty: 0.5.
         crop_seconds: Length of the clips that it was trained on. Longer clips were cropped. 0: whole clips.
+        data: Digest of the data that it was trained on, with labels and splits. Empty: unknown.
     """
 
     kind: str
@@ -76,6 +77,7 @@ class Classifier:
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
     crop_seconds: float = 10.0
+    data: str = ""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], head: Head | None) -> Self:
@@ -90,7 +92,9 @@ class Classifier:
         """Return the calibrated logits (batch, classes) of clips, from what the network returns for them."""
         logits = embeddings.logits
         if self.head is not None:
-            logits = self.head.to(embeddings.clip.device)(embeddings.clip)
+            if self.head.linear.weight.device != embeddings.clip.device:  # a traced graph cannot move a module
+                self.head.to(embeddings.clip.device)
+            logits = self.head(embeddings.clip)
         return logits / self.temperature if self.temperature != 1 else logits
 
     def probabilities(self, logits: Tensor) -> Tensor:

@@ -74,6 +74,12 @@ def save_student(student: Student, folder: Path, card: str) -> None:
     write_text(folder / "README.md", card)
 
 
+def card_of(source: str | Path) -> str:
+    """Return the model card of a saved student; empty if there is none. Raises as `load_student`."""
+    path = _student_folder(source) / "README.md"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 def load_student(source: str | Path, allow_import: str | None = None) -> Student:
     """Load a trained student from a run folder, a student folder or the hub. Return it in evaluation mode.
 

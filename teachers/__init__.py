@@ -17,6 +17,7 @@ TEACHERS: Registry[Teacher] = Registry(
         "ced": "distill.teachers.ced:CED",
         "clap": "distill.teachers.clap:CLAP",
         "dasheng": "distill.teachers.dasheng:Dasheng",
+        "exported": "distill.teachers.exported_file:ExportedFile",
         "matpac": "distill.teachers.matpac:MATPAC",
         "mel": "distill.teachers.mel:Mel",
         "musicnn": "distill.teachers.musicnn:MusiCNN",

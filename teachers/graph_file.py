@@ -46,24 +46,31 @@ class GraphFile(Teacher):
         windows: How longer clips are cut. None: the fixed length of the input, or what the file states, or 10 s.
         input: Input of samples, if there are several. Another one must take one number: the sample rate if its name
             says so, otherwise 0.
+        licence: Licence of the weights, for the cards of students.
 
     Raises:
         UserError: the file is not a graph from waveform to embeddings, or a value is unknown.
     """
 
     licence = "that of the file"
-    later_options: Mapping[str, Any] = MappingProxyType({"input": None})
+    later_options: Mapping[str, Any] = MappingProxyType({"input": None, "licence": None})
     graph_class: ClassVar[type[Graph]]
 
     def __init__(
         self, checkpoint: str, sample_rate: int | None = None, output: str | None = None, frames: str | None = None,
         logits: str | None = None, layout: str | None = None, level: str | None = None, windows: Windows | None = None,
-        input: str | None = None,
+        input: str | None = None, licence: str | None = None,
     ) -> None:  # fmt: skip
         where = f"--teacher.checkpoint {as_text(checkpoint)}"
         graph = self.graph_class(split_part(checkpoint)[0], where)
         facts = GraphFacts.of(graph.metadata, where).with_options(
-            sample_rate=sample_rate, output=output, frames=frames, logits=logits, layout=layout, level=level
+            sample_rate=sample_rate,
+            output=output,
+            frames=frames,
+            logits=logits,
+            layout=layout,
+            level=level,
+            licence=licence,
         )
         listed = f"{where} has {graph.listed()}"
         port = graph.sound_input(input)

