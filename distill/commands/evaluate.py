@@ -129,8 +129,8 @@ def scored_part(manifest: Manifest, fold: str, run: Run, trained_on: str) -> tup
         fold: Split or fold to score. Empty: "test"; without it, the clips that `run` held out if this is its data;
             otherwise all.
         run: Run of the student. Its folder need not be that of a run.
-        trained_on: Digest of the data that the student was trained on. If it is this data and nothing was held out, a
-            line says that the scores are too high.
+        trained_on: Digest of the data that the student was trained on. If it is this data, and clips are scored that
+            were neither held out nor for testing, a line says that the scores are too high.
 
     Raises:
         UserError: the data has no such part, or no clip of it has a label.
@@ -138,7 +138,7 @@ def scored_part(manifest: Manifest, fold: str, run: Run, trained_on: str) -> tup
     names = set(np.unique(manifest.splits).tolist()) - {""}
     named = split_name(fold) or ("test" if "test" in names else "")
     is_own_data = trained_on == data_digest(manifest)
-    held_out = _held_out(manifest, run) if is_own_data and not named else None
+    held_out = _held_out(manifest, run) if is_own_data else None
     if named and named not in names:
         raise UserError(f"--fold {fold}: the data has {', '.join(sorted(names)) or 'no splits or folds'}")
     if named:
@@ -147,8 +147,9 @@ def scored_part(manifest: Manifest, fold: str, run: Run, trained_on: str) -> tup
         part, scored = "the clips that the run held out", held_out
     else:
         part, scored = "all clips", manifest
-        if is_own_data:
-            print("the classes were learned from these clips, so the scores are too high")
+    was_held_out = named == "test" or (held_out is not None and set(scored.ids) <= set(held_out.ids))
+    if is_own_data and not was_held_out:
+        print("the classes were learned from clips of this data, so the scores are too high")
     if not scored.classes:
         raise UserError(f"--data {manifest.source}: {part} of the data has no labels")
     return part, scored
