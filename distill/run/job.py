@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from distill.data.clips.dataset import ClipDataset
 from distill.data.clips.manifest import Manifest
-from distill.data.errors import UserError
 from distill.data.files import write_text
 from distill.data.sampling.batches import batches_per_epoch
 from distill.data.sampling.clusters import Clustering
@@ -45,7 +43,7 @@ from distill.run.set_aside import report_set_aside
 from distill.run.shares import lock_share
 from distill.run.sound_share import printing
 from distill.run.start_checks import check_band, check_encoders, check_lengths
-from distill.run.targets import check_clips, check_store
+from distill.run.targets import check_clips, check_store, usable_clips
 from distill.students.saved import load_student, save_student, untrained_copy
 from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed
@@ -118,7 +116,7 @@ class Job:
         teachers = self.teachers()
         self.parts.student.teachers = {name: identity(teacher) for name, teacher in teachers.items()}
         stores = [teacher.store for teacher in teachers.values() if teacher.store is not None]
-        manifest = self.usable(stores)
+        manifest = usable_clips(self.parts.manifest, stores)
         check_clips(len(manifest))
         for name, teacher in teachers.items():
             if teacher.store is not None:
@@ -175,25 +173,6 @@ class Job:
                 teacher, self.parts.manifest, path, self.plan.crop, batch_size, frames=self.reads_frames, upkeep=upkeep
             )
         return path
-
-    def usable(self, stores: Iterable[EmbeddingStore]) -> Manifest:
-        """Return the clips that every store holds, and print the number of missing clips.
-
-        Raises:
-            UserError: there is no such clip.
-        """
-        stores, complete = list(stores), self.parts.manifest
-        held = np.ones(len(complete), bool)
-        for store in stores:
-            held &= store.rows_of(complete.ids) >= 0
-        if not held.any():
-            raise UserError(f"--data {self.options.data}: none of its clips is in {stores[0].path}")
-        missing = {complete.ids[number] for number in np.flatnonzero(~held).tolist()}
-        missing -= {clip.id for store in stores for clip in store.set_aside}
-        if missing:
-            first = f"{min(missing)!r} first" if len(missing) > 1 else repr(min(missing))
-            print(f"{len(missing)} of {len(complete)} clips are missing from the stores and are not used, {first}")
-        return complete.take(np.flatnonzero(held))
 
     def data(self, manifest: Manifest, sample_rate: int) -> AudioData:
         """Return training and held-out clips, and the order in which training clips are drawn.
