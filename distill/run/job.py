@@ -13,6 +13,7 @@ import torch
 
 from distill.data.clips.dataset import ClipDataset
 from distill.data.clips.manifest import Manifest
+from distill.data.clips.views import view_name
 from distill.data.files import write_text
 from distill.data.sampling.batches import batches_per_epoch
 from distill.data.sampling.clusters import Clustering
@@ -74,6 +75,7 @@ class Job:
         plan: Crop, batch size, share of held-out clips, and number of steps.
         resolved: Options with the options of every part completed.
         reads_frames: Whether the objective needs the embeddings of the teachers' frames.
+        views: Views of the clips on which the student is trained.
 
     Raises:
         UserError: a part cannot be loaded, or options and parts do not fit each other.
@@ -86,7 +88,8 @@ class Job:
         self.plan = plan(options, len(self.parts.manifest), self.parts.teachers, self.parts.student)
         shares(self.plan.batch_size, self.world.size)
         check_lengths(self.parts.manifest, self.plan.crop)
-        self.reads_frames = check(options, self.plan.crop, self.parts).reads_frames
+        checked = check(options, self.plan.crop, self.parts)
+        self.reads_frames, self.views = checked.reads_frames, checked.views
         self.resolved = resolve(self.plan.applied(options, self.parts.student), self.parts)
         self._stores: dict[str, Path] = {}  # a store is opened once, as that hashes the teacher's weights
 
@@ -116,7 +119,7 @@ class Job:
         teachers = self.teachers()
         self.parts.student.teachers = {name: identity(teacher) for name, teacher in teachers.items()}
         stores = [teacher.store for teacher in teachers.values() if teacher.store is not None]
-        manifest = usable_clips(self.parts.manifest, stores)
+        manifest = usable_clips(self.parts.manifest, stores, self.views)
         check_clips(len(manifest))
         for name, teacher in teachers.items():
             if teacher.store is not None:
@@ -187,7 +190,7 @@ class Job:
         parting = part_clips(manifest, options.fold, amounts.validation)
         if parting.left_alone:
             print(f"{parting.left_alone} clips of the split 'test' are not used")
-        train = ClipDataset(parting.train, sample_rate, amounts.crop, manifest.classes, options.seed)
+        train = ClipDataset(parting.train, sample_rate, amounts.crop, manifest.classes, options.seed, views=self.views)
         held_out = ClipDataset(parting.held_out, sample_rate, amounts.crop, manifest.classes)
         knowledge = Knowledge(lambda: EmbeddingStore(self.store(self._first_teacher)), self.clusters)
         order = draw_order(parting.train, options.sampling, options.seed, knowledge)
@@ -369,9 +372,11 @@ class Job:
 
 
 def first_draws(data: AudioData) -> list[str]:
-    """Return the ids of the clips drawn in one epoch, at most 50,000.
+    """Return the ids of the clips or views drawn in one epoch, at most 50,000.
 
     Statistics of the targets weigh each clip by its number of draws.
     """
-    drawn = data.order.indices(0, 0, min(len(data.train_clips), _STATISTICS_DRAWS))
-    return [data.train_clips.manifest.ids[row] for row in drawn.tolist()]
+    clips = data.train_clips
+    rows = data.order.indices(0, 0, min(len(clips), _STATISTICS_DRAWS)).tolist()
+    numbers = (clips.views.drawn(clips.seed, draw) for draw in range(len(rows)))
+    return [view_name(clips.manifest.ids[row], number) for row, number in zip(rows, numbers, strict=True)]

@@ -87,3 +87,13 @@ def test_clips_that_a_store_misses_are_not_used(
     later = np.flatnonzero([name not in store for name in manifest.ids])
     with pytest.raises(UserError, match="none of its clips is in"):
         usable_clips(manifest.take(later), [store])
+
+
+def test_clips_without_all_their_views_are_not_used(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = str(sounds(3))
+    store = distill.embed(data, str(tmp_path / "store"), teacher="spectral", views=2, workers=0)
+    manifest = read_manifest(Data(data))
+    for count in (1, 2):
+        assert usable_clips(manifest, [store], distill.Views(count)).ids == manifest.ids
+    with pytest.raises(UserError, match="none of its clips is in"):
+        usable_clips(manifest, [store], distill.Views(3))
