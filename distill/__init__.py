@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from distill.run.memory import keep_freed_memory
+
 if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports late
     from distill.api import create_student as create_student
     from distill.api import create_teacher as create_teacher
@@ -109,3 +111,6 @@ if not TYPE_CHECKING:  # where a misspelt name is an error
 
 def __dir__() -> list[str]:
     return __all__
+
+
+keep_freed_memory()  # so that Python is as fast as the command line

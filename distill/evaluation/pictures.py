@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from distill.evaluation.calibration import Reliability
@@ -48,8 +49,10 @@ def reliability_figure(found: Mapping[str, Reliability], title: str) -> Figure:
         upper.plot(measured.confidence, measured.frequency, "o-", markersize=4, linewidth=1.2, label=label)
         edges = np.linspace(0, 1, len(measured.counts) + 1)
         lower.stairs(measured.counts, edges, color=f"C{number}", fill=len(found) == 1)
-    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is true", title=title)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is true")
+    upper.set_title(title, fontsize=9)
     lower.set(xlabel="probability", ylabel="number", yscale="log")
+    lower.yaxis.set_minor_formatter(NullFormatter())  # the labels of few predictions would overlap
     upper.legend(frameon=False, fontsize=8)
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)

@@ -149,8 +149,10 @@ def name_classes(student: Student, classes: tuple[str, ...]) -> None:
         student: The student. It is changed.
         classes: Names of the classes. Empty: it is not trained on labels, so that a head would not fit any more.
     """
-    if student.labels != classes and student.classifier is not None:
-        student.classifier, student.labels = None, ()
+    before = student.classifier
+    if student.labels != classes and before is not None:
+        student.classifier = None
+        student.labels = () if before.head is not None else student.labels  # logits of the network itself stay
     student.labels = classes or student.labels
 
 

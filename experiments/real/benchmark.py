@@ -20,7 +20,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # to run this file by its path
 
-from distill.run.memory import keep_freed_memory
 from experiments.real import changes, choice, pitch, rows, spaces, specialists, views
 from experiments.real.process import Failed
 from experiments.real.study import Study, cores, machine
@@ -76,7 +75,6 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="clips of each label and split, for a trial (0: all)")
     parser.add_argument("--fit_words", default="", help='more options of every fit, for a trial: "--max_steps 20"')
     options = parser.parse_args()
-    keep_freed_memory()
     study = Study(
         options.sounds.resolve(), options.weights.resolve(), options.out.resolve(), tuple(options.seeds),
         tuple(shlex.split(options.fit_words)), options.limit, options.wheels,

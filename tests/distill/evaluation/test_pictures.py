@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from distill.evaluation.calibration import reliability
 from distill.evaluation.cost import Cost
-from distill.evaluation.pictures import comparison_figure, confusion_figure, support_figure
+from distill.evaluation.pictures import comparison_figure, confusion_figure, reliability_figure, support_figure
 from distill.evaluation.results import Entry, ProbeResult
 
 COST = Cost(10.0, 1_000_000, 2 * 10**9, 0.1, 3 * 2**20, "1 thread")
@@ -42,3 +43,16 @@ def test_each_encoder_is_a_point_of_operations_and_score() -> None:
     assert (2.0, 0.5) in points
     assert (8.0, 0.75) in points
     assert [text.get_text() for text in axes.texts] == ["teacher", "student"]
+
+
+def test_reliability_has_a_line_for_each_calibration_beside_the_diagonal() -> None:
+    confidence, truth = np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([[1.0, 0.0], [1.0, 0.0]])
+    measured = reliability(confidence, truth, None, "one of")
+    upper, lower = reliability_figure({"before:": measured, "after:": measured}, "title").axes
+    lines = [np.array(line.get_xydata()) for line in upper.lines]
+    assert len(lines) == 3
+    assert lines[0].tolist() == [[0, 0], [1, 1]]
+    points = lines[1][~np.isnan(lines[1]).any(1)]
+    np.testing.assert_allclose(points, [[0.6, 0.0], [0.9, 1.0]])
+    assert upper.get_legend().get_texts()[1].get_text() == f"after: calibration error {measured.error:.3f}"
+    assert lower.get_xlabel() == "probability"
