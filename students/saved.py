@@ -79,6 +79,12 @@ def weights_of(student: Student) -> bytes:
     return save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in student.state_dict().items()})
 
 
+def card_of(source: str | Path) -> str:
+    """Return the model card of a saved student; empty if there is none. Raises as `load_student`."""
+    path = _student_folder(source) / "README.md"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 def load_student(source: str | Path, allow_import: str | None = None) -> Student:
     """Load a trained student from a run folder, a student folder or the hub. Return it in evaluation mode.
 

@@ -46,8 +46,8 @@ class ExportedGraph(Graph):
             elif kind not in ("user_input", "constant_input"):
                 raise UserError(f"{self.where}: has an input of kind {kind}, which needs code beside the file")
 
-    def _inner(self) -> set[str]:
-        return set(self._inner_names)
+    def _inner(self) -> list[str]:
+        return list(self._inner_names)
 
     def _prepare(self, names: Sequence[str]) -> None:
         self._results = [self._inner_names[name] for name in names]

@@ -62,7 +62,7 @@ class Program:
         where: The option and value of the user, for messages.
 
     Attributes:
-        names: Names of all results.
+        names: Names of all results, in their order.
 
     Raises:
         UserError: an operator is not one of PyTorch that computes tensors, since it would need code.
@@ -70,7 +70,7 @@ class Program:
 
     def __init__(self, graph: Mapping[str, Any], where: str) -> None:
         self._steps = [_step(node, where) for node in graph["nodes"]]
-        self.names = {name for step in self._steps for name in step.outputs if name}
+        self.names = [name for step in self._steps for name in step.outputs if name]
 
     def run(self, values: Values, names: Sequence[str]) -> list[Any]:
         """Compute results by name from inputs, weights and constants by name."""

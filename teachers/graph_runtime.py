@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -15,6 +15,7 @@ from distill.data.errors import UserError, first_line
 from distill.teachers.graph import Port
 
 _MAX_NAMED = 12  # tensors that a message names
+_LAST = 5  # inner tensors that a message names: an embedding is most often near the end
 _OTHER_KINDS = {"float": "float32", "double": "float64"}  # names of types that are not NumPy's
 _RATES = ("sr", "sample_rate", "sampling_rate", "samplerate")  # names of an input for the sample rate
 
@@ -59,8 +60,8 @@ class Graph(ABC):
         """Read the file. Raises UserError if it is not such a graph."""
 
     @abstractmethod
-    def _inner(self) -> Collection[str]:
-        """Return the names of the tensors between inputs and outputs."""
+    def _inner(self) -> Sequence[str]:
+        """Return the names of the tensors between inputs and outputs, in the order of the graph."""
 
     @abstractmethod
     def _prepare(self, names: Sequence[str]) -> None:
@@ -119,10 +120,12 @@ class Graph(ABC):
         self._sound, self._rate, self._names = self.sound_input(sound), sample_rate, tuple(names)
         others = [port for port in self.inputs if port != self._sound]
         self.constants = {port.name: self._constant(port) for port in others}
-        known = {port.name for port in self.outputs} | set(self._inner())
+        outputs, inner = [port.name for port in self.outputs], self._inner()
+        known = {*outputs, *inner}
         for name in names:
             if name not in known:
-                raise UserError(f"{self.where}: has no tensor {name!r}; {self.listed()}")
+                last = ", ".join([each for each in inner if each not in outputs][-_LAST:])
+                raise UserError(f"{self.where}: has no tensor {name!r}; {self.listed()}; last inner tensors: {last}")
         self._prepare(self._names)
         return self
 

@@ -37,8 +37,8 @@ class OnnxGraph(Graph):
         self.outputs = tuple(map(_port, model.graph.output))
         self._model, self._session = model, None
 
-    def _inner(self) -> set[str]:
-        return {name for node in self._model.graph.node for name in node.output if name}
+    def _inner(self) -> list[str]:
+        return [name for node in self._model.graph.node for name in node.output if name]
 
     def _prepare(self, names: Sequence[str]) -> None:
         import onnx

@@ -57,8 +57,8 @@ class TfliteGraph(Graph):
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{self.where}: LiteRT cannot load it ({first_line(error)})") from error
 
-    def _inner(self) -> set[str]:
-        return set(self._indices)
+    def _inner(self) -> list[str]:
+        return list(self._indices)
 
     def _prepare(self, names: Sequence[str]) -> None:
         if not set(names) <= {port.name for port in self.outputs}:

@@ -22,6 +22,7 @@ from distill.data.encoders.registry import Written
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
 from distill.data.files import lock, write_json, write_text
+from distill.data.store.reader import EmbeddingStore
 from distill.evaluation.bootstrap import Difference, difference_of, interval_of
 from distill.evaluation.cost import cost_of, memory_of
 from distill.evaluation.protocols import PROTOCOLS
@@ -38,6 +39,7 @@ from distill.run.recipe import stored_crop
 from distill.run.set_aside import report_set_aside
 from distill.run.sound_share import printing
 from distill.run.start_checks import check_lengths
+from distill.students.saved import card_of
 from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
@@ -77,6 +79,8 @@ class ProbeArguments:
         untrained: Score random weights instead of those of `model`: the baseline of the trained student.
         baselines: Also score mel statistics, the untrained student, and the teacher of `model` if its run names it and
             it can be built. Protocols on frozen embeddings only, without `support`.
+        save_head: Keep the student of `model` with the head of the probe in the folder of the result, for `evaluate`,
+            `predict`, `export` and `distill.load`. `model` itself is not changed. Protocol "linear" only.
         root: Folder of the audio of a table, which its paths are relative to. Empty: the folder of the table.
         label: Column of the labels of a table. Empty: found by its name.
         split: Column of the splits or folds of a table. Empty: found by its name.
@@ -99,6 +103,7 @@ class ProbeArguments:
     allow_import: str | None = None
     untrained: bool = False
     baselines: bool = True
+    save_head: bool = False
     root: str = ""
     label: str = ""
     split: str = ""
@@ -114,6 +119,8 @@ class ProbeArguments:
         require_one_of("--task", self.task, TASKS)
         if self.seeds < 1:
             raise UserError(f"--seeds {self.seeds}: must be at least 1")
+        if self.save_head and (self.model is None or self.untrained or self.support or self.protocol != "linear"):
+            raise UserError("--save_head: keeps the linear head of a trained student (--model, --protocol linear)")
         if any(not 0.01 <= seconds < math.inf for seconds in self.support):
             raise UserError(f"--support {list(self.support)}: must be seconds, at least 0.01")
 
@@ -147,7 +154,7 @@ def probe(arguments: ProbeArguments, given: frozenset[str]) -> ProbeResult:
     # These raise for wrong arguments and labels now, not after a long embedding.
     labels = labels_of(manifest.rows, manifest.classes)
     choose_metric(arguments.metric, task, labels)
-    splits_of(labels.parts, labels.main)
+    splits_of(labels.parts, labels.main, recordings=labels.recordings)
     encoder = encoder_of(arguments.teacher, arguments.model, arguments.allow_import, arguments.untrained)
     print(introduction(encoder))
     measurement = Measurement(arguments, manifest, task, encoder)
@@ -195,7 +202,19 @@ class Measurement:
             result = replace(result, baselines=tuple(self._baselines(scored)))
         _write(replace(scored, result=result), folder)
         _print(result, str(arguments.source.path), folder)
+        if arguments.save_head:
+            self._keep_head(scored, folder)
         return result
+
+    def _keep_head(self, scored: Scored, folder: Path) -> None:
+        """Save a copy of the student with the head of the probe in the folder of the result."""
+        from distill.run.calibrating import keep_head
+
+        store, model = EmbeddingStore(self.arguments.folder / "embeddings"), self.arguments.model or ""
+        card, metric = card_of(model), scored.result.metric
+        assert isinstance(self.encoder, Student)
+        for line in keep_head(self.encoder, card, store, self.manifest, self.task, metric, self.crop, folder):
+            print(line)
 
     def _baselines(self, scored: Scored) -> Iterator[Baseline]:
         """Score the baselines of the encoder on the same clips, and yield them; mel statistics first."""

@@ -6,12 +6,13 @@ Letters of shapes: N clips, C classes, B bins. `truth` and `known` are those of 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.students.heads import DEFAULT_THRESHOLD, ONE_OF
+from distill.students.heads import DEFAULT_THRESHOLD, ONE_OF, Classifier
 
 Floats = NDArray[np.float64]
 Known = NDArray[np.bool_] | None
@@ -39,10 +40,54 @@ class Reliability(NamedTuple):
     error: float
 
 
+class Calibrated(NamedTuple):
+    """A classifier that was calibrated.
+
+    Args:
+        classifier: The classifier, with temperature and thresholds.
+        clips: Number of held-out clips.
+        before: Reliability on these clips without the temperature.
+        after: Reliability on the same clips with it.
+    """
+
+    classifier: Classifier
+    clips: int
+    before: Reliability
+    after: Reliability
+
+    def line(self) -> str:
+        """Return the result in words."""
+        if not self.clips:
+            return "not calibrated: no clips are held out"
+        return (
+            f"calibrated on {self.clips:,} held-out clips: temperature {self.classifier.temperature:.3g}, calibration "
+            f"error {self.before.error:.3f} before, {self.after.error:.3f} after on the same clips"
+        )
+
+
 def probabilities_of(logits: NDArray[np.floating], kind: str) -> Floats:
     """Return the probabilities of logits (N, C): softmax for "one of", sigmoid for "many"."""
     wide = logits.astype(np.float64)
     return np.exp(_log_softmax(wide)) if kind == ONE_OF else np.exp(-np.logaddexp(0, -wide))
+
+
+def calibrate(
+    classifier: Classifier, logits: NDArray[np.floating], truth: NDArray[np.floating], known: Known
+) -> Calibrated:
+    """Return a classifier with the temperature and the thresholds that are best on held-out clips.
+
+    Args:
+        classifier: Classifier without calibration.
+        logits: Its logits for clips that it was not trained on. Shape (N, C). Without clips, it is not changed.
+        truth: 1 where a clip has a label, otherwise 0. Shape (N, C).
+        known: False where a label was not annotated. Shape (N, C). None: all labels were annotated.
+    """
+    kind = classifier.kind
+    temperature = fit_temperature(logits, truth, known, kind) if len(logits) else 1.0
+    before, after = (probabilities_of(logits / divisor, kind) for divisor in (1.0, temperature))
+    thresholds = tuple(best_thresholds(after, truth, known).tolist()) if len(logits) else ()
+    changed = replace(classifier, temperature=temperature, thresholds=thresholds)
+    return Calibrated(changed, len(logits), *(reliability(values, truth, known, kind) for values in (before, after)))
 
 
 def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.floating], known: Known, kind: str) -> float:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.students.heads import Head
+
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # of the L2 penalty; each solution is the start of the next
 NEIGHBOURS = (1, 5, 10, 20, 50)
 EPOCHS = (5, 10, 20, 40, 80)
@@ -53,7 +55,7 @@ def linear(clips: Clips, seed: int) -> Iterator[Predict]:
     weight, bias = torch.zeros(x.shape[1], y.shape[1]), torch.zeros(y.shape[1])
     for strength in STRENGTHS:
         _solve(x, y, known, clips.single, strength, weight, bias)
-        yield _LinearClassifier(standardise, weight.clone(), bias.clone())
+        yield LinearClassifier(standardise, weight.clone(), bias.clone())
 
 
 def mlp(clips: Clips, seed: int) -> Iterator[Predict]:
@@ -106,7 +108,7 @@ def linear_best_test_epoch(clips: Clips, seed: int) -> Iterator[Predict]:
                 optimizer.zero_grad()
                 _loss(head(x[rows]), y[rows], None if known is None else known[rows], clips.single).backward()
                 optimizer.step()
-            yield _LinearClassifier(None, head.weight.detach().T.clone(), head.bias.detach().clone())
+            yield LinearClassifier(None, head.weight.detach().T.clone(), head.bias.detach().clone())
 
 
 @dataclass(frozen=True)
@@ -147,15 +149,29 @@ class _Standardiser:
         return torch.from_numpy(((embeddings - self.mean) / self.deviation).astype(np.float32))
 
 
-class _LinearClassifier:
-    """Logits of a linear layer. Without a standardiser, it takes embeddings as they are."""
+class LinearClassifier:
+    """Logits of a linear layer. Without a standardiser, it takes embeddings as they are.
+
+    Args:
+        standardise: Standardisation of the embeddings.
+        weight: Shape (D, C).
+        bias: Shape (C,).
+    """
 
     def __init__(self, standardise: _Standardiser | None, weight: Tensor, bias: Tensor) -> None:
         self.standardise, self.weight, self.bias = standardise, weight, bias
 
     def __call__(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (N, C) of embeddings (N, D)."""
         x = self.standardise(embeddings) if self.standardise else torch.from_numpy(embeddings)
         return torch.addmm(self.bias, x, self.weight).numpy()
+
+    def head(self) -> Head:
+        """Return the same as a head of a student."""
+        statistics = (self.standardise.mean, self.standardise.deviation) if self.standardise else (0.0, 1.0)
+        mean, deviation = (torch.as_tensor(values).expand(len(self.weight)).clone() for values in statistics)
+        state = {"normalise.mean": mean, "normalise.deviation": deviation}
+        return Head.from_state({**state, "linear.weight": self.weight.T.contiguous(), "linear.bias": self.bias})
 
 
 class _Perceptron:

@@ -140,6 +140,10 @@ class Ranking:
             lines.append(f"probe: {sample.metric} of the linear probe, {counts}")
         if sample.pairs:
             lines.append(f"crops: a clip's second half is the nearest to its first half, among {sample.pairs:,} clips")
+        if not sample.metric:
+            lines.append(
+                "no labels: the crops rank the teachers, which is a weak sign; with labels, the probe ranks them"
+            )
         if sample.left_out:
             lines.append(f"{sample.left_out:,} clips are left out for all: not every encoder could embed them")
         return [*lines, *self._table(), *self._conclusions()]
@@ -161,7 +165,7 @@ class Ranking:
         if self.best is None:
             yield f"take none of them: no teacher is clearly above {MEL}"
             return
-        yield f"take {self.best}"
+        yield f"take {self.best}" if self.sample.metric else f"perhaps take {self.best}: no labels confirm it"
         for other in self.teachers[1:]:
             behind = other.score.behind_best
             if behind.low <= 0 and other.score.over_mel.low > 0:

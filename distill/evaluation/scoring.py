@@ -7,7 +7,7 @@ is the only function that makes the mask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,10 @@ from distill.data.errors import UserError
 from distill.data.store.reader import EmbeddingStore
 from distill.evaluation.bootstrap import Floats, draw_weights, interval_of, resampled_scores
 from distill.evaluation.metrics import METRICS, ClassScores, class_scores, coarse_accuracy, confusion, overall
-from distill.evaluation.protocols import PROTOCOLS, Clips, Predict, Protocol
+from distill.evaluation.protocols import PROTOCOLS, Clips, LinearClassifier, Predict, Protocol
 from distill.evaluation.results import ProbeResult
-from distill.evaluation.splits import Rows, Split, splits_of
+from distill.evaluation.splits import FOLDS, Rows, Split, splits_of
+from distill.students.heads import Head
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class Labels:
         truth: 1 where a clip has a label, otherwise 0. Shape (clips, classes), float32.
         known: False where the label was not annotated. Shape (clips, classes), bool. None: all labels were annotated.
         parts: Split or fold of each clip; "" without one.
+        recordings: Number of the recording that each clip is from. Shape (clips,), int64. None: each clip is one.
     """
 
     names: tuple[str, ...]
     truth: NDArray[np.float32]
     known: NDArray[np.bool_] | None
     parts: tuple[str, ...]
+    recordings: NDArray[np.int64] | None = None
 
     @property
     def single(self) -> bool:
@@ -68,7 +71,15 @@ def labels_of(rows: Sequence[Row], names: Sequence[str]) -> Labels:
             raise UserError(f"{row.id!r} has the label {unknown[0]!r}, which is not one of the {len(names)} classes")
     labels = np.array([multi_hot(row, column) for row in rows], dtype=np.float32).reshape(len(rows), len(names))
     known = ~np.isnan(labels) if any(row.annotated for row in rows) else None
-    return Labels(tuple(names), np.nan_to_num(labels, copy=False), known, tuple(row.split for row in rows))
+    parts = tuple(row.split for row in rows)
+    return Labels(tuple(names), np.nan_to_num(labels, copy=False), known, parts, _recordings(rows))
+
+
+def _recordings(rows: Sequence[Row]) -> NDArray[np.int64] | None:
+    """Return the number of the recording that each clip is from. None: each clip is one."""
+    numbers: dict[object, int] = {}
+    found = [numbers.setdefault((row.path, row.part), len(numbers)) for row in rows]
+    return np.array(found, np.int64) if len(numbers) < len(rows) else None
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,42 @@ def score_embeddings(
     return collect(runs, labels, protocol, task, metric, PROTOCOLS[protocol].threshold)
 
 
+def linear_head(
+    embeddings: NDArray[np.float32], labels: Labels, task: str = "auto", metric: str = "auto"
+) -> tuple[Head, Rows, NDArray[np.float32]]:
+    """Train the head of a linear probe that can be kept.
+
+    If the data has a part to score, it is the head that the probe scores. Otherwise the probe has a head for each fold;
+    the one to keep is trained on all clips, with the penalty that is best over the folds.
+
+    Args:
+        embeddings: Shape (clips, dim).
+        labels: Labels of the clips.
+        task: Name of the data set, which has a metric; "auto" means none.
+        metric: "accuracy", "mAP", "AUC", "d_prime", "F1" or "auto".
+
+    Returns:
+        The head, rows of clips, and their logits by heads that were not trained on them. Shape (rows, classes).
+
+    Raises:
+        UserError: the metric does not fit the labels, or there is no split.
+    """
+    metric = choose_metric(metric, task, labels)
+    clips = Clips(np.ascontiguousarray(embeddings, dtype=np.float32), labels.truth, labels.known, labels.single)
+    splits = usable_splits(labels, seed=0)
+    split = splits[0]
+    if len(splits) > 1:
+        pairs = tuple((split.train, split.test) for split in splits)
+        split = Split("all", np.arange(len(embeddings)), pairs, np.arange(0))
+    evaluator = _Evaluator(clips, PROTOCOLS["linear"], metric, seed=0)
+    classifier, number = evaluator.chosen(split)
+    assert isinstance(classifier, LinearClassifier)
+    parts = list(evaluator.held_out(split, number))
+    rows = np.concatenate([rows for rows, _ in parts]) if parts else np.arange(0)
+    logits = np.concatenate([scores for _, scores in parts]) if parts else np.zeros((0, len(labels.names)), np.float32)
+    return classifier.head(), rows, logits
+
+
 def choose_metric(metric: str, task: str, labels: Labels) -> str:
     """Return the given metric; if it is "auto", that of the data set, or one that fits the labels. Raises UserError."""
     if metric == "auto":
@@ -156,7 +203,9 @@ def choose_metric(metric: str, task: str, labels: Labels) -> str:
 
 def usable_splits(labels: Labels, seed: int) -> list[Split]:
     """Return the splits of a data set. Raises UserError if a split has no clips to train on or no labels to score."""
-    splits = splits_of(labels.parts, labels.main, seed)
+    splits = splits_of(labels.parts, labels.main, seed, labels.recordings)
+    if labels.recordings is not None and not any(labels.parts) and len(set(labels.recordings.tolist())) < FOLDS:
+        print("the clips are windows of few recordings, which are in several folds, so the scores are too high")
     for split in splits:
         if len(split.train) == 0 or len(split.test) == 0:
             raise UserError(f"the part {split.name!r} leaves {len(split.train)} clips for training")
@@ -257,12 +306,22 @@ class _Evaluator:
     def scores(self, split: Split) -> NDArray[np.float32]:
         """Return the scores of the test clips of a split. Shape (clips, classes)."""
         embeddings = self.clips.embeddings[split.test]
-        candidates = self.protocol.candidates(self.clips.select(split.train), self.seed)
         if self.protocol.chosen_on_test:
+            candidates = self.protocol.candidates(self.clips.select(split.train), self.seed)
             scores = (candidate(embeddings) for candidate in candidates)
             return max(scores, key=lambda scores: self._value(scores, split.test))
-        trained = list(candidates)
-        return trained[self._best(split, len(trained))](embeddings)
+        return self.chosen(split)[0](embeddings)
+
+    def chosen(self, split: Split) -> tuple[Predict, int]:
+        """Return the classifier that is chosen on the inner splits, and its number among the candidates."""
+        trained = list(self.protocol.candidates(self.clips.select(split.train), self.seed))
+        number = self._best(split, len(trained))
+        return trained[number], number
+
+    def held_out(self, split: Split, number: int) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
+        """Yield the rows of each inner part, and their scores by a candidate that was trained on the others."""
+        for train, rows in split.inner:
+            yield rows, self._candidates[train.tobytes()][number](self.clips.embeddings[rows])
 
     def _best(self, split: Split, candidates: int) -> int:
         """Return the index of the candidate with the best mean over the inner splits; the middle one without splits."""

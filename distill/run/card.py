@@ -11,8 +11,11 @@ from distill.data.files import plain
 from distill.run.encoders import parameters_text
 from distill.run.options import FitOptions
 from distill.run.quality_table import QualityReport
+from distill.students.heads import ONE_OF
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
+
+_MAX_CLASSES = 20  # that a card names
 
 
 def model_card(
@@ -116,7 +119,13 @@ def _logits_row(student: Student) -> str:
     """Return the row of the table that describes the logits; empty for a student without classes."""
     if not student.labels:
         return ""
-    return f"| logits | of {len(student.labels)} classes, in the order of `student.labels` |\n"
+    row = f"| logits | of {len(student.labels)} classes, in the order of `student.labels` |\n"
+    if student.classifier is None:
+        return row
+    text = "each clip has one of them (softmax)" if student.classifier.kind == ONE_OF else "several or none (sigmoid)"
+    names = ", ".join(student.labels[:_MAX_CLASSES]) + (", ..." if len(student.labels) > _MAX_CLASSES else "")
+    calibrated = f"temperature {student.classifier.temperature:.3g}" if student.classifier.thresholds else "none"
+    return f"{row}| classes | {text}: {names} |\n| calibration of the logits | {calibrated} |\n"
 
 
 def _quality(quality: QualityReport | None) -> str:

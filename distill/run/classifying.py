@@ -77,6 +77,12 @@ class Scorer:
         classifier = student.classifier or Classifier(_kind_of_run(Run(model)))
         return cls(student.to(choose_device(device)), classifier, batch_size, workers)
 
+    @classmethod
+    def of(cls, student: Student, batch_size: int, workers: int, device: str) -> Scorer:
+        """Return the scorer of a student that has a classifier, on a device."""
+        assert student.classifier is not None
+        return cls(student.to(choose_device(device)), student.classifier, batch_size, workers)
+
     @property
     def thresholds(self) -> NDArray[np.float64]:
         """Probability from which on each class counts as present. Shape (classes,)."""
@@ -93,13 +99,13 @@ class Scorer:
         Args:
             manifest: The clips.
             crop: Part of each clip that is scored.
-            task: Name of the progress bar.
+            task: Name of the progress bar. Empty: there is none.
         """
         clips = ClipDataset(manifest, self.student.sample_rate, crop, longest_seconds=longest_at_once(self.student))
         batches = list(batches_of(clips, range(len(clips)), self.batch_size))
         workers = loader_workers(self.workers, self.student.device)
         draws = (Draws(rows, rows) for rows in batches)
-        with tqdm(total=len(clips), desc=task, unit="clip", mininterval=0.5, dynamic_ncols=True) as bar:
+        with tqdm(total=len(clips), desc=task, unit="clip", mininterval=0.5, disable=not task) as bar:
             for rows, loaded in zip(batches, loader(clips, draws, workers), strict=True):
                 yield self._scored(clips, rows, loaded)
                 bar.update(len(rows))

@@ -28,8 +28,8 @@ class Doubled(Graph):
     def _read(self) -> None:
         self.metadata = {"read": self.path.name}
 
-    def _inner(self) -> set[str]:
-        return {"whole", "words"}
+    def _inner(self) -> list[str]:
+        return ["whole", "words", "twice"]
 
     def _prepare(self, names: Sequence[str]) -> None:
         self.prepared = names
@@ -107,6 +107,11 @@ def test_a_copy_is_opened_again(tmp_path: Path) -> None:
     for twin in (copy.deepcopy(opened), pickle.loads(pickle.dumps(opened))):
         assert twin.run(np.ones((1, 3), np.float32))[0].tolist() == [[2.0, 2.0, 2.0]]
         assert twin is not opened
+
+
+def test_a_name_that_is_not_there_gets_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no tensor 'half'; .*; last inner tensors: whole, words$"):
+        graph(tmp_path).open(["half"])
 
 
 @pytest.mark.parametrize("name", ["missing", "."])

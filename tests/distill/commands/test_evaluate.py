@@ -14,6 +14,7 @@ import distill
 from distill.cli.shell import main
 from distill.commands.evaluate import scored_part
 from distill.data.clips.manifest import Manifest, Row
+from distill.data.clips.sources import read_manifest
 from distill.data.errors import UserError
 from distill.run.folder import Run
 from distill.students.heads import MANY, ONE_OF, Classifier, Head
@@ -96,16 +97,25 @@ def test_data_that_cannot_be_scored_is_one_line(sounds: Callable[..., Path], tmp
     assert not (model / "evaluation").exists()
 
 
-def test_the_scored_part_is_the_one_that_was_not_trained_on(sounds: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_scored_part_is_the_one_that_was_not_trained_on(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = sounds(12)
     source = table(data, lambda number, path: f"{path.parent.name},{number % 3}", "path,label,fold")
     fit(source, tmp_path / "run", teacher=None, objective="classification", epochs=1, fold="2")
-    manifest = distill.data.clips.sources.read_manifest(str(source))  # type: ignore[attr-defined]
-    part, scored = scored_part(manifest, "", Run(tmp_path / "run"))
+    manifest = read_manifest(str(source))
+    trained = distill.load(str(tmp_path / "run")).classifier
+    assert trained is not None
+    part, scored = scored_part(manifest, "", Run(tmp_path / "run"), trained.data)
     assert part == "the clips that the run held out"
     assert set(scored.splits.tolist()) == {"2"}
-    assert scored_part(manifest, "1", Run(tmp_path / "run"))[0] == "the part '1'"
-    assert scored_part(manifest, "", Run(tmp_path))[0] == "all clips"
+    assert scored_part(manifest, "2", Run(tmp_path / "run"), trained.data)[0] == "the part '2'"
+    assert scored_part(manifest, "", Run(tmp_path / "run"), "other")[0] == "all clips"
+    assert capsys.readouterr().out.count("the scores are too high") == 0
+    assert scored_part(manifest, "1", Run(tmp_path / "run"), trained.data)[0] == "the part '1'"
+    assert "the scores are too high" in capsys.readouterr().out
+    assert scored_part(manifest, "", Run(tmp_path), trained.data)[0] == "all clips"
+    assert "the scores are too high" in capsys.readouterr().out
     rows = [Row(row.id, row.path, labels=row.labels, split="test" if row.split == "0" else "") for row in manifest.rows]
-    part, scored = scored_part(Manifest(manifest.source, rows), "", Run(tmp_path / "run"))
+    part, scored = scored_part(Manifest(manifest.source, rows), "", Run(tmp_path / "run"), "")
     assert (part, len(scored)) == ("the part 'test'", 4)

@@ -13,6 +13,8 @@ import torch
 import distill
 from distill.cli.shell import main
 from distill.data.store.reader import EmbeddingStore
+from distill.runtimes.formats import write_student
+from distill.students.heads import Classifier, Head
 from distill.students.saved import save_student
 from distill.students.spaces import Space
 from tests.students.tiny import STUDENT_NAMES, tiny_options, tiny_student
@@ -40,6 +42,21 @@ def test_a_student_from_waveform_to_embeddings_of_any_batch_and_length(
         torch.testing.assert_close(torch.from_numpy(clip), expected.clip, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(torch.from_numpy(logits), expected.logits, atol=1e-4, rtol=1e-4)
         assert frames.shape == expected.frames.shape
+
+
+def test_a_graph_has_the_calibrated_logits_of_the_head(tmp_path: Path) -> None:
+    student = tiny_student("cnn").eval()
+    student.labels = ("a", "b", "c")
+    statistics = (torch.randn(student.clip_dim), torch.rand(student.clip_dim) + 0.5)
+    student.classifier = Classifier("many", Head(student.clip_dim, 3, *statistics), temperature=2.5)
+    write_student(student, tmp_path / "x.onnx")
+    waveform = torch.randn(1, student.sample_rate) * 0.1
+    session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"))
+    (logits,) = session.run(["logits"], {"waveform": waveform.numpy()})
+    expected = student.embed(waveform, student.sample_rate).logits
+    torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-4, rtol=1e-4)
+    teacher = distill.create_teacher("onnx", checkpoint=str(tmp_path / "x.onnx"))
+    assert teacher.labels == student.labels
 
 
 @pytest.mark.parametrize("norm", [0.0, 2.0])

@@ -51,7 +51,8 @@ def test_the_best_is_first_and_is_taken_if_it_is_clearly_above_mel() -> None:
     assert weak.interval.low < 0.45 < weak.interval.high
     lines = found.lines()
     assert any(line.startswith("strong is above mel statistics by 0.4500 [") for line in lines)
-    assert lines[-1] == "take strong"
+    assert lines[-1] == "perhaps take strong: no labels confirm it"
+    assert any(line.startswith("no labels: the crops rank the teachers") for line in lines)
     assert "4 clips are left out for all: not every encoder could embed them" in lines
 
 
@@ -72,7 +73,7 @@ def test_a_teacher_like_mel_has_little_to_distil() -> None:
     assert like.endswith("): there is little to distil")
     assert below.endswith("): there is little to distil")
     assert take == "take none of them: no teacher is clearly above mel statistics"
-    assert [line.split("  ")[0] for line in found.lines()[4:7]] == ["same", "mel statistics", "lower"]
+    assert [line.split("  ")[0] for line in found.lines()[5:8]] == ["same", "mel statistics", "lower"]
 
 
 def test_a_wide_interval_may_hide_a_better_teacher() -> None:
@@ -95,6 +96,8 @@ def test_labels_rank_before_crops() -> None:
     assert found.best == "by probe"
     assert found.teachers[0].crops is not None
     assert found.teachers[0].crops.behind_best.value == pytest.approx(0.9)  # the best of the crops
+    assert found.lines()[-1] == "take by probe"
+    assert not any(line.startswith("no labels") for line in found.lines())
     assert "probe: accuracy of the linear probe, 200 test clips, 3 classes" in found.lines()
     short = ranking(candidate("short", None, probe=hits(150)), mel=hits(60), probe=True, pairs=0)
     header = next(line for line in short.lines() if "effective rank" in line)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from distill.data.clips.manifest import Row
 from distill.data.errors import UserError
 from distill.evaluation.bootstrap import draw_weights, interval_of
 from distill.evaluation.metrics import accuracy
-from distill.evaluation.scoring import Labels, collect, labels_of, score_embeddings, usable_splits
+from distill.evaluation.scoring import Labels, collect, labels_of, linear_head, score_embeddings, usable_splits
 
 RANDOM = np.random.default_rng(0)
 
@@ -152,3 +153,32 @@ def test_resamples_draw_from_the_test_clips_of_all_folds_and_are_equal_for_every
     np.testing.assert_allclose(scored.samples, expected)
     assert scored.result.interval == interval_of(scored.samples)
     assert scored.result.test_clips == 12
+
+
+def test_the_kept_head_is_the_one_that_is_scored() -> None:
+    random = np.random.default_rng(0)
+    classes = random.integers(0, 3, 120)
+    embeddings = (3 * np.eye(6)[classes] + 2 * random.standard_normal((120, 6))).astype(np.float32)
+    parts = tuple(np.array(["training", "training", "validation", "test"])[np.arange(120) % 4])
+    labels = Labels(("a", "b", "c"), np.eye(3, dtype=np.float32)[classes], None, parts)
+    head, rows, logits = linear_head(embeddings, labels)
+    test = np.array(parts) == "test"
+    with torch.no_grad():
+        found = head(torch.from_numpy(embeddings)).numpy()
+    scored = score_embeddings(embeddings, labels)
+    assert (found[test].argmax(1) == classes[test]).mean() == pytest.approx(scored.result.score)
+    assert set(np.array(parts)[rows]) == {"validation"}
+    np.testing.assert_allclose(logits, found[rows], atol=1e-4)  # the same head, which did not see them
+    folds = Labels(labels.names, labels.truth, None, tuple(str(number % 4) for number in range(120)))
+    _, rows, logits = linear_head(embeddings, folds)
+    assert sorted(rows.tolist()) == list(range(120))
+    accuracy = (logits.argmax(1) == classes[rows]).mean()
+    assert accuracy == pytest.approx(score_embeddings(embeddings, folds).result.score, abs=0.05)
+
+
+def test_clips_of_one_file_are_one_recording() -> None:
+    windows = [Row(f"{number}", Path(f"{number // 2}.wav"), start=number % 2, labels=("a",)) for number in range(6)]
+    labels = labels_of(windows, ["a"])
+    assert labels.recordings is not None
+    assert labels.recordings.tolist() == [0, 0, 1, 1, 2, 2]
+    assert labels_of(windows[::2], ["a"]).recordings is None

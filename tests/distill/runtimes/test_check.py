@@ -36,8 +36,8 @@ def test_five_lengths_from_100_ms_to_30_s(graph: StudentGraph) -> None:
     assert lengths_of(graph) == [1_600, 8_000, 32_000, 116_800, 480_000]
 
 
-def test_equal_outputs_differ_by_0(graph: StudentGraph) -> None:
-    assert largest_difference(changed(graph, "clip", lambda clip: clip), graph, [1_600, 8_000]) < 1e-6
+def test_equal_outputs_differ_by_rounding(graph: StudentGraph) -> None:
+    assert largest_difference(changed(graph, "clip", lambda clip: clip), graph, [1_600, 8_000]) < 5e-6
 
 
 def test_a_small_difference_is_returned(graph: StudentGraph) -> None:
