@@ -1,7 +1,7 @@
 """Add the pages that lie outside docs/ to the documentation site, with their pictures, and adapt the links.
 
-MkDocs calls `on_files` and `on_page_markdown`. All pages stay as they are in the repository, where their links work too.
-A link to a file that is not on the site, such as a recipe, becomes its text: the site knows no address of the repository.
+MkDocs calls `on_files` and `on_page_markdown`. The pages stay as they are in the repository, where their links work.
+A link to a file that is not on the site, such as a recipe, becomes its text: the site has no address of the repository.
 """
 
 from __future__ import annotations
