@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
+from glob import glob
 from pathlib import Path
 
 import fsspec
@@ -83,7 +84,7 @@ def replaced(text: str) -> str:
 
 def run(command: str) -> None:
     """Run a command of a page. A target of make must exist; it is not run, and neither is an installation."""
-    words = shlex.split(command, comments=True)
+    words = [name for word in shlex.split(command, comments=True) for name in sorted(glob(word)) or [word]]
     if words[0] == "distill":
         if words[1] == "embed":  # README.md names one store in several examples
             shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
@@ -105,7 +106,7 @@ def write_esc50(folder: Path) -> None:
     for number in range(10):
         fold, target = number % 5 + 1, number // 5
         rows.append([f"{fold}-{number}-A-{target}.wav", str(fold), str(target), ("dog", "rain")[target]])
-        soundfile.write(folder / "audio" / rows[-1][0], tone(300 + 300 * target, 1.0, seed=number), 16_000)
+        soundfile.write(folder / "audio" / rows[-1][0], tone(300 + 300 * target, 1.0, 44_100, number), 44_100)
     with open(folder / "meta" / "esc50.csv", "w", newline="") as file:
         csv.writer(file).writerows(rows)
 
