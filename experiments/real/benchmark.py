@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # to run this file by its path
 
-from experiments.real import changes, choice, pitch, rows, spaces, specialists
+from experiments.real import changes, choice, pitch, rows, spaces, specialists, views
 from experiments.real.process import Failed
 from experiments.real.study import Study, cores, machine
 
@@ -35,6 +35,7 @@ ROWS: dict[str, tuple[str, Callable[[Study], list[str]]]] = {
     "crepe": ("Frames: the pitch of held-out notes", pitch.crepe),
     "space": ("The student answers in its teacher's space", spaces.space),
     "specialists": ("Two specialised teachers, weighted by domain", specialists.specialists),
+    "views": ("The teacher's embedding of the student's own input, live and stored", views.views),
     "teachers": ("Which teacher fits, before anything is trained", choice.teachers),
     "small": ("96 clips of one second", rows.small),
     "padding": ("Useful share of a batch", rows.padding),
