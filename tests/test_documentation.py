@@ -123,12 +123,12 @@ def place(tmp_path: Path, sounds: Callable[..., Path], monkeypatch: pytest.Monke
     sounds(8, name="labelled")
     write_esc50(tmp_path / "ESC-50")
     write_clap(tmp_path / "clap_tiny")
-    for name, seconds in (("recordings/night.wav", 30), ("night.wav", 7), ("query.wav", 2)):
+    for name, seconds in (("recordings/night.wav", 70), ("night.wav", 7), ("query.wav", 2)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         soundfile.write(name, tone(440, seconds), 16_000)
     with open("labels.csv", "w") as file:
         file.write("path,start,end,label\n")
-        file.writelines(f"recordings/night.wav,{3 * n},{3 * n + 3},{('owl', 'fox')[n % 2]}\n" for n in range(10))
+        file.writelines(f"recordings/night.wav,{3 * n},{3 * n + 3},{('owl', 'fox')[n % 2]}\n" for n in range(20))
     members = {f"{n}.flac": sound(300 + 100 * n) for n in range(4)}
     write_tar(tmp_path / "shards" / "0.tar", members)
     bucket = fsspec.filesystem("memory")
