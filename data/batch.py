@@ -130,7 +130,7 @@ class AudioBatch:
 class Embeddings(NamedTuple):
     """The output of an encoder for a batch.
 
-    Args:
+    Attributes:
         clip: One vector per clip. Shape (batch, clip_dim).
         frames: One vector per time step. Shape (batch, time, frame_dim). Encoders of whole clips have time 1.
         frame_times: Centre of each frame, in seconds. Shape (time,).
