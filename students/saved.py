@@ -74,6 +74,16 @@ def save_student(student: Student, folder: Path, card: str) -> None:
     write_text(folder / "README.md", card)
 
 
+def licence_of(folder: Path) -> str:
+    """Return the licence of the weights in a student folder; without a configuration, that of any student.
+
+    Raises:
+        UserError: the configuration is damaged.
+    """
+    config = _configuration(folder) if (folder / "config.json").is_file() else {}
+    return str(config.get("licence", Student.licence))
+
+
 def card_of(source: str | Path) -> str:
     """Return the model card of a saved student; empty if there is none. Raises as `load_student`."""
     path = _student_folder(source) / "README.md"
