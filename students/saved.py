@@ -48,7 +48,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
     Raises:
         UserError: a weight is not finite, or an option of the student cannot be written as JSON.
     """
-    state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in student.state_dict().items()}
+    state = student.state_dict()
     if not_finite := [
         key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()
     ]:
@@ -57,7 +57,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
         name: value for name, value in STUDENTS.spec_of(student).options.items() if name not in student.initial_weights
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "model.safetensors", lambda file: file.write(save(state)))
+    write_atomically(folder / "model.safetensors", lambda file: file.write(weights_of(student)))
     spaces = {f"{name}/{key}": t for name, space in student.spaces.items() for key, t in space.state_dict().items()}
     _save_beside(spaces, folder / _SPACES)
     classifier = student.classifier
@@ -108,6 +108,11 @@ def _write_for_libraries(folder: Path, sample_rate: int) -> None:
 def _auto_map() -> dict[str, str]:
     """Return the classes of the folder's own module by the names of transformers' classes."""
     return {auto: f"{_CODE}.{path.partition('.')[2]}" for auto, path in _AUTO_CLASSES.items()}
+
+
+def weights_of(student: Student) -> bytes:
+    """Return the content of model.safetensors of a student."""
+    return save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in student.state_dict().items()})
 
 
 def card_of(source: str | Path) -> str:

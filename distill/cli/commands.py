@@ -19,7 +19,7 @@ COMMANDS = {
     "predict": "write the scores of a trained classifier for files or hours of sound, as a table",
     "export": "write a trained student as one ONNX file",
     "push": "upload a trained student to the Hugging Face hub, private by default",
-    "report": "draw a run, or compare runs: scores, retention, costs",
+    "report": "draw a run or a map of embeddings, or compare runs: scores, retention, costs",
     "list": "list teachers, students, objectives, losses: with licence, sample rate and source of the weights",
 }
 POSITIONAL = {  # options of a command that words without a name give, in their order

@@ -14,6 +14,7 @@ SWITCHES = (
     "--live",
     "--normalise",
     "--untrained",
+    "--save_head",
     "--windows",
     "--public",
 )  # without a value they are true

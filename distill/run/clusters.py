@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from distill.data.sampling.clusters import Clustering, cluster_store, load, save
+from distill.data.store.format import read_json
 from distill.data.store.reader import EmbeddingStore
 
 
@@ -48,3 +49,12 @@ def clustering_of(
     save(clustering, folder, origin)
     draw_clusters(clustering, folder / "clusters.png")
     return clustering
+
+
+def kept_clustering(store: EmbeddingStore) -> Clustering | None:
+    """Return the clustering that `distill cluster` wrote into a store. None: there is none of its present clips."""
+    folder = store.path / "clusters"
+    if not (folder / "clusters.json").is_file():
+        return None
+    origin = read_json(folder / "clusters.json")["origin"]
+    return load(folder, origin, store.ids) if origin["store"] == store.digest else None

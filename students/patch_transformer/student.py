@@ -147,7 +147,7 @@ class PatchTransformer(Student):
         total = self.frames or (mel.shape[1] + self.patch - 1) // self.patch * self.patch
         mel = F.pad(mel, (0, 0, 0, max(0, total - mel.shape[1])))[:, :total]
         needed = (valid + self.patch - 1) // self.patch
-        columns = valid.new_full((len(valid),), total // self.patch) if self.frames else needed
+        columns = valid.new_full((valid.shape[0],), total // self.patch) if self.frames else needed
         return (mel - self.mean) / self.scale, columns
 
     def embed_patches(self, spectrogram: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -174,7 +174,7 @@ class PatchTransformer(Student):
             tokens: All or some tokens of each clip. Shape (B, N, D).
             valid: False at padding. Shape (B, N), bool. None means that all tokens are valid.
         """
-        first = self.first.expand(len(tokens), -1, -1)
+        first = self.first.expand(tokens.shape[0], -1, -1)
         x = self.norm(torch.cat([first, tokens.to(first.dtype)], dim=1))
         if valid is not None:
             valid = F.pad(valid, (1, 0), value=True)
