@@ -87,7 +87,7 @@ class AudioBatch:
 
     @cached_property
     def host_lengths(self) -> Tensor:
-        """`lengths` on the CPU. A batch that was moved from there still has them, so that nothing waits for a device."""
+        """`lengths` on the CPU. A batch that was moved from there still has them, so nothing waits for the device."""
         return self.lengths.cpu()
 
     @cached_property

@@ -36,6 +36,10 @@ _READS = {
     _ATEN._linalg_eigh.default: "decomposition",
 }
 _INDEXED = (_ATEN.index.Tensor, _ATEN.index_put.default, _ATEN.index_put_.default, _ATEN._index_put_impl_.default)
+_COPIES = {  # source and target of a copy
+    _ATEN._to_copy.default: lambda args, kwargs: (args[0], kwargs.get("device")),
+    _ATEN.copy_.default: lambda args, kwargs: (args[1], args[0].device),
+}
 _OURS = Path(__file__).parents[1]
 
 
@@ -96,33 +100,31 @@ class PretendDevice(TorchDispatchMode):
 
     def _wait(self, function: Any, args: Any, kwargs: Mapping[str, Any]) -> str:
         """Return the kind of a call that waits for the device. Empty: it does not wait."""
-        if function in (_ATEN._to_copy.default, _ATEN.copy_.default):
-            source, target = (args[1], args[0].device) if function == _ATEN.copy_.default else (args[0], kwargs.get("device"))
-            if target is None or torch.device(target) == source.device:
-                return ""
-            waits = not (kwargs.get("non_blocking", False) or (len(args) > 2 and args[2]))
-            if source.device == DEVICE:
-                self.to_host += 1
-                return "copy to the CPU" if waits else ""
-            self.to_device += 1
-            return "copy to the device" if waits else ""
-        if not any(isinstance(leaf, Pretended) for leaf in tree_flatten((args, kwargs))[0]):
+        if function in _COPIES:
+            return self._copy(*_COPIES[function](args, kwargs), kwargs.get("non_blocking") or args[2:3] == (True,))
+        if not _any_pretended(args, kwargs):
             return ""
-        if function in _INDEXED and any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]):
+        indices = [index for index in args[1] if index is not None] if function in _INDEXED else []
+        if any(index.dtype in (torch.bool, torch.uint8) for index in indices):
             return "size that depends on values"
-        if function in _INDEXED and any(index is not None and index.device != DEVICE for index in args[1]):
+        if any(index.device != DEVICE for index in indices):
             return "copy to the device"
         if function == _ATEN.repeat_interleave.Tensor and kwargs.get("output_size") is None:
             return "size that depends on values"
         return _READS.get(function, "")
 
+    def _copy(self, source: Tensor, target: Any, non_blocking: Any) -> str:
+        if target is None or torch.device(target) == source.device:
+            return ""
+        to_host = source.device == DEVICE
+        self.to_host, self.to_device = self.to_host + to_host, self.to_device + (not to_host)
+        direction = "copy to the CPU" if to_host else "copy to the device"
+        return "" if non_blocking else direction
 
-def pretend(value: Any) -> Any:
-    """Return a module, whose tensors are moved in place, or a tensor on the pretend device."""
-    if isinstance(value, Tensor):
-        return value if isinstance(value, Pretended) else Pretended(value)
-    assert isinstance(value, nn.Module)
-    for module in value.modules():
+
+def pretend(network: nn.Module) -> None:
+    """Move the tensors of a module to the pretend device."""
+    for module in network.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 moved = Pretended(parameter.detach().clone())
@@ -130,22 +132,18 @@ def pretend(value: Any) -> Any:
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = Pretended(buffer.clone())
-    return value
 
 
 def _computed(function: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     """Compute a call on the CPU. The result is on the pretend device if the call says so or an argument is."""
-    leaves = tree_flatten((args, kwargs))[0]
-    target = kwargs.get("device")
-    pretended = torch.device(target) == DEVICE if target is not None else any(isinstance(leaf, Pretended) for leaf in leaves)
-    if not pretended and not any(isinstance(leaf, Pretended) for leaf in leaves):
+    target, given = kwargs.get("device"), _any_pretended(args, kwargs)
+    pretended = given if target is None else torch.device(target) == DEVICE
+    if not pretended and not given:
         return function(*args, **kwargs)
-    _refuse_mixture(function, leaves)
+    _refuse_mixture(function, tree_flatten((args, kwargs))[0])
     inner_args, inner_kwargs = tree_map(_held, (args, dict(kwargs)))
     if target is not None:
         inner_kwargs["device"] = torch.device("cpu")
-    if function == _ATEN._to_copy.default and not _is_copied(args[0], inner_kwargs):
-        inner_kwargs["dtype"] = args[0].dtype
     found = function(*inner_args, **inner_kwargs)
     if function == _ATEN.copy_.default and not isinstance(args[0], Pretended):
         return args[0]
@@ -155,13 +153,13 @@ def _computed(function: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     return return_and_correct_aliasing(function, args, dict(kwargs), wrapped)
 
 
-def _is_copied(source: Tensor, kwargs: Mapping[str, Any]) -> bool:
-    return kwargs.get("dtype") is not None
+def _any_pretended(*values: Any) -> bool:
+    return any(isinstance(leaf, Pretended) for leaf in tree_flatten(values)[0])
 
 
 def _refuse_mixture(function: Any, leaves: list[Any]) -> None:
     """Raise as a GPU would, for an operation of tensors on two devices. Scalars may be on the CPU."""
-    if function in (_ATEN._to_copy.default, _ATEN.copy_.default) or function in _INDEXED:
+    if function in _COPIES or function in _INDEXED:
         return
     devices = {leaf.device for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()}
     if len(devices) > 1:

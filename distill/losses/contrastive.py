@@ -149,7 +149,9 @@ class ClusterAware(_Similarity):
             return ((positives + negatives).log() - positives.log()).mean()
         rows = is_positive.any(1) & is_negative.any(1)
         # A row without a positive or a negative does not count; its gradient would not be finite.
-        positives, negatives = (scores.masked_fill(~mask & rows.unsqueeze(1), -torch.inf).logsumexp(1) for mask in masks)
+        positives, negatives = (
+            scores.masked_fill(~mask & rows.unsqueeze(1), -torch.inf).logsumexp(1) for mask in masks
+        )
         return _mean_where(rows, torch.logaddexp(positives, negatives) - positives)
 
 

@@ -109,6 +109,6 @@ class Health(nn.Module):
         if step > _WARMUP_STEPS and name in _DEVIATIONS and value < MIN_DEVIATION:
             raise UserError(
                 f"collapse: the {_DEVIATIONS[name]} have a deviation of {value:.2g} over the batch after {step} steps; "
-                "the last checkpoint is unchanged. Try a lower learning rate, a slower moving average, or an additional "
-                "frozen teacher"
+                "the last checkpoint is unchanged. Try a lower learning rate, a slower moving average, or an "
+                "additional frozen teacher"
             )

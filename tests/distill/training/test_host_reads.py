@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-import distill
 from distill.data.batch import AudioBatch
 from distill.data.clips.dataset import Loaded
 from distill.data.sampling.clusters import Clustering
@@ -27,7 +26,6 @@ from distill.objectives.objective import Objective
 from distill.objectives.parts.augmentation import Augmentation
 from distill.objectives.tokenizer import TokenizerDistillation
 from distill.objectives.utterance_frame import UtteranceFrame
-from distill.students import STUDENTS
 from distill.students.hear.students import HearTokenizer
 from distill.students.patch_transformer.student import PatchTransformer
 from distill.teachers.teacher import Teacher
