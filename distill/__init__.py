@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from distill.run.memory import keep_freed_memory
+
 if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports late
     from distill.api import create_student as create_student
     from distill.api import create_teacher as create_teacher
@@ -39,6 +41,7 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.data.batch import Embeddings as Embeddings
     from distill.data.clips.dataset import Crop as Crop
     from distill.data.clips.sources import Data as Data
+    from distill.data.clips.views import Views as Views
     from distill.data.encoders.contract import check_contract as check_contract
     from distill.data.encoders.windows import Windows as Windows
     from distill.data.encoders.windows import by_length as by_length
@@ -77,6 +80,7 @@ _MODULES = {
     "AudioBatch": "distill.data.batch",
     "Embeddings": "distill.data.batch",
     "Arithmetic": "distill.run.precision",
+    "Views": "distill.data.clips.views",
     "Windows": "distill.data.encoders.windows",
     "by_length": "distill.data.encoders.windows",
     "check_contract": "distill.data.encoders.contract",
@@ -107,3 +111,6 @@ if not TYPE_CHECKING:  # where a misspelt name is an error
 
 def __dir__() -> list[str]:
     return __all__
+
+
+keep_freed_memory()  # so that Python is as fast as the command line

@@ -22,7 +22,6 @@ from distill.evaluation.pictures import scores_figure
 from distill.evaluation.results import Entry
 from distill.evaluation.scoring import Scored, score_store
 from distill.run.embeddings import fill_store
-from distill.run.memory import keep_freed_memory
 from distill.run.pictures import save_figure
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
@@ -39,7 +38,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--width", type=float, default=0.6, help="width of the student, cnn")
     options = parser.parse_args()
-    keep_freed_memory()
     begin = time.perf_counter()
     scores, student = scored(options)
     text = as_text(scores, student, options.seeds) + f"Total: {time.perf_counter() - begin:.0f} s, "

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from distill.data.batch import Embeddings
+from distill.students.spaces import Space
 
 ONE_OF, MANY = "one of", "many"
 DEFAULT_THRESHOLD = 0.5
+_TEXT_TEMPERATURE = 0.07  # of CLAP at the start of its training (arXiv 2211.06687)
 
 
 class Head(nn.Module):
@@ -39,6 +43,11 @@ class Head(nn.Module):
         head.load_state_dict(dict(state))
         return head.eval()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.linear.weight.device
+
     def forward(self, clip: Tensor) -> Tensor:
         """Map clip embeddings (batch, dim) to logits (batch, classes), in float32."""
         return self.linear(self.normalise(clip.float()))
@@ -58,6 +67,30 @@ class _Standardisation(nn.Module):
         return (clip - self.mean) / self.deviation
 
 
+class TextHead(nn.Module):
+    """The cosine between clips and the texts of the classes, in the space of a teacher that embeds texts.
+
+    Args:
+        space: The map from the clip embedding into the space.
+        texts: Embedding of the text of each class. Shape (classes, dim).
+    """
+
+    def __init__(self, space: Space, texts: Tensor) -> None:
+        super().__init__()
+        self.space = space
+        self.register_buffer("texts", F.normalize(texts.detach().float(), dim=1))
+        self.texts: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the vectors of the texts are."""
+        return self.texts.device
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Map clip embeddings (batch, dim) to logits (batch, classes): cosines, divided by CLAP's first temperature."""
+        return F.normalize(self.space(clip.float()), dim=1) @ self.texts.T / _TEXT_TEMPERATURE
+
+
 @dataclass(frozen=True, eq=False)
 class Classifier:
     """How a student classifies clips.
@@ -65,7 +98,7 @@ class Classifier:
     Args:
         kind: "one of": each clip has exactly one of the classes (softmax). "many": each class is a separate decision
             (sigmoid).
-        head: Head on the clip embedding. None: the network has logits of its own.
+        head: Head on the clip embedding. None: the network has logits of its own. A `TextHead` cannot be saved.
         temperature: Number by which logits are divided, so that probabilities are calibrated.
         thresholds: Probability from which on a class counts as present, for each class. Empty: 0.5.
         crop_seconds: Length of the clips that it was trained on. Longer clips were cropped. 0: whole clips.
@@ -73,7 +106,7 @@ class Classifier:
     """
 
     kind: str
-    head: Head | None = None
+    head: Head | TextHead | None = None
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
     crop_seconds: float = 10.0
@@ -92,7 +125,7 @@ class Classifier:
         """Return the calibrated logits (batch, classes) of clips, from what the network returns for them."""
         logits = embeddings.logits
         if self.head is not None:
-            if self.head.linear.weight.device != embeddings.clip.device:  # a traced graph cannot move a module
+            if self.head.device != embeddings.clip.device:  # a traced graph cannot move a module
                 self.head.to(embeddings.clip.device)
             logits = self.head(embeddings.clip)
         return logits / self.temperature if self.temperature != 1 else logits

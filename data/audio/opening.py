@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from distill.data.audio.formats import conversion, unsupported
 from distill.data.audio.parts import Part, ReadAt, open_part, reader_of
 from distill.data.audio.remote import Address, open_address
 from distill.data.audio.splice import AS_IT_IS, KnownViews, Splice, View
+from distill.data.audio.wav import MemoryWav, open_wav
 from distill.data.errors import AudioError, first_line
 
 SAMPLE_RATES = range(100, 1_000_001)  # Hz; hydrophones have 1 kHz, bat detectors up to 1 MHz
@@ -115,7 +117,7 @@ def _open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
-def open_sound(file: BinaryIO, path: str | os.PathLike[str], part: Part | None = None) -> Sound:
+def open_sound(file: BinaryIO, path: str | os.PathLike[str], part: Part | None = None) -> Sound | MemoryWav:
     """Read the header of an audio file. Close the result before the file.
 
     Args:
@@ -126,6 +128,9 @@ def open_sound(file: BinaryIO, path: str | os.PathLike[str], part: Part | None =
     Raises:
         AudioError: no encoder can use the audio.
     """
+    if isinstance(file, io.BytesIO) and (wav := open_wav(file.getvalue())) is not None:
+        _require_usable(wav)
+        return wav
     read_at, size = _reader(file)
     identity, name = _identity(file), path if part is None else "SOUND"
     head = read_at(0, headers.HEAD_BYTES)
@@ -218,7 +223,7 @@ def _with_length(sound: Sound, file: BinaryIO, read_at: ReadAt, head: bytes, siz
     return _try(file, read_at, view)
 
 
-def _require_usable(sound: Sound) -> None:
+def _require_usable(sound: Sound | MemoryWav) -> None:
     """Raise AudioError for audio that no encoder can use."""
     if sound.samplerate not in SAMPLE_RATES:
         raise AudioError(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from distill.data.audio.formats import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
 from distill.data.audio.opening import Sound, open_file, open_sound
 from distill.data.audio.parts import Part
+from distill.data.audio.wav import MemoryWav
 from distill.data.errors import AudioError, as_text, first_line
 
 __all__ = [
@@ -153,7 +154,7 @@ def sample_rate_of(path: str | os.PathLike[str], part: Part | None = None) -> in
         return int(sound.samplerate)
 
 
-def _begin(sound: Sound, span: Span) -> int:
+def _begin(sound: Sound | MemoryWav, span: Span) -> int:
     """Move to the first sample of a span and return the number of its samples. Raises AudioError."""
     first, expected = span.in_samples(sound.samplerate, sound.frames)
     if sound.missing is not None and first + expected == sound.frames:
@@ -173,7 +174,7 @@ def _require_samples(decoded: int, expected: int) -> None:
         raise AudioError("truncated", f"{decoded} of {expected} samples decoded")
 
 
-def _decode(sound: Sound, count: int) -> Samples:
+def _decode(sound: Sound | MemoryWav, count: int) -> Samples:
     """Decode up to `count` samples from the present position on, as mono. Shape (samples,). Raises AudioError."""
     try:
         pieces = [_mono(piece) for piece in sound.pieces(count)]

@@ -19,6 +19,7 @@ from distill.data.audio.resample import RESAMPLER
 from distill.data.batch import AudioBatch, Clip, collate
 from distill.data.clips.labels import multi_hot
 from distill.data.clips.manifest import Manifest, Row
+from distill.data.clips.views import Views
 from distill.data.errors import AudioError
 from distill.data.sampling.batches import Draws
 from distill.data.store.format import SetAside
@@ -108,15 +109,16 @@ class ClipSpan(Span):
 class ClipDataset(Dataset[Loaded]):
     """The clips of a manifest as a torch data set, for a loader with a sampler of `Draws`.
 
-    A random crop is a function of the seed and the draw, so a resumed run gets the same crops.
+    A random crop and the number of a view are functions of the seed and the draw, so a resumed run gets the same.
 
     Args:
         manifest: The clips.
         sample_rate: Rate of the batches, in Hz. Every clip is resampled once, from the rate of its file.
         crop: Part of each clip that is used.
         classes: Names of the classes, in the order of the labels. Empty means no labels.
-        seed: Seed of random crops.
+        seed: Seed of random crops and of the draws of views.
         longest_seconds: Longest clip that is decoded. A batch names longer ones without their samples.
+        views: Views of the clips. Each draw gets one of them, and the batch has its id.
     """
 
     def __init__(
@@ -127,9 +129,10 @@ class ClipDataset(Dataset[Loaded]):
         classes: tuple[str, ...] = (),
         seed: int = 0,
         longest_seconds: float = math.inf,
+        views: Views = Views(),
     ) -> None:
         self.manifest, self.sample_rate, self.crop, self.seed = manifest, sample_rate, crop, seed
-        self.longest_seconds = longest_seconds
+        self.longest_seconds, self.views = longest_seconds, views
         self._columns = {name: column for column, name in enumerate(classes)}
 
     def __len__(self) -> int:
@@ -144,7 +147,8 @@ class ClipDataset(Dataset[Loaded]):
         """Load the clips of one batch. Clips that cannot be used are set aside. The loader calls this."""
         clips, aside, long, seconds = [], list[SetAside](), list[int](), Seconds()
         for number, draw in zip(batch.rows, batch.draws, strict=True):
-            row = self.manifest.rows[number]
+            clip = self.manifest.rows[number]
+            row = self.views.row(clip, self.views.drawn(self.seed, draw))
             span = self.span(row, draw)
             try:
                 clips.append(self._decoded(row, span))
@@ -153,7 +157,7 @@ class ClipDataset(Dataset[Loaded]):
                 if error.reason == _TOO_LONG:
                     long.append(int(number))
                 else:
-                    aside.append(SetAside(row.id, error.reason, error.detail))
+                    aside.append(SetAside(clip.id, error.reason, error.detail))
         loaded = collate(clips, self.sample_rate) if clips else None
         return Loaded(loaded, tuple(aside), long=tuple(long), seconds=seconds)
 
@@ -170,13 +174,14 @@ class ClipDataset(Dataset[Loaded]):
             start=row.start,
             duration=row.duration,
             max_seconds=self.crop.seconds or None,
-            crop_position=self._crop_position(draw),
+            crop_position=row.view.position if row.view else self._crop_position(draw),
             longest_seconds=self.longest_seconds,
         )
 
     def _decoded(self, row: Row, span: Span) -> Clip:
         samples, sample_rate = read(row.path, span, row.part)
-        return Clip(row.id, torch.from_numpy(samples), sample_rate, self.labels(row))
+        waveform = torch.from_numpy(samples)
+        return Clip(row.id, row.view.change(waveform) if row.view else waveform, sample_rate, self.labels(row))
 
     def labels(self, clip: Row) -> Tensor:
         """Return the multi-hot labels (classes,) of one clip; NaN where a label was not annotated."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from distill.data.audio.parts import Part, Parts, PartsBuilder
 from distill.data.audio.remote import Address, is_address
 from distill.data.clips.summary import Notes
+from distill.data.clips.views import View, ViewColumn
 from distill.data.store.texts import FewTexts, Texts
 
 _BLOCK = 4096  # rows that are read together
@@ -39,6 +40,7 @@ class Row:
         annotated: Labels that were annotated, present or absent; empty: all were.
         part: The part of the file that holds the sound. None: the whole file.
         domain: Kind of sound, by which teachers are weighted. "" if it is unknown.
+        view: Changes of the samples. None: there are none.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Row:
     annotated: tuple[str, ...] = ()
     part: Part | None = None
     domain: str = ""
+    view: View | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,7 @@ class Rows(Sequence[Row]):
         annotated: Labels that were annotated.
         parts: Part of the file that holds each sound. None: every sound is a whole file.
         domains: Domain of each clip, as a tuple of one name, "" if it is unknown. None: the data names no domains.
+        views: View of its clip that each row is. None: every row is a clip without changes.
     """
 
     ids: Texts
@@ -104,6 +108,7 @@ class Rows(Sequence[Row]):
     annotated: Category
     parts: Parts | None = None
     domains: Category | None = None
+    views: ViewColumn | None = None
 
     @classmethod
     def of(cls, rows: Iterable[Row], root: Path = Path()) -> Rows:
@@ -144,6 +149,7 @@ class Rows(Sequence[Row]):
             self.annotated[number],
             None if self.parts is None else self.parts[number],
             "" if self.domains is None else self.domains[number][0],
+            None if self.views is None else self.views.of(number, clip_id),
         )
 
     def __eq__(self, other: object) -> bool:
@@ -166,6 +172,7 @@ class Rows(Sequence[Row]):
             self.annotated.take(numbers),
             None if self.parts is None else self.parts.take(numbers),
             None if self.domains is None else self.domains.take(numbers),
+            None if self.views is None else self.views.take(numbers),
         )
 
 

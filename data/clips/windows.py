@@ -1,4 +1,4 @@
-"""Windows of clips as clips of their own, so that a recording of hours has an embedding for each of its windows."""
+"""Windows and views of clips as clips of their own, so that each has an embedding of its own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from distill.data.clips.dataset import clip_seconds
 from distill.data.clips.manifest import Manifest, Rows
+from distill.data.clips.views import ViewColumn, Views, clip_name, view_name
+from distill.data.errors import UserError
 from distill.data.files import write_atomically
 from distill.data.store.texts import FewTexts, Texts
 
@@ -59,6 +61,34 @@ def in_windows(
         domains=None if rows.domains is None else rows.domains.take(numbers),
     )
     return Manifest(manifest.source, windowed, manifest.notes)
+
+
+def in_views(manifest: Manifest, views: Views) -> Manifest:
+    """Return a manifest with a row for each view of each clip. View 1 of "a.wav" has the id "a.wav@view1".
+
+    View 0 keeps the id of the clip. With one view, the manifest stays as it is.
+
+    Args:
+        manifest: The clips.
+        views: Settings of the views.
+
+    Raises:
+        UserError: a clip has the name of a view already.
+    """
+    if views.count == 1:
+        return manifest
+    if name := next((clip_id for clip_id in manifest.ids if clip_name(clip_id) != clip_id), ""):
+        raise UserError(f"{manifest.source}: the clip {name!r} has the name of a view; rename it")
+    rows = manifest.rows
+    places = np.repeat(np.arange(len(rows)), views.count)
+    numbers = np.tile(np.arange(views.count, dtype=np.int32), len(rows))
+    viewed = replace(
+        rows.take(places),
+        ids=Texts.of(view_name(clip_id, number) for clip_id in rows.ids for number in range(views.count)),
+        paths=_paths(rows, places),
+        views=ViewColumn(views, numbers),
+    )
+    return Manifest(manifest.source, viewed, manifest.notes)
 
 
 def write_windows(manifest: Manifest, path: Path) -> None:
@@ -110,7 +140,7 @@ def _ids(ids: Texts, repeats: NDArray[np.int64], is_known: NDArray[np.bool_], st
 
 
 def _paths(rows: Rows, numbers: NDArray[np.int64]) -> FewTexts:
-    """Return the path of each window. Each path is kept once."""
+    """Return the path of the clip at each of `numbers`. Each path is kept once."""
     if isinstance(rows.paths, FewTexts):
         return rows.paths.take(numbers)
     paths = Texts.of(f"{rows.root}/{clip_id}" for clip_id in rows.ids) if rows.paths is None else rows.paths

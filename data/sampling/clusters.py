@@ -125,7 +125,7 @@ def cluster_store(
     *,
     normalise: bool = False,
     seed: int = 0,
-    learned: Iterable[str] | None = None,
+    learned: NDArray[np.int64] | None = None,
 ) -> Clustering:
     """Cluster the embeddings of a store. Every clip of the store gets a cluster.
 
@@ -137,13 +137,13 @@ def cluster_store(
         clusters: Number of clusters.
         normalise: True scales the embeddings to unit length. False keeps them, as in S-SONDO.
         seed: Seed of k-means.
-        learned: Ids of the clips that the centroids are computed from. None means all clips.
+        learned: Rows of the clips that the centroids are computed from, sorted. Shape (clips,). None means all clips.
 
     Raises:
         UserError: there are more clusters than clips, or the values are not finite or too large for FAISS.
     """
-    rows = np.arange(len(store)) if learned is None else np.sort(store.rows_of(learned))
-    _check_count(clusters, len(rows := rows[rows >= 0]))
+    rows = np.arange(len(store)) if learned is None else learned
+    _check_count(clusters, len(rows))
 
     def prepared(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         if normalise:

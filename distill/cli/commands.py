@@ -18,7 +18,7 @@ COMMANDS = {
     "evaluate": "score a trained classifier on labelled clips, over all classes and for each",
     "predict": "write the scores of a trained classifier for files or hours of sound, as a table",
     "export": "write a trained student as one ONNX file",
-    "report": "draw a run, or compare runs: scores, retention, costs",
+    "report": "draw a run or a map of embeddings, or compare runs: scores, retention, costs",
     "list": "list teachers, students, objectives, losses: with licence, sample rate and source of the weights",
 }
 POSITIONAL = {

@@ -13,7 +13,6 @@ from distill.cli.components import resolve
 from distill.cli.words import parse_words
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError, exit_code_of
-from distill.run.memory import keep_freed_memory
 
 _HELP = """usage: distill COMMAND [OPTIONS]
 
@@ -39,7 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     warnings.showwarning = _warn
-    keep_freed_memory()
     try:
         _run([word for word in words if word != "--debug"])
     except UserError as error:

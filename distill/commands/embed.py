@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +11,12 @@ from distill.data.clips.dataset import Crop
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import Data, read_manifest
 from distill.data.clips.summary import summary_of
+from distill.data.clips.views import Views
 from distill.data.clips.windows import write_windows
 from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.registry import Written
 from distill.data.encoders.windows import Windows
+from distill.data.errors import UserError
 from distill.data.store.reader import EmbeddingStore
 from distill.run.embeddings import Upkeep, fill_store
 from distill.run.encoders import encoder_of, introduction
@@ -24,6 +26,7 @@ from distill.run.precision import Arithmetic
 from distill.run.set_aside import report_set_aside
 from distill.run.shares import Share, lock_share
 from distill.run.sound_share import printing
+from distill.run.view_rows import view_rows
 from distill.run.window_rows import WHOLE, row_tiling, window_rows
 from distill.teachers.teacher import Teacher
 from distill.training.engine import Engine
@@ -44,6 +47,9 @@ class EmbedArguments:
         crop: Part of each clip that is embedded. It must not be random. None: the default of `Crop`.
         windows: Embed a row for each window of each clip, instead of its crop; windows.csv has their times. True: the
             windows of the encoder. A number: their length in seconds. `Windows`: length and hop.
+        views: Embed several views of each clip, for `fit --objective.teacher_input same` without --live: the clip
+            itself, and others with crops at random positions. A number: how many. `Views`: also with random levels and
+            rotation.
         batch_size: Clips per batch. It does not change the embeddings.
         dtype: Data type of the stored embeddings: "float16" or "float32".
         frames: Store the embeddings of frames too. Objectives that compare frames need them; they need much more disk.
@@ -69,6 +75,7 @@ class EmbedArguments:
     model: str | None = None
     crop: Crop | None = None
     windows: bool | float | Windows = False
+    views: int | Views = 1
     batch_size: int = 16
     dtype: str = "float16"
     frames: bool = False
@@ -117,7 +124,7 @@ def _run(arguments: EmbedArguments, share: Share) -> EmbeddingStore:
         encoder = world.each(lambda: encoder_of(a.teacher, a.model, a.allow_import, a.untrained, a.space))
         print(introduction(encoder))
         data = Data.of(a.data, a.root, a.label, a.split)
-        rows = world.each(lambda: _rows(encoder, data, a.windows, a.crop))
+        rows = world.each(lambda: _rows(encoder, data, a))
         if world.size > 1:
             world.check_same({"code": code_digest(), "data": data_digest(rows.manifest)})
         upkeep = replace(rows.upkeep, share=share, world=world)
@@ -140,16 +147,30 @@ class _Rows(NamedTuple):
     are_windows: bool
 
 
-def _rows(encoder: Encoder, data: Data, windows: bool | float | Windows, crop: Crop | None) -> _Rows:
-    """Return the clips of the data, cropped, or their windows. Print what was understood."""
+def _rows(encoder: Encoder, data: Data, a: EmbedArguments) -> _Rows:
+    """Return the clips of the data, cropped, their views or their windows. Print what was understood."""
+    views = _views(a.views)
     manifest = read_manifest(data)
     print(summary_of(manifest))
-    if windows is False:
-        crop = crop or Crop()
-        return _Rows(manifest, crop, Upkeep(drop=True, on_sound=printing(crop, "--windows embeds all of it")), False)
-    tiling = row_tiling(encoder, windows, crop)
+    if a.windows is False:
+        crop = a.crop or Crop()
+        rows = view_rows(encoder, manifest, views, crop, a.dtype, a.frames)
+        shape = {"views": asdict(views)} if views.count > 1 else {}
+        on_sound = printing(crop, "--windows embeds all of it")
+        return _Rows(rows, crop, Upkeep(drop=True, shaped_by=shape, on_sound=on_sound), False)
+    if views.count > 1:
+        raise UserError("--views needs a crop of each clip; omit --windows")
+    tiling = row_tiling(encoder, a.windows, a.crop)
     shape = {"row_windows": {"seconds": tiling.seconds, "hop": tiling.hop}}
     return _Rows(window_rows(encoder, manifest, tiling), WHOLE, Upkeep(drop=True, shaped_by=shape), True)
+
+
+def _views(views: int | Views) -> Views:
+    """Return the settings of views. Raises UserError."""
+    try:
+        return views if isinstance(views, Views) else Views(views)
+    except ValueError as error:
+        raise UserError(f"--views {views}: {error}") from error
 
 
 def _finish(store: EmbeddingStore, rows: _Rows, folder: Path, share: Share) -> None:

@@ -31,6 +31,7 @@ from distill.run.held_out import part_clips
 from distill.run.identity import data_digest
 from distill.run.set_aside import report_set_aside
 from distill.run.sound_share import printing
+from distill.run.zero_shot import PROMPT, student_of_texts
 
 _MAX_NAMES = 8  # classes in a message
 _COLUMNS = (
@@ -51,6 +52,9 @@ class EvaluateArguments:
         fold: Split or fold to score. Empty: the part "test"; without it, the clips that the run of `model` held out if
             this is its data; otherwise all clips.
         task: Published data set in the folder, such as "esc50". "auto": found by its files.
+        space: Name of a teacher of the student that embeds texts, such as "clap": zero-shot classification, for which
+            each class is a text. Empty: the classes of the student's own head.
+        prompt: With `space`, the text of a class, with {} in place of its name.
         crop: Part of each clip that is scored. None: as long as in the training, from the middle.
         batch_size: Clips per batch.
         workers: Processes that decode audio. 0 decodes in the main process. -1: 0 on a CPU, up to 8 with a GPU.
@@ -66,6 +70,8 @@ class EvaluateArguments:
     out: str = ""
     fold: str = ""
     task: str = "auto"
+    space: str = ""
+    prompt: str = PROMPT
     crop: Crop | None = None
     batch_size: int = 16
     workers: int = -1
@@ -95,6 +101,8 @@ class EvaluateArguments:
 def evaluate(arguments: EvaluateArguments, given: frozenset[str]) -> Evaluation:
     """Score a trained classifier on labelled clips, with the metrics of the field and 95 % bootstrap intervals.
 
+    A student in the space of a teacher that embeds texts classifies without training (`space`).
+
     The folder of the result gets result.json, by_class.csv, reliability.png and, if each clip has one label,
     confusion.png.
 
@@ -104,21 +112,33 @@ def evaluate(arguments: EvaluateArguments, given: frozenset[str]) -> Evaluation:
     Raises:
         UserError: the student has no classes, the data has no labels, or one that the student does not know.
     """
-    scorer = Scorer.load(
-        arguments.model, arguments.allow_import, arguments.batch_size, arguments.workers, arguments.device
-    )
     manifest = read_manifest(arguments.source, arguments.task).labelled()
+    scorer = _scorer(arguments, manifest)
     print(summary_of(manifest))
     _check_classes(manifest, scorer.student.labels, arguments.model)
     part, scored = scored_part(manifest, arguments.fold, Run(arguments.model), scorer.classifier.data)
     print(introduction(scorer.student))
     with lock(arguments.folder, "distill evaluate"):
         logits, labels = _scores(scorer, scored, arguments)
-        named = {"model": arguments.model, "data": arguments.data_name, "part": part}
+        model = f"{arguments.model}, zero-shot by {arguments.space}" if arguments.space else arguments.model
+        named = {"model": model, "data": arguments.data_name, "part": part}
         result = evaluate_logits(logits, labels, scorer.classifier.kind, scorer.thresholds, named)
         _write(result, logits, labels, arguments.folder)
     _print(result, arguments.folder)
     return result
+
+
+def _scorer(arguments: EvaluateArguments, manifest: Manifest) -> Scorer:
+    """Return the scorer of the student's own classes, or of those of the data as texts."""
+    own = arguments.batch_size, arguments.workers, arguments.device
+    if not arguments.space:
+        return Scorer.load(arguments.model, arguments.allow_import, *own)
+    if not manifest.classes:
+        raise labels_required(manifest)
+    student = student_of_texts(
+        arguments.model, arguments.space, manifest.classes, arguments.prompt, arguments.allow_import
+    )
+    return Scorer.of(student, *own)
 
 
 def scored_part(manifest: Manifest, fold: str, run: Run, trained_on: str) -> tuple[str, Manifest]:
@@ -129,8 +149,8 @@ def scored_part(manifest: Manifest, fold: str, run: Run, trained_on: str) -> tup
         fold: Split or fold to score. Empty: "test"; without it, the clips that `run` held out if this is its data;
             otherwise all.
         run: Run of the student. Its folder need not be that of a run.
-        trained_on: Digest of the data that the student was trained on. If it is this data and nothing was held out, a
-            line says that the scores are too high.
+        trained_on: Digest of the data that the student was trained on. If it is this data, and clips are scored that
+            were neither held out nor for testing, a line says that the scores are too high.
 
     Raises:
         UserError: the data has no such part, or no clip of it has a label.
@@ -138,7 +158,7 @@ def scored_part(manifest: Manifest, fold: str, run: Run, trained_on: str) -> tup
     names = set(np.unique(manifest.splits).tolist()) - {""}
     named = split_name(fold) or ("test" if "test" in names else "")
     is_own_data = trained_on == data_digest(manifest)
-    held_out = _held_out(manifest, run) if is_own_data and not named else None
+    held_out = _held_out(manifest, run) if is_own_data else None
     if named and named not in names:
         raise UserError(f"--fold {fold}: the data has {', '.join(sorted(names)) or 'no splits or folds'}")
     if named:
@@ -147,8 +167,9 @@ def scored_part(manifest: Manifest, fold: str, run: Run, trained_on: str) -> tup
         part, scored = "the clips that the run held out", held_out
     else:
         part, scored = "all clips", manifest
-        if is_own_data:
-            print("the classes were learned from these clips, so the scores are too high")
+    was_held_out = named == "test" or (held_out is not None and set(scored.ids) <= set(held_out.ids))
+    if is_own_data and not was_held_out:
+        print("the classes were learned from clips of this data, so the scores are too high")
     if not scored.classes:
         raise UserError(f"--data {manifest.source}: {part} of the data has no labels")
     return part, scored

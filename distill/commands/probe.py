@@ -154,7 +154,7 @@ def probe(arguments: ProbeArguments, given: frozenset[str]) -> ProbeResult:
     # These raise for wrong arguments and labels now, not after a long embedding.
     labels = labels_of(manifest.rows, manifest.classes)
     choose_metric(arguments.metric, task, labels)
-    splits_of(labels.parts, labels.main)
+    splits_of(labels.parts, labels.main, recordings=labels.recordings)
     encoder = encoder_of(arguments.teacher, arguments.model, arguments.allow_import, arguments.untrained)
     print(introduction(encoder))
     measurement = Measurement(arguments, manifest, task, encoder)

@@ -1,4 +1,4 @@
-"""`distill report`: draw a run, which may still be running, or compare the probes of several runs."""
+"""`distill report`: draw a run, which may still be running, or a map of embeddings, or compare probes of runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import torch
 
+from distill.data.clips.sources import Data
 from distill.data.errors import UserError
 from distill.data.files import write_text
+from distill.data.store.reader import EmbeddingStore
 from distill.evaluation.cost import Cost
 from distill.evaluation.pictures import comparison_figure, curve_figure, scores_figure
 from distill.evaluation.results import MEL, Entry, ProbeResult, entries_of
@@ -22,13 +24,27 @@ from distill.run.options import FitOptions
 from distill.run.pictures import draw_run, save_figure
 
 
-def report(run: str = "", compare: Sequence[str] = (), curve: str = "", out: str = "comparison") -> None:
-    """Draw a run, or compare the probes of several runs.
+def report(
+    run: str = "",
+    compare: Sequence[str] = (),
+    curve: str = "",
+    map: str = "",
+    data: str | Data = "",
+    out: str = "",
+    root: str = "",
+    label: str = "",
+    split: str = "",
+    allow_import: str | None = None,
+) -> None:
+    """Draw a run or a map of embeddings, or compare the probes of several runs.
 
     Pictures of a run show the losses and the quantities that the objective reports. The pictures of the objective
     itself are drawn from the newest checkpoint. A comparison is a table of scores with 95 % intervals, of the retained
     share of the teacher's score, and of costs. The baselines of the probes are rows too. Its pictures show the scores
     of all tasks, and scores against costs.
+
+    A map shows clips on a plane, where clips with similar embeddings are neighbours. map.png is coloured by label,
+    split and cluster. In map.html, a page that needs no network, a click plays 3 s of a clip.
 
     Args:
         run: Run folder. The pictures are written into its `report/`. Empty: use `compare`.
@@ -36,19 +52,28 @@ def report(run: str = "", compare: Sequence[str] = (), curve: str = "", out: str
             the teacher among them. Empty: use `run`.
         curve: Run folder with students that `fit --keep_steps` kept and `distill probe` scored. The scores are drawn
             against the steps into `report/curve.png`. Empty: use `run`.
-        out: Folder of the comparison.
+        map: Store of `distill embed`, or run folder. The student of a run embeds the clips that the run held out.
+            Empty: use `run`.
+        data: Clips of the map: for a store, their sounds, labels and splits; for a run, other clips than its own.
+        out: Folder of the comparison or of the map. Empty: `comparison`; `report` in the run; `map` in the store.
+        root: Folder of the audio of a table, which its paths are relative to. Empty: the folder of the table.
+        label: Column of the labels of a table. Empty: found by its name.
+        split: Column of the splits of a table. Empty: found by its name.
+        allow_import: Package from which the student's own class may be imported for a map. None: no package.
 
     Raises:
-        UserError: there is no run, it has no metrics.csv yet, or there is no result to compare.
+        UserError: there is no run, it has no metrics.csv yet, there is no result to compare, or no clip for a map.
     """
     if compare:
-        compare_results(compare, Path(out))
+        compare_results(compare, Path(out or "comparison"))
+    elif map:
+        draw_map(Path(map).expanduser(), Data.of(data, root, label, split), out, allow_import)
     elif curve:
         draw_curve(Run(curve))
     elif run:
         report_run(Run(run))
     else:
-        raise UserError("--run RUN, --compare RUN RUN ... or --curve RUN is required")
+        raise UserError("--run RUN, --compare RUN RUN ..., --curve RUN or --map STORE is required")
 
 
 def report_run(folder: Run) -> None:
@@ -79,6 +104,26 @@ def report_run(folder: Run) -> None:
             draw_run(folder, options, list(objective.weights))
             job.draw_objective(objective.eval())
     print("\n".join(str(path) for path in sorted(folder.report.glob("*.png"))))
+
+
+def draw_map(source: Path, data: Data, out: str, allow_import: str | None) -> list[Path]:
+    """Draw the map of a store, or of the student of a run, as map.png and map.html. Return the files.
+
+    Args:
+        source: Store or run folder.
+        data: Clips of the map. An empty path: for a store, none; for a run, its held-out clips.
+        out: Folder of the map. Empty: `map` in the store, `report` in the run.
+        allow_import: Package from which the student's own class may be imported. None: no package.
+
+    Raises:
+        UserError: the folder is neither, or there are fewer than 2 clips.
+    """
+    from distill.run.embedding_map import draw_store, draw_student
+
+    if (source / "config.yaml").is_file():
+        run = Run(source)
+        return draw_student(run, data, Path(out) if out else run.report, allow_import)
+    return draw_store(EmbeddingStore(source), data, Path(out) if out else source / "map")
 
 
 def draw_curve(folder: Run) -> None:

@@ -1,14 +1,19 @@
-"""Figures of results: confusion matrix, temporal support, score against cost."""
+"""Figures of results: confusion matrix, map of embeddings, temporal support, score against cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from distill.evaluation.calibration import Reliability
+from distill.evaluation.plane import MAX_GROUPS, NONE, OTHERS, Grouping, Plane
 from distill.evaluation.quality import Agreement
 from distill.evaluation.results import Entry, ProbeResult
 
@@ -48,13 +53,63 @@ def reliability_figure(found: Mapping[str, Reliability], title: str) -> Figure:
         upper.plot(measured.confidence, measured.frequency, "o-", markersize=4, linewidth=1.2, label=label)
         edges = np.linspace(0, 1, len(measured.counts) + 1)
         lower.stairs(measured.counts, edges, color=f"C{number}", fill=len(found) == 1)
-    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is true", title=title)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is true")
+    upper.set_title(title, fontsize=9)
     lower.set(xlabel="probability", ylabel="number", yscale="log")
+    lower.yaxis.set_minor_formatter(NullFormatter())  # the labels of few predictions would overlap
     upper.legend(frameon=False, fontsize=8)
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     return figure
+
+
+GROUP_COLOURS = [to_hex(colour) for colour in colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)])]
+"""Colours of the groups of a map, as "#rrggbb". The strong ones come first. Groups beyond them are grey."""
+
+
+def map_figure(plane: Plane, groupings: Mapping[str, Grouping], title: str) -> Figure:
+    """Return a figure of a map of embeddings, with a panel for each grouping.
+
+    Args:
+        plane: Positions of the clips.
+        groupings: Groups of the clips, by the name of the grouping, such as "label".
+        title: Title of the picture.
+    """
+    figure = Figure(figsize=(7.0 * len(groupings), 5.4))
+    size = float(np.clip(6000 / max(1, len(plane.positions)), 4, 40))
+    for axes, (name, grouping) in zip(
+        np.atleast_1d(figure.subplots(1, len(groupings))), groupings.items(), strict=True
+    ):
+        for place in reversed(range(len(grouping.names))):  # the grey points lie below
+            points = plane.positions[grouping.codes == place]
+            axes.scatter(points[:, 0], points[:, 1], s=size, color=group_colour(grouping, place), linewidths=0)
+        handles = [
+            Line2D([], [], linestyle="", marker="o", markersize=5, color=group_colour(grouping, place))
+            for place in range(len(grouping.names))
+        ]
+        # Matplotlib omits names that begin with "_", so they follow a space.
+        names = [f" {printable(group, 32)}" for group in grouping.names]
+        legend = axes.legend(handles, names, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7)
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a label may hold "$"
+        axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.set_title(f"by {name}", fontsize=9)
+    figure.suptitle(f"{printable(title, 90)}, {plane.method}", fontsize=10, parse_math=False)
+    figure.tight_layout()
+    return figure
+
+
+def group_colour(grouping: Grouping, place: int) -> str:
+    """Return the colour of a group: one of `GROUP_COLOURS`, or grey for clips without a group of their own."""
+    own = grouping.names[place] not in (OTHERS, NONE) and place < MAX_GROUPS
+    return GROUP_COLOURS[place] if own else "#bbbbbb" if grouping.names[place] == OTHERS else "#dddddd"
+
+
+def printable(text: str, length: int) -> str:
+    """Return a text of at most some characters. Bytes that are not UTF-8 become question marks."""
+    valid = text.encode("utf-8", "replace").decode()
+    return valid if len(valid) <= length else valid[: length - 1] + "…"
 
 
 def support_figure(results: Mapping[float, ProbeResult], title: str) -> Figure:

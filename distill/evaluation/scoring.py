@@ -22,7 +22,7 @@ from distill.evaluation.bootstrap import Floats, draw_weights, interval_of, resa
 from distill.evaluation.metrics import METRICS, ClassScores, class_scores, coarse_accuracy, confusion, overall
 from distill.evaluation.protocols import PROTOCOLS, Clips, LinearClassifier, Predict, Protocol
 from distill.evaluation.results import ProbeResult
-from distill.evaluation.splits import Rows, Split, splits_of
+from distill.evaluation.splits import FOLDS, Rows, Split, splits_of
 from distill.students.heads import Head
 
 
@@ -35,12 +35,14 @@ class Labels:
         truth: 1 where a clip has a label, otherwise 0. Shape (clips, classes), float32.
         known: False where the label was not annotated. Shape (clips, classes), bool. None: all labels were annotated.
         parts: Split or fold of each clip; "" without one.
+        recordings: Number of the recording that each clip is from. Shape (clips,), int64. None: each clip is one.
     """
 
     names: tuple[str, ...]
     truth: NDArray[np.float32]
     known: NDArray[np.bool_] | None
     parts: tuple[str, ...]
+    recordings: NDArray[np.int64] | None = None
 
     @property
     def single(self) -> bool:
@@ -69,7 +71,15 @@ def labels_of(rows: Sequence[Row], names: Sequence[str]) -> Labels:
             raise UserError(f"{row.id!r} has the label {unknown[0]!r}, which is not one of the {len(names)} classes")
     labels = np.array([multi_hot(row, column) for row in rows], dtype=np.float32).reshape(len(rows), len(names))
     known = ~np.isnan(labels) if any(row.annotated for row in rows) else None
-    return Labels(tuple(names), np.nan_to_num(labels, copy=False), known, tuple(row.split for row in rows))
+    parts = tuple(row.split for row in rows)
+    return Labels(tuple(names), np.nan_to_num(labels, copy=False), known, parts, _recordings(rows))
+
+
+def _recordings(rows: Sequence[Row]) -> NDArray[np.int64] | None:
+    """Return the number of the recording that each clip is from. None: each clip is one."""
+    numbers: dict[object, int] = {}
+    found = [numbers.setdefault((row.path, row.part), len(numbers)) for row in rows]
+    return np.array(found, np.int64) if len(numbers) < len(rows) else None
 
 
 @dataclass(frozen=True)
@@ -193,7 +203,9 @@ def choose_metric(metric: str, task: str, labels: Labels) -> str:
 
 def usable_splits(labels: Labels, seed: int) -> list[Split]:
     """Return the splits of a data set. Raises UserError if a split has no clips to train on or no labels to score."""
-    splits = splits_of(labels.parts, labels.main, seed)
+    splits = splits_of(labels.parts, labels.main, seed, labels.recordings)
+    if labels.recordings is not None and not any(labels.parts) and len(set(labels.recordings.tolist())) < FOLDS:
+        print("the clips are windows of few recordings, which are in several folds, so the scores are too high")
     for split in splits:
         if len(split.train) == 0 or len(split.test) == 0:
             raise UserError(f"the part {split.name!r} leaves {len(split.train)} clips for training")

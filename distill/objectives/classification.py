@@ -74,8 +74,8 @@ class Classification(Objective):
             return None
         if not classes:
             raise UserError("the student has no logits; name its classes first (student.labels), in their order")
-        before = student.classifier
-        return before.head if before is not None and before.head is not None else Head(student.clip_dim, classes)
+        before = student.classifier.head if student.classifier else None
+        return before if isinstance(before, Head) else Head(student.clip_dim, classes)
 
     @classmethod
     def options_for(cls, options: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:

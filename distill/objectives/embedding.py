@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch
 from distill.data.clips.manifest import Manifest
+from distill.data.clips.views import Views
 from distill.data.errors import UserError, require_one_of
 from distill.data.files import as_settings
+from distill.data.store.reader import EmbeddingStore
 from distill.losses import build_loss
 from distill.objectives.objective import Objective
 from distill.objectives.parts.alignment import Alignment
@@ -55,7 +57,8 @@ class EmbeddingDistillation(Objective):
             versions, means raw with one teacher and standardised with several.
         augmentation: Changes to the student's input in training.
         teacher_input: Input of the teacher in training. "clean": the clips without augmentation; where two clips are
-            mixed, their embeddings are mixed too. "same": the student's input; this needs a live teacher.
+            mixed, their embeddings are mixed too. "same": the student's input. This needs a live teacher, or a store of
+            `distill embed --views`, whose views are then the student's input.
         projector: "linear": the teacher's embedding becomes a linear function of the student's; or "mlp": Linear,
             Hardswish, Dropout, Linear, as in the paper.
         hidden: Width of the projector "mlp". 0 means 4/3 of the student's embedding, as 1280 is of 960 in the paper.
@@ -104,7 +107,7 @@ class EmbeddingDistillation(Objective):
         require_one_of("--objective.projector", projector, PROJECTORS)
         require_one_of("--objective.teacher_input", teacher_input, TEACHER_INPUTS)
         self.augmentation = as_settings(Augmentation, augmentation)
-        self.augments_teacher = teacher_input == "same"
+        self.augments_teachers = teacher_input == "same"
         self.reads_frames = level == "frame"
         self._check_teacher_input(teachers)
         weighs_clips = domains is not None or teacher_dropping != 0
@@ -139,17 +142,32 @@ class EmbeddingDistillation(Objective):
 
     def _check_teacher_input(self, teachers: Mapping[str, Teacher]) -> None:
         """Raise UserError if a teacher cannot get the input that its targets need."""
-        stored = [name for name, teacher in teachers.items() if teacher.store is not None]
-        if self.augments_teacher and stored:
-            raise UserError(
-                f"--objective.teacher_input same: the store of {stored[0]!r} has embeddings of clean clips only; "
-                "use --live"
-            )
-        if self.augmentation.roll and self.reads_frames and not self.augments_teacher:
+        stored = {name: teacher.store for name, teacher in teachers.items() if teacher.store is not None}
+        if self.augments_teachers and stored:
+            self.views = self._shared_views(stored)
+        if self.augmentation.roll and self.reads_frames and not self.augments_teachers:
             raise UserError(
                 "--objective.augmentation.roll moves the student's input away from the teacher's frames: leave it "
                 "out, or use --objective.level clip, or --objective.teacher_input same (with --live)"
             )
+
+    def _shared_views(self, stores: Mapping[str, EmbeddingStore]) -> Views:
+        """Return the views that all stores hold. Raises UserError if they differ, or if the input is changed again."""
+        views = {name: Views.of_store(store.fingerprint) for name, store in stores.items()}
+        first, *others = views.values()
+        if clean := next((name for name, found in views.items() if found.count == 1), ""):
+            raise UserError(
+                f"--objective.teacher_input same: the store of {clean!r} has embeddings of clean clips only; "
+                "use --live, or a store of `distill embed --views 4`"
+            )
+        if differing := next((found for found in others if found != first), None):
+            raise UserError(f"--objective.teacher_input same: the stores have different views, {first} and {differing}")
+        if self.augmentation != Augmentation():
+            raise UserError(
+                "--objective.augmentation: the input is a view of the store, which has its changes already; leave it "
+                "out, and see `distill embed --views.gain` and `--views.roll`"
+            )
+        return first
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
         """Return the loss of each teacher, by name, and observe how much of it the student explains."""
@@ -163,8 +181,8 @@ class EmbeddingDistillation(Objective):
         imitated = {}
         for name, imitation in self.imitations.items():
             assert isinstance(imitation, Imitation)
-            target = self.teachers[name](augmented if self.augments_teacher else batch)
-            if mix is not None and not self.augments_teacher:
+            target = self.teachers[name](augmented if self.augments_teachers else batch)
+            if mix is not None and not self.augments_teachers:
                 target = target.mix(*mix)
             imitated[name] = imitation(embeddings, target, clusters)
         measured = {name: found.observed for name, found in imitated.items()}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch
 from distill.data.clips.manifest import Manifest
+from distill.data.clips.views import Views
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError
 from distill.data.sampling.clusters import Clustering
@@ -38,6 +39,8 @@ class Objective(nn.Module, ABC):
         reads_labels: Whether the data must have labels.
         needs_clusters: Whether `clusters` must be set before training.
         needs_store: Name of the statistics that are computed from stored embeddings. Empty means none.
+        augments_teachers: Whether the teachers get the input of the student in training, with its random changes.
+        views: Views of the clips, of which a batch in training has one for each clip. By default, the clip itself.
         requires_teachers: Whether it needs a teacher.
         takes_teachers: Whether the constructor has an argument `teachers`, a mapping of teachers by name.
         shared_statistics: Names of the buffers that several processes average after each step, as each sees a part of
@@ -54,6 +57,8 @@ class Objective(nn.Module, ABC):
     reads_labels = False
     needs_clusters = False
     needs_store = ""
+    augments_teachers = False
+    views = Views()
     takes_teachers = False
     requires_teachers = False
     shared_statistics: tuple[str, ...] = ()

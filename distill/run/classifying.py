@@ -78,6 +78,12 @@ class Scorer:
         classifier = student.classifier or Classifier(_kind_of_run(Run(model)))
         return cls(student.to(choose_device(device)), classifier, batch_size, workers)
 
+    @classmethod
+    def of(cls, student: Student, batch_size: int, workers: int, device: str) -> Scorer:
+        """Return the scorer of a student that has a classifier, on a device."""
+        assert student.classifier is not None
+        return cls(student.to(choose_device(device)), student.classifier, batch_size, workers)
+
     @property
     def thresholds(self) -> NDArray[np.float64]:
         """Probability from which on each class counts as present. Shape (classes,)."""

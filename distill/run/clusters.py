@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from distill.data.sampling.clusters import Clustering, cluster_store, load, save
+from distill.data.store.format import read_json
 from distill.data.store.reader import EmbeddingStore
-from distill.data.store.texts import Texts
 
 
 def clustering_of(
@@ -36,15 +36,25 @@ def clustering_of(
         learned: Ids of the clips from which the centroids are computed. None means all clips.
     """
     origin: dict[str, Any] = {"store": store.digest, "clusters": clusters, "normalise": normalise, "seed": seed}
+    rows = None
     if learned is not None:
-        learned = Texts.of(learned)
-        rows = np.sort(store.rows_of(learned))
+        found = np.sort(store.rows_of(learned))
+        rows = found[found >= 0]
         origin["learned"] = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
     if (stored := load(folder, origin, store.ids)) is not None:
         return stored
     from distill.run.pictures import draw_clusters
 
-    clustering = cluster_store(store, clusters, normalise=normalise, seed=seed, learned=learned)
+    clustering = cluster_store(store, clusters, normalise=normalise, seed=seed, learned=rows)
     save(clustering, folder, origin)
     draw_clusters(clustering, folder / "clusters.png")
     return clustering
+
+
+def kept_clustering(store: EmbeddingStore) -> Clustering | None:
+    """Return the clustering that `distill cluster` wrote into a store. None: there is none of its present clips."""
+    folder = store.path / "clusters"
+    if not (folder / "clusters.json").is_file():
+        return None
+    origin = read_json(folder / "clusters.json")["origin"]
+    return load(folder, origin, store.ids) if origin["store"] == store.digest else None

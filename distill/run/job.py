@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from distill.data.clips.dataset import ClipDataset
 from distill.data.clips.manifest import Manifest
-from distill.data.errors import UserError
+from distill.data.clips.views import view_name
 from distill.data.files import write_text
 from distill.data.sampling.batches import batches_per_epoch
 from distill.data.sampling.clusters import Clustering
@@ -45,7 +44,7 @@ from distill.run.set_aside import report_set_aside
 from distill.run.shares import lock_share
 from distill.run.sound_share import printing
 from distill.run.start_checks import check_band, check_encoders, check_lengths
-from distill.run.targets import check_clips, check_store
+from distill.run.targets import check_clips, check_store, usable_clips
 from distill.students.saved import load_student, save_student, untrained_copy
 from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed
@@ -76,6 +75,7 @@ class Job:
         plan: Crop, batch size, share of held-out clips, and number of steps.
         resolved: Options with the options of every part completed.
         reads_frames: Whether the objective needs the embeddings of the teachers' frames.
+        views: Views of the clips on which the student is trained.
 
     Raises:
         UserError: a part cannot be loaded, or options and parts do not fit each other.
@@ -88,7 +88,8 @@ class Job:
         self.plan = plan(options, len(self.parts.manifest), self.parts.teachers, self.parts.student)
         shares(self.plan.batch_size, self.world.size)
         check_lengths(self.parts.manifest, self.plan.crop)
-        self.reads_frames = check(options, self.plan.crop, self.parts).reads_frames
+        checked = check(options, self.plan.crop, self.parts)
+        self.reads_frames, self.views = checked.reads_frames, checked.views
         self.resolved = resolve(self.plan.applied(options, self.parts.student), self.parts)
         self._stores: dict[str, Path] = {}  # a store is opened once, as that hashes the teacher's weights
 
@@ -118,7 +119,7 @@ class Job:
         teachers = self.teachers()
         self.parts.student.teachers = {name: identity(teacher) for name, teacher in teachers.items()}
         stores = [teacher.store for teacher in teachers.values() if teacher.store is not None]
-        manifest = self.usable(stores)
+        manifest = usable_clips(self.parts.manifest, stores, self.views)
         check_clips(len(manifest))
         for name, teacher in teachers.items():
             if teacher.store is not None:
@@ -176,25 +177,6 @@ class Job:
             )
         return path
 
-    def usable(self, stores: Iterable[EmbeddingStore]) -> Manifest:
-        """Return the clips that every store holds, and print the number of missing clips.
-
-        Raises:
-            UserError: there is no such clip.
-        """
-        stores, complete = list(stores), self.parts.manifest
-        held = np.ones(len(complete), bool)
-        for store in stores:
-            held &= store.rows_of(complete.ids) >= 0
-        if not held.any():
-            raise UserError(f"--data {self.options.data}: none of its clips is in {stores[0].path}")
-        missing = {complete.ids[number] for number in np.flatnonzero(~held).tolist()}
-        missing -= {clip.id for store in stores for clip in store.set_aside}
-        if missing:
-            first = f"{min(missing)!r} first" if len(missing) > 1 else repr(min(missing))
-            print(f"{len(missing)} of {len(complete)} clips are missing from the stores and are not used, {first}")
-        return complete.take(np.flatnonzero(held))
-
     def data(self, manifest: Manifest, sample_rate: int) -> AudioData:
         """Return training and held-out clips, and the order in which training clips are drawn.
 
@@ -208,7 +190,7 @@ class Job:
         parting = part_clips(manifest, options.fold, amounts.validation)
         if parting.left_alone:
             print(f"{parting.left_alone} clips of the split 'test' are not used")
-        train = ClipDataset(parting.train, sample_rate, amounts.crop, manifest.classes, options.seed)
+        train = ClipDataset(parting.train, sample_rate, amounts.crop, manifest.classes, options.seed, views=self.views)
         held_out = ClipDataset(parting.held_out, sample_rate, amounts.crop, manifest.classes)
         knowledge = Knowledge(lambda: EmbeddingStore(self.store(self._first_teacher)), self.clusters)
         order = draw_order(parting.train, options.sampling, options.seed, knowledge)
@@ -390,9 +372,11 @@ class Job:
 
 
 def first_draws(data: AudioData) -> list[str]:
-    """Return the ids of the clips drawn in one epoch, at most 50,000.
+    """Return the ids of the clips or views drawn in one epoch, at most 50,000.
 
     Statistics of the targets weigh each clip by its number of draws.
     """
-    drawn = data.order.indices(0, 0, min(len(data.train_clips), _STATISTICS_DRAWS))
-    return [data.train_clips.manifest.ids[row] for row in drawn.tolist()]
+    clips = data.train_clips
+    rows = data.order.indices(0, 0, min(len(clips), _STATISTICS_DRAWS)).tolist()
+    numbers = (clips.views.drawn(clips.seed, draw) for draw in range(len(rows)))
+    return [view_name(clips.manifest.ids[row], number) for row, number in zip(rows, numbers, strict=True)]

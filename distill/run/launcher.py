@@ -18,7 +18,6 @@ from types import FrameType
 from typing import Any
 
 from distill.data.errors import UserError, exit_code_of, first_line
-from distill.run.memory import keep_freed_memory
 from distill.training.engine import STARTS, Engine
 from distill.training.joining import tcp_store
 from distill.training.launched import OWN_RUN, launched
@@ -213,7 +212,6 @@ def _prepare(forked: bool) -> None:
     """Let the system end this child with its parent, and let torch use no threads of the parent after a fork."""
     import torch
 
-    keep_freed_memory()
     if sys.platform == "linux":
         from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_VARIABLES = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_"}
 _LARGEST = (
     1 << 30,
     1 << 25,
@@ -17,14 +19,20 @@ def keep_freed_memory() -> None:
 
     A training step frees tens of MB and allocates them again. By default glibc returns them to the system in between.
     Then every page of 4 kB costs a page fault at its next write. With that default, a step of `mobilenet_v3` on a CPU
-    took 1.1 to 1.4 times as long. `distill` calls this function at its start; other programs may call it too. Without
-    glibc the function does nothing.
+    took 1.1 to 1.4 times as long. `import distill` calls this function. A program that should return memory sooner sets
+    one of glibc's own variables, such as MALLOC_TRIM_THRESHOLD_=131072; then, and without glibc, the function does
+    nothing.
     """
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or _is_tuned():
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and any(mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST):
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _is_tuned() -> bool:
+    """Return whether the user has set glibc's variables of memory."""
+    return bool(_VARIABLES & os.environ.keys()) or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
 
 
 def peak_bytes() -> int:

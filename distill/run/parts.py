@@ -111,6 +111,11 @@ def check(options: FitOptions, crop: Crop, parts: Parts) -> Objective:
     for teacher in parts.teachers.values():
         teacher.check_crop({"crop_seconds": crop.seconds, "crop_position": crop.position})
     objective = parts.build_objective(parts.teachers, options.seed)
+    if objective.augments_teachers and not options.live and any(t.store is None for t in parts.teachers.values()):
+        raise UserError(
+            "--objective.teacher_input same: use --live, or `distill embed --views 4` and then --teacher precomputed "
+            "--teacher.store STORE"
+        )
     sampling, clips = options.sampling, len(parts.manifest)
     stored = sampling.needs_store or objective.needs_store
     if stored and not parts.teachers:
@@ -144,8 +149,10 @@ def name_classes(student: Student, classes: tuple[str, ...]) -> None:
         student: The student. It is changed.
         classes: Names of the classes. Empty: it is not trained on labels, so that a head would not fit any more.
     """
-    if student.labels != classes and student.classifier is not None:
-        student.classifier, student.labels = None, ()
+    before = student.classifier
+    if student.labels != classes and before is not None:
+        student.classifier = None
+        student.labels = () if before.head is not None else student.labels  # logits of the network itself stay
     student.labels = classes or student.labels
 
 

@@ -1,16 +1,46 @@
-"""Checks of the teachers' stored embeddings before training: whether a student can learn from them."""
+"""Checks of the teachers' stored embeddings before training: which clips they hold, and whether they teach."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.data.clips.manifest import Manifest
+from distill.data.clips.views import Views, clip_name, view_name
 from distill.data.errors import UserError
 from distill.data.store.reader import EmbeddingStore
 
 _FEW_CLIPS = 50
 _SAMPLE = 5000
 _MIN_DEVIATION = 1e-4  # of the embeddings, relative to their size; float16 rounds at 5e-4 of each number
+
+
+def usable_clips(manifest: Manifest, stores: Sequence[EmbeddingStore], views: Views = Views()) -> Manifest:
+    """Return the clips that every store holds with all their views, and print the number of missing clips.
+
+    Args:
+        manifest: All clips of the data.
+        stores: Stores of the teachers; may be empty.
+        views: Views of the clips.
+
+    Raises:
+        UserError: there is no such clip.
+    """
+    held = np.ones(len(manifest), bool)
+    for store in stores:
+        for number in range(views.count):
+            names = (view_name(clip_id, number) for clip_id in manifest.ids) if number else manifest.ids
+            held &= store.rows_of(names) >= 0
+    if not held.any():
+        raise UserError(f"--data {manifest.source}: none of its clips is in {stores[0].path}")
+    missing = {manifest.ids[number] for number in np.flatnonzero(~held).tolist()}
+    missing -= {clip_name(clip.id) if views.count > 1 else clip.id for store in stores for clip in store.set_aside}
+    if missing:
+        first = f"{min(missing)!r} first" if len(missing) > 1 else repr(min(missing))
+        print(f"{len(missing)} of {len(manifest)} clips are missing from the stores and are not used, {first}")
+    return manifest.take(np.flatnonzero(held))
 
 
 def check_clips(clips: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from distill.run.memory import keep_freed_memory
 from distill.teachers.pretrained import torchaudio_fault
 
 NAMES = (
@@ -22,7 +21,6 @@ NAMES = (
 )
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as `distill` does; it applies to the rivals too
     for name in sys.argv[1:] or NAMES:
         if name not in NAMES:
             sys.exit(f"unknown benchmark {name!r}; known: {', '.join(NAMES)}")

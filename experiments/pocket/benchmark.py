@@ -41,7 +41,6 @@ from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
 from distill.evaluation.scoring import labels_of, score_embeddings
 from distill.run.embeddings import fill_store
-from distill.run.memory import keep_freed_memory
 from experiments.benchmarks.measure import write_section
 from experiments.pocket.networks import MelStatistics, PocketNetwork
 from experiments.pocket.render import check_tools, render
@@ -184,7 +183,6 @@ _tasks: dict[str, tuple[Manifest, list[AudioBatch]]]
 def _begin(folder: Path, out: Path) -> None:
     global _sounds, _tasks
     torch.set_num_threads(1)
-    keep_freed_memory()
     _sounds = Sounds(folder, out)
     _tasks = _sounds.tasks()
 

@@ -20,8 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # to run this file by its path
 
-from distill.run.memory import keep_freed_memory
-from experiments.real import changes, choice, pitch, rows, spaces, specialists
+from experiments.real import changes, choice, pitch, rows, spaces, specialists, views
 from experiments.real.process import Failed
 from experiments.real.study import Study, cores, machine
 
@@ -36,6 +35,7 @@ ROWS: dict[str, tuple[str, Callable[[Study], list[str]]]] = {
     "crepe": ("Frames: the pitch of held-out notes", pitch.crepe),
     "space": ("The student answers in its teacher's space", spaces.space),
     "specialists": ("Two specialised teachers, weighted by domain", specialists.specialists),
+    "views": ("The teacher's embedding of the student's own input, live and stored", views.views),
     "teachers": ("Which teacher fits, before anything is trained", choice.teachers),
     "small": ("96 clips of one second", rows.small),
     "padding": ("Useful share of a batch", rows.padding),
@@ -75,7 +75,6 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="clips of each label and split, for a trial (0: all)")
     parser.add_argument("--fit_words", default="", help='more options of every fit, for a trial: "--max_steps 20"')
     options = parser.parse_args()
-    keep_freed_memory()
     study = Study(
         options.sounds.resolve(), options.weights.resolve(), options.out.resolve(), tuple(options.seeds),
         tuple(shlex.split(options.fit_words)), options.limit, options.wheels,

@@ -21,6 +21,7 @@ from experiments.real.process import distill as run_distill
 from experiments.real.rows import Goal, mean_error, small_students, table_of
 from experiments.real.specialists import specialists, write_domains
 from experiments.real.study import Recipe, Study, common_neighbours
+from experiments.real.views import views
 
 
 def study(tmp_path: Path, **options: object) -> Study:
@@ -243,6 +244,32 @@ def test_specialists_are_compared_by_the_mean_of_four_tasks(tmp_path: Path, monk
     )
     assert "Weights by domain above both teachers, equal weights by 0.090 ± 0.015." in lines  # 3/4 of 0.1 and 0.14
     assert any("above Crepe alone by -0.060 ± 0.015." in line for line in lines)
+
+
+def test_stored_views_are_compared_with_a_clean_cache_and_a_live_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, commands = study(tmp_path, seeds=(0, 1)), list[list[str]]()
+    monkeypatch.setattr(process, "distill", lambda words, log: commands.append(words) or Ended(1.0, []))
+    means, seconds = {"clean": 0.5, "live": 0.6, "stored": 0.56}, {"clean": 10.0, "live": 40.0, "stored": 10.5}
+
+    def fit(self: Study, recipe: Recipe, seed: int) -> dict[str, object]:
+        commands.append(self.fit_words(recipe, tmp_path, recipe.store))
+        kind = next(name for name in means if name in recipe.name)
+        return record(
+            means[kind] + 0.02 * seed * (kind == "live"), row=recipe.name, cpu_seconds=seconds[kind], steps=100
+        )
+
+    monkeypatch.setattr(Study, "fit", fit)
+    lines = views(place)
+    embed, clean, _, live, _, cached, _ = commands
+    assert embed[-6:] == ["--views.count", "4", "--views.gain", "6", "--views.roll", "true"]
+    assert clean == [word for word in cached if word not in ("--objective.teacher_input", "same")]
+    assert clean[clean.index("--teacher.store") + 1] == embed[embed.index("--out") + 1]
+    assert live[live.index("--objective.augmentation.gain") + 1] == "6"
+    assert "| clean cache | 0.500 ± 0.000 | 0.500 ± 0.000 | 0.500 ± 0.000 | 0.500 ± 0.000 | 100 |" in lines
+    said = next(line for line in lines if line.startswith("Live"))
+    assert "above clean by +0.110 (2 standard errors: 0.020), the views by +0.060, at 1.05 of its time" in said
 
 
 def ranked(**scores: tuple[float, float]) -> list[dict[str, object]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distill.data.clips.manifest import Manifest
+from distill.data.clips.views import clip_name
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError
 from distill.data.store.texts import TextIndex, Texts
@@ -105,10 +106,13 @@ class ClipWeights(nn.Module):
         """Return the weights of clips by their domains. Shape (clips, teachers).
 
         Args:
-            ids: Names of the clips.
+            ids: Names of the clips, or of their views.
             mix: How the clips were mixed; a mixture has the mixed weights. None: they were not.
         """
-        matching = torch.from_numpy(self._teacher_of_clip[self._index.find_all(ids)])
+        places = self._index.find_all(ids)
+        if (places < 0).any():
+            places = np.where(places < 0, self._index.find_all([clip_name(name) for name in ids]), places)
+        matching = torch.from_numpy(self._teacher_of_clip[places])
         one_hot = matching.unsqueeze(1) == torch.arange(len(self.teachers))
         weights = torch.where(one_hot, self.domain_weight, 1.0)
         weights = weights / weights.sum(1, keepdim=True)

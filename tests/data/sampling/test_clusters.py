@@ -91,11 +91,11 @@ def test_centroids_are_computed_only_from_the_chosen_clips(tmp_path: Path) -> No
     far = points.copy()
     far[40:] += 1000
     store = stored(tmp_path, far)
-    found = clusters.cluster_store(store, 3, learned=[f"{row}" for row in range(40)])
+    found = clusters.cluster_store(store, 3, learned=np.arange(40))
     assert np.abs(found.centroids).max() < 500
     assert found.labels.shape == (60,)
     with pytest.raises(UserError, match="1 to 40"):
-        clusters.cluster_store(store, 41, learned=[f"{row}" for row in range(40)])
+        clusters.cluster_store(store, 41, learned=np.arange(40))
 
 
 def test_clips_are_found_by_their_ids(tmp_path: Path) -> None:

@@ -109,9 +109,11 @@ def test_the_scored_part_is_the_one_that_was_not_trained_on(
     part, scored = scored_part(manifest, "", Run(tmp_path / "run"), trained.data)
     assert part == "the clips that the run held out"
     assert set(scored.splits.tolist()) == {"2"}
-    assert scored_part(manifest, "1", Run(tmp_path / "run"), trained.data)[0] == "the part '1'"
+    assert scored_part(manifest, "2", Run(tmp_path / "run"), trained.data)[0] == "the part '2'"
     assert scored_part(manifest, "", Run(tmp_path / "run"), "other")[0] == "all clips"
     assert capsys.readouterr().out.count("the scores are too high") == 0
+    assert scored_part(manifest, "1", Run(tmp_path / "run"), trained.data)[0] == "the part '1'"
+    assert "the scores are too high" in capsys.readouterr().out
     assert scored_part(manifest, "", Run(tmp_path), trained.data)[0] == "all clips"
     assert "the scores are too high" in capsys.readouterr().out
     rows = [Row(row.id, row.path, labels=row.labels, split="test" if row.split == "0" else "") for row in manifest.rows]

@@ -107,7 +107,7 @@ def test_losses_are_drawn_without_the_data(
 
 
 def test_a_folder_that_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--run RUN, --compare RUN RUN"):
+    with pytest.raises(UserError, match=r"--run RUN, --compare RUN RUN \.\.\., --curve RUN or --map STORE"):
         distill.report()
     with pytest.raises(UserError, match=r"has no config\.yaml"):
         distill.report(run=str(tmp_path))

@@ -6,9 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
+from distill.evaluation.calibration import reliability
 from distill.evaluation.cost import Cost
-from distill.evaluation.pictures import comparison_figure, confusion_figure, support_figure
+from distill.evaluation.pictures import (
+    GROUP_COLOURS,
+    comparison_figure,
+    confusion_figure,
+    map_figure,
+    reliability_figure,
+    support_figure,
+)
+from distill.evaluation.plane import Grouping, Plane
 from distill.evaluation.results import Entry, ProbeResult
 
 COST = Cost(10.0, 1_000_000, 2 * 10**9, 0.1, 3 * 2**20, "1 thread")
@@ -42,3 +52,31 @@ def test_each_encoder_is_a_point_of_operations_and_score() -> None:
     assert (2.0, 0.5) in points
     assert (8.0, 0.75) in points
     assert [text.get_text() for text in axes.texts] == ["teacher", "student"]
+
+
+def test_reliability_has_a_line_for_each_calibration_beside_the_diagonal() -> None:
+    confidence, truth = np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([[1.0, 0.0], [1.0, 0.0]])
+    measured = reliability(confidence, truth, None, "one of")
+    upper, lower = reliability_figure({"before:": measured, "after:": measured}, "title").axes
+    lines = [np.array(line.get_xydata()) for line in upper.lines]
+    assert len(lines) == 3
+    assert lines[0].tolist() == [[0, 0], [1, 1]]
+    points = lines[1][~np.isnan(lines[1]).any(1)]
+    np.testing.assert_allclose(points, [[0.6, 0.0], [0.9, 1.0]])
+    assert upper.get_legend().get_texts()[1].get_text() == f"after: calibration error {measured.error:.3f}"
+    assert lower.get_xlabel() == "probability"
+
+
+def test_a_map_has_a_panel_for_each_grouping_and_any_name_in_its_legend() -> None:
+    positions = np.arange(8.0).reshape(4, 2)
+    labels = Grouping.of(["$x_$", "_y", "$x_$", ""])
+    figure = map_figure(Plane(positions, "PCA"), {"label": labels, "split": Grouping.of(["a", "a", "b", "b"])}, "$a_$")
+    figure.canvas.draw()
+    left, right = figure.axes
+    assert [text.get_text().strip() for text in left.get_legend().get_texts()] == ["$x_$", "_y", "none"]
+    grey, second, first = left.collections
+    assert first.get_offsets().tolist() == positions[[0, 2]].tolist()
+    assert second.get_offsets().tolist() == positions[[1]].tolist()
+    assert [to_hex(points.get_facecolor()[0]) for points in (first, second, grey)] == [*GROUP_COLOURS[:2], "#dddddd"]
+    assert right.get_title() == "by split"
+    assert len(set(GROUP_COLOURS)) == 20

@@ -174,3 +174,11 @@ def test_the_kept_head_is_the_one_that_is_scored() -> None:
     assert sorted(rows.tolist()) == list(range(120))
     accuracy = (logits.argmax(1) == classes[rows]).mean()
     assert accuracy == pytest.approx(score_embeddings(embeddings, folds).result.score, abs=0.05)
+
+
+def test_clips_of_one_file_are_one_recording() -> None:
+    windows = [Row(f"{number}", Path(f"{number // 2}.wav"), start=number % 2, labels=("a",)) for number in range(6)]
+    labels = labels_of(windows, ["a"])
+    assert labels.recordings is not None
+    assert labels.recordings.tolist() == [0, 0, 1, 1, 2, 2]
+    assert labels_of(windows[::2], ["a"]).recordings is None

@@ -50,3 +50,16 @@ def test_folds_that_some_clips_lack_are_refused() -> None:
     classes = np.arange(20) % 2
     with pytest.raises(UserError, match="1 of 20 clips have no fold"):
         splits_of([*"12345" * 3, *"1234", ""], classes)
+
+
+def test_made_folds_do_not_divide_a_recording() -> None:
+    recordings = np.arange(60) // 4
+    classes = (recordings % 3).astype(np.int64)
+    for split in splits_of([""] * 60, classes, recordings=recordings):
+        assert not set(recordings[split.train]) & set(recordings[split.test])
+        assert np.bincount(classes[split.test], minlength=3).tolist() == [4, 4, 4]
+        for train, chosen in split.inner:
+            assert not set(recordings[train]) & set(recordings[chosen])
+    few = splits_of([""] * 60, classes, recordings=recordings // 5)
+    assert len(few) == 5
+    assert [len(split.test) for split in few] == [12] * 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,3 +147,23 @@ def test_a_store_cannot_have_the_augmented_input(sounds: Callable[..., Path], tm
             teacher_input="same",
             augmentation={"gain": 3},
         )
+
+
+def test_views_of_stores_must_agree_and_are_not_changed_again(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = str(sounds(4, seconds=0.3))
+    stores = {}
+    for name, seed in (("one", 0), ("again", 0), ("other", 1)):
+        views = distill.Views(2, seed=seed)
+        distill.embed(data, str(tmp_path / name), teacher="spectral", views=views, workers=0)
+        stores[name] = distill.Precomputed(tmp_path / name)
+
+    def build(*names: str, teacher_input: str = "same", **options: Any) -> EmbeddingDistillation:
+        chosen = {name: stores[name] for name in names}
+        return EmbeddingDistillation(TinyConvolution(), chosen, teacher_input=teacher_input, **options)
+
+    assert build("one", "again").views == distill.Views(2)
+    assert build("one", teacher_input="clean").views == distill.Views()
+    with pytest.raises(UserError, match="different views"):
+        build("one", "other")
+    with pytest.raises(UserError, match="has its changes already"):
+        build("one", augmentation={"gain": 3})

@@ -77,6 +77,10 @@ def test_the_head_of_a_probe_is_kept_in_a_copy(sounds: Callable[..., Path], tmp_
     assert student.classifier is not None
     assert student.classifier.thresholds
     assert student.labels == ("class0", "class1")
+    held_out = [path for number, path in enumerate(sorted(data.rglob("*.wav"))) if parts[number % 5] == "val"]
+    truth = np.array([[path.parent.name == name for name in student.labels] for path in held_out], float)
+    raw = (logits_of(student, held_out) * student.classifier.temperature).numpy()
+    assert student.classifier.temperature == pytest.approx(fit_temperature(raw, truth, None, ONE_OF), rel=1e-3)
     clip = torch.randn(4000)
     assert student.embed(clip, 16_000).clip.equal(original.embed(clip, 16_000).clip)
     assert original.embed(clip, 16_000).logits.shape == (1, 0)

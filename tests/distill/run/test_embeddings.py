@@ -16,7 +16,7 @@ from distill.data.clips.dataset import ClipDataset, Crop
 from distill.data.clips.sources import read_manifest
 from distill.data.errors import StoreError, UserError
 from distill.data.store.reader import EmbeddingStore
-from distill.run.filling import _batches
+from distill.run.filling import batches_of
 from tests.conftest import GOLDEN, tone
 from tests.distill.run.test_identity import trained
 from tests.own_parts import Loudness
@@ -43,7 +43,7 @@ def test_whole_clips_of_unequal_length_are_not_all_padded_to_the_longest(
     clips = ClipDataset(read_manifest(tmp_path), 16_000, Crop(0))
     together = distill.embed(str(tmp_path), str(tmp_path / "a"), teacher="spectral", crop=Crop(0), workers=0)
     monkeypatch.setattr("distill.run.filling._BATCH_SECONDS", 2.0)
-    assert list(_batches(clips, range(7), 3)) == [range(2), range(2, 3), range(3, 6), range(6, 7)]
+    assert list(batches_of(clips, range(7), 3)) == [range(2), range(2, 3), range(3, 6), range(6, 7)]
     apart = distill.embed(str(tmp_path), str(tmp_path / "b"), teacher="spectral", crop=Crop(0), workers=0)
     assert apart.ids == together.ids
     assert [clip.id for clip in apart.set_aside] == ["5.wav"]

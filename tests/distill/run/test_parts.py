@@ -67,6 +67,9 @@ def test_a_head_stays_for_the_same_classes_only(tmp_path: Path) -> None:
     student.classifier = classifier
     name_classes(student, ())  # its embedding is trained further, by which the head is lost
     assert (student.classifier, student.labels) == (None, ())
+    student.classifier, student.labels = Classifier(MANY), ("a", "b")  # the network itself has logits
+    name_classes(student, ())
+    assert (student.classifier, student.labels) == (None, ("a", "b"))
     for classes, kept in ((("a", "b"), True), (("b", "c"), False)):
         other = TinyConvolution()
         other.labels = classes

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import distill
+from distill.data.clips.sources import Data, read_manifest
 from distill.data.errors import UserError
-from distill.run.targets import check_clips, is_constant
+from distill.run.targets import check_clips, is_constant, usable_clips
 
 
 class Constant(distill.Teacher):
@@ -71,3 +72,28 @@ def test_clips_whose_embedding_is_not_finite_are_set_aside(
     assert "not_finite" in (tmp_path / "run" / "set_aside.csv").read_text()
     with pytest.raises(UserError, match=r"none of 12 clips could be embedded.*not_finite"):
         fit(tmp_path / "sounds", tmp_path / "all", distill.create_teacher(Constant, broken=9.0))
+
+
+def test_clips_that_a_store_misses_are_not_used(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = sounds(3)
+    store = distill.embed(str(data), str(tmp_path / "store"), teacher="spectral", workers=0)
+    (data / "class0" / "later.wav").write_bytes((data / store.ids[0]).read_bytes())
+    manifest = read_manifest(Data(str(data)))
+    assert sorted(usable_clips(manifest, [store]).ids) == sorted(store.ids)
+    assert "1 of 4 clips are missing from the stores and are not used, 'class0/later.wav'" in capsys.readouterr().out
+    assert usable_clips(manifest, []).ids == manifest.ids
+    later = np.flatnonzero([name not in store for name in manifest.ids])
+    with pytest.raises(UserError, match="none of its clips is in"):
+        usable_clips(manifest.take(later), [store])
+
+
+def test_clips_without_all_their_views_are_not_used(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = str(sounds(3))
+    store = distill.embed(data, str(tmp_path / "store"), teacher="spectral", views=2, workers=0)
+    manifest = read_manifest(Data(data))
+    for count in (1, 2):
+        assert usable_clips(manifest, [store], distill.Views(count)).ids == manifest.ids
+    with pytest.raises(UserError, match="none of its clips is in"):
+        usable_clips(manifest, [store], distill.Views(3))

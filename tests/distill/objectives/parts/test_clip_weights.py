@@ -35,6 +35,8 @@ def test_the_teacher_of_the_domain_weighs_ten_twelfths_of_three() -> None:
     own, other, even = 10 / 12, 1 / 12, 1 / 3
     expected = [[other, own, other], [even] * 3, [own, other, other], [other, own, other], [even] * 3]
     torch.testing.assert_close(found, torch.tensor(expected))
+    views = part.by_domain(["0.wav@view3", "1.wav", "2.wav@view1", "3.wav@view12", "elsewhere.wav@view1"])
+    torch.testing.assert_close(views, found)
 
 
 def test_clips_of_unknown_domains_weigh_all_teachers_alike() -> None:
