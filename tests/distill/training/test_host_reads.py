@@ -153,11 +153,15 @@ def test_a_step_of_each_objective_waits_only_where_a_row_is_written(name: str, p
 @pytest.mark.parametrize("name", [name for name in LOSSES.names() if LOSSES.location(name) is not None])
 def test_no_loss_makes_a_step_wait(name: str, tmp_path: Path) -> None:
     assert_no_wait_but_for_rows(waits(embedding(loss=name), batch(), tmp_path))
-    if LOSSES.find(name) is not None and name in ("other_clusters", "cluster_aware", "hybrid"):
+    if name in ("other_clusters", "cluster_aware", "hybrid"):
         official = {"class_path": name, "init_args": {"official": True}}
         assert_no_wait_but_for_rows(waits(embedding(loss=official), batch(), tmp_path))
 
 
 @pytest.mark.parametrize("name", STUDENT_NAMES)
-def test_no_student_makes_a_step_wait(name: str, tmp_path: Path) -> None:
-    assert_no_wait_but_for_rows(waits(embedding(name), batch(padded=True), tmp_path))
+def test_no_student_waits_for_the_device(name: str) -> None:
+    student = tiny_student(name).train()
+    pretend(student)
+    with PretendDevice() as device, torch.no_grad():
+        student(batch(padded=True).to(DEVICE, non_blocking=True))
+        assert not device.waits
