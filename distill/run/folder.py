@@ -14,7 +14,7 @@ from distill.data.errors import UserError
 from distill.data.files import HOLDER, LOCK, file_digest, plain, write_text
 
 _FILES = ("config.yaml", "metrics.csv", "set_aside.csv")
-_FOLDERS = ("checkpoints", "student", "students", "report", "embeddings", "clusters")
+_FOLDERS = ("checkpoints", "student", "students", "report", "embeddings", "clusters", "tensorboard", "wandb")
 _PATHS = ("data", "root", "out", "store", "init_from", "checkpoint")  # options that name files or folders
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,14 +246,14 @@ class Job:
         module = Distiller(objective, options.optimizer, steps, fixed_from, self.world)
         keep_alive = KeepAlive(self.run.checkpoints, data, options.engine.checkpoint_minutes, self.world)
         early, alarms = EarlyStopping(data), Alarms(data)
-        progress = Progress(self.run.metrics, data, world=self.world)
+        progress = Progress(self.run.metrics, data, world=self.world, loggers=options.engine.logger)
         kept = KeptStudents(self.run.path / "students", data, options.keep_steps, self._keep)
         # Early stopping comes first, so that a checkpoint after a validation holds its loss. The loss falls again when
         # the statistics are fixed, so a run of them is not ended before.
         ends_early = not options.epochs and fixed_from is None
         callbacks = [*([early] if ends_early else []), keep_alive, kept, progress, alarms]
         torch.manual_seed(options.seed + 2 + self.world.rank * _SEEDS)
-        with quiet():
+        with quiet(), closing(progress):
             fitting = trainer(options.engine, data, callbacks, self.run.path, self.world)
             fitting.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
             if not keep_alive.stopped_by and data.batches_done % data.validation_interval:

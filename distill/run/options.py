@@ -18,6 +18,7 @@ from distill.students.student import Student
 from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 from distill.training.engine import Engine
+from distill.training.loggers import check_loggers
 from distill.training.optimizer import Optimizer
 
 Teachers = Written | Teacher | Sequence[Written | Teacher] | None
@@ -175,6 +176,7 @@ class FitOptions:
                 raise UserError(f"--{name} {value}: must be at least 1")
         if any(step < 1 for step in self.keep_steps):
             raise UserError(f"--keep_steps {','.join(map(str, self.keep_steps))}: must be at least 1")
+        check_loggers(self.engine.logger)
         if not 0 <= (self.validation or 0) < 1:
             raise UserError(f"--validation {self.validation}: must be a share from 0 to below 1")
 

@@ -22,6 +22,8 @@ class Engine:
         workers: Processes that decode audio, for each device. 0 decodes in the main process.
         checkpoint_minutes: Maximum time between two checkpoints. A checkpoint is also saved at every validation.
         sync_batch_norm: Normalise by the statistics of all devices in each step. GPUs only.
+        logger: "tensorboard", "wandb", or both with a comma between them: logs the rows of metrics.csv there too.
+            Empty: metrics.csv alone.
     """
 
     accelerator: str = "auto"
@@ -32,3 +34,4 @@ class Engine:
     workers: int = 1
     checkpoint_minutes: float = 10.0
     sync_batch_norm: bool = False
+    logger: str = ""

@@ -16,6 +16,7 @@ from distill.data.clips.dataset import Loaded
 from distill.data.clips.lightning import L
 from distill.data.clips.module import AudioData
 from distill.training.distiller import Distiller
+from distill.training.loggers import Loggers
 from distill.training.metrics_file import VALIDATION, MetricsFile, add_measured, weighted_means
 from distill.training.world import World
 
@@ -30,10 +31,19 @@ class Progress(L.Callback):
         data: The run's data.
         row_interval: Batches between two rows.
         world: Processes of the run, whose values are averaged. Rank 0 shows and writes them. None: only this one.
+        loggers: Names of the loggers that get the rows too, as in `Engine.logger`.
     """
 
-    def __init__(self, metrics: Path, data: AudioData, row_interval: int = 20, world: World | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Path,
+        data: AudioData,
+        row_interval: int = 20,
+        world: World | None = None,
+        loggers: str = "",
+    ) -> None:
         self.file, self.data, self.row_interval, self.world = MetricsFile(metrics), data, row_interval, world or World()
+        self._logger_names, self._loggers = loggers, Loggers("", metrics.parent, 0)
         self._bar: tqdm[Any] | None = None
         self._seconds_waited = self._clips = 0.0  # since the last row
         self._values: dict[str, list[float]] = {}  # sum and number of clips of each value since the last row
@@ -44,6 +54,8 @@ class Progress(L.Callback):
         interval = 0.5 if os.isatty(2) else 30.0  # seconds
         if self.world.is_first:
             self.file.keep_until(done)
+        self.world.first(lambda: self._open_loggers(done))
+        if self.world.is_first:
             self._bar = tqdm(
                 total=total, initial=done, desc="fit", unit="batch", mininterval=interval, dynamic_ncols=True
             )
@@ -82,6 +94,13 @@ class Progress(L.Callback):
         if self._bar is not None:
             self._bar.close()
 
+    def close(self) -> None:
+        """Close the loggers. Validation after the training still writes to them."""
+        self._loggers.close()
+
+    def _open_loggers(self, done: int) -> None:
+        self._loggers = Loggers(self._logger_names, self.file.path.parent, done)
+
     def _write_training_row(self, trainer: L.Trainer) -> None:
         """Write the means since the last row, and begin new ones."""
         elapsed = max(time.perf_counter() - self._row_began, 1e-9)
@@ -105,4 +124,6 @@ class Progress(L.Callback):
     def _write_row(self, values: Mapping[str, str]) -> None:
         done = self.data.batches_done
         if self.world.is_first:
-            self.file.append(done, {"epoch": f"{done / self.data.sampler().batches_per_epoch:.3f}", **values})
+            row = {"epoch": f"{done / self.data.sampler().batches_per_epoch:.3f}", **values}
+            self.file.append(done, row)
+            self._loggers.write(done, row)
