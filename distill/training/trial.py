@@ -35,9 +35,9 @@ def measured_step(objective: Objective, data: AudioData, optimizer: Optimizer, e
             objective.total(objective(loaded.batch.to(device))).backward()
             adam.step()
             adam.zero_grad()
+        now = time_when_done(device) if done == _WARMUP_STEPS else time.perf_counter()
         if done == _WARMUP_STEPS:
-            start = time_when_done(device)
-        now = time.perf_counter()
+            start = now
         if done >= _WARMUP_STEPS + _MEASURED_STEPS or now - began > _MAX_SECONDS:
             break
     measured = max(1, done - _WARMUP_STEPS) if done > _WARMUP_STEPS else max(1, done)
