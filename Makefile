@@ -1,7 +1,7 @@
 # `make` needs Python 3.11, 3.12, 3.13 or 3.14, and nothing else. PYTHON chooses one: make PYTHON=python3.11
 BIN := .venv/bin
 
-.PHONY: all ready demo test slow tflite check lint structure types format benchmarks lock fresh release clean
+.PHONY: all ready demo test slow tflite check lint structure types format docs benchmarks lock fresh release clean
 
 all: ready
 	@echo 'make test runs the tests, make demo the demo.'
@@ -43,6 +43,10 @@ format: ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Build the documentation site in site/, in a temporary environment. A warning is an error.
+docs:
+	@sh tools/environment.sh docs $(PYTHON)
+
 benchmarks: ready
 	$(BIN)/python experiments/benchmarks/run.py
 
@@ -59,4 +63,4 @@ release: ready
 	@sh tools/release.sh
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist site *.egg-info

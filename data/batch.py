@@ -163,7 +163,7 @@ class AudioBatch:
 class Embeddings(NamedTuple):
     """The output of an encoder for a batch.
 
-    Args:
+    Attributes:
         clip: One vector per clip. Shape (batch, clip_dim).
         frames: One vector per time step. Shape (batch, time, frame_dim). Encoders of whole clips have time 1.
         frame_times: Centre of each frame, in seconds. Shape (time,).
@@ -184,7 +184,7 @@ class Embeddings(NamedTuple):
         """Return the embeddings of an encoder with frames. `clip` None means the mean of each clip's valid frames."""
         if clip is None:
             clip = masked_mean(frames, frame_mask)
-        return cls(clip, frames, frame_times, frame_mask, clip.new_zeros(len(clip), 0))
+        return cls(clip, frames, frame_times, frame_mask, clip.new_zeros(clip.shape[0], 0))
 
     def row(self, number: int) -> Embeddings:
         """Return the embeddings of one clip, as a batch of one."""
@@ -209,8 +209,8 @@ class Embeddings(NamedTuple):
     @classmethod
     def of_clip(cls, clip: Tensor) -> Embeddings:
         """Return the embeddings of an encoder of whole clips, from (batch, clip_dim)."""
-        times, mask = clip.new_zeros(1), clip.new_ones(len(clip), 1, dtype=torch.bool)
-        return cls(clip, clip.unsqueeze(1), times, mask, clip.new_zeros(len(clip), 0))
+        times, mask = clip.new_zeros(1), clip.new_ones(clip.shape[0], 1, dtype=torch.bool)
+        return cls(clip, clip.unsqueeze(1), times, mask, clip.new_zeros(clip.shape[0], 0))
 
 
 class Clip(NamedTuple):

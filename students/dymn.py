@@ -184,12 +184,21 @@ class _DynamicConvolution(nn.Module):
         """Convolve (B, inputs, M, T) by the context (B, H). Return (B, outputs, M', T')."""
         mixture = (self.residuals[0](context) / temperature.to(context.dtype)).softmax(1)
         kernels = mixture @ self.weight[0, 0]
-        clips, (outputs, inputs, side, _) = len(x), self.shape
+        clips, (outputs, inputs, side, _) = x.shape[0], self.shape
         if side == 1:
             return (kernels.view(clips, outputs, inputs) @ x.flatten(2)).unflatten(2, x.shape[2:])
+        if torch.compiler.is_exporting():
+            return self._mixed_outputs(x, mixture)
         weight = kernels.view(clips * outputs, inputs, side, side)
         y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), weight, None, self.stride, side // 2, groups=clips * outputs)
         return y.view(clips, outputs, *y.shape[2:])
+
+    def _mixed_outputs(self, x: Tensor, mixture: Tensor) -> Tensor:
+        """Mix the outputs of all kernels, depthwise. In a graph, the number of groups cannot depend on the batch."""
+        outputs, _, side, _ = self.shape
+        kernels = self.weight[0, 0].view(KERNELS, outputs, 1, side, side).transpose(0, 1).flatten(0, 1)
+        y = F.conv2d(x, kernels, None, self.stride, side // 2, groups=outputs).unflatten(1, (outputs, KERNELS))
+        return (y * mixture[:, None, :, None, None]).sum(2)
 
 
 class _DynamicActivation(nn.Module):
@@ -201,6 +210,6 @@ class _DynamicActivation(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Activate (B, C, M, T) by the context (B, H). Same shape out. A coefficient of 0 gives ReLU."""
-        coefficients = (2 * self.coef_net[0](context).sigmoid() - 1).view(len(x), x.shape[1], 2 * PIECES, 1, 1)
+        coefficients = (2 * self.coef_net[0](context).sigmoid() - 1).view(-1, x.shape[1], 2 * PIECES, 1, 1)
         slopes, offsets = coefficients[:, :, :PIECES], 0.5 * coefficients[:, :, PIECES:]
         return torch.maximum(x * (slopes[:, :, 0] + 1) + offsets[:, :, 0], x * slopes[:, :, 1] + offsets[:, :, 1])

@@ -71,7 +71,7 @@ def halve_steps(valid: Tensor | None) -> Tensor | None:
 
 def valid_steps(valid: Tensor | None, x: Tensor) -> Tensor:
     """Return the number of valid time steps of each clip of `x` (B, C, M, T), int64. None means that all are valid."""
-    return torch.full((len(x),), x.shape[3], device=x.device) if valid is None else valid
+    return torch.full((x.shape[0],), x.shape[3], device=x.device) if valid is None else valid
 
 
 def mean_and_deviation(frames: Tensor, frame_mask: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
     Raises:
         UserError: a weight is not finite, or an option of the student cannot be written as JSON.
     """
-    state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in student.state_dict().items()}
+    state = student.state_dict()
     if not_finite := [
         key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()
     ]:
@@ -46,7 +46,7 @@ def save_student(student: Student, folder: Path, card: str) -> None:
         name: value for name, value in STUDENTS.spec_of(student).options.items() if name not in student.initial_weights
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "model.safetensors", lambda file: file.write(save(state)))
+    write_atomically(folder / "model.safetensors", lambda file: file.write(weights_of(student)))
     spaces = {f"{name}/{key}": t for name, space in student.spaces.items() for key, t in space.state_dict().items()}
     _save_beside(spaces, folder / _SPACES)
     classifier = student.classifier
@@ -72,6 +72,11 @@ def save_student(student: Student, folder: Path, card: str) -> None:
         },
     )
     write_text(folder / "README.md", card)
+
+
+def weights_of(student: Student) -> bytes:
+    """Return the content of model.safetensors of a student."""
+    return save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in student.state_dict().items()})
 
 
 def card_of(source: str | Path) -> str:

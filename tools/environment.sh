@@ -2,6 +2,7 @@
 # Make and repair the environments of `make`. PYTHON is a command or a path; default: the newest supported Python.
 #   tools/environment.sh ready [PYTHON]   make .venv from requirements.lock, or repair it; print nothing if it is ready
 #   tools/environment.sh fresh [PYTHON]   run the tests in a new environment, from the ranges in pyproject.toml
+#   tools/environment.sh docs [PYTHON]    build the documentation site in site/, in a new environment
 #   tools/environment.sh lock [PYTHON]    write requirements.lock again
 set -eu
 unset PYTHONHOME PYTHONPATH
@@ -145,6 +146,17 @@ END
     "$temporary/bin/python" -m pytest
 }
 
+docs() {
+    find_python
+    make_temporary
+    make_environment "$temporary"
+    "$python" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+        >"$temporary/docs.txt"
+    "$temporary/bin/python" -I -m pip install --quiet --requirement "$temporary/docs.txt"
+    NO_MKDOCS_2_WARNING=1 "$temporary/bin/python" -I -m mkdocs --quiet build # a hint at the successor of MkDocs
+    echo "The site is in $(pwd)/site."
+}
+
 lock() {
     find_python
     make_temporary
@@ -157,6 +169,6 @@ lock() {
 
 asked=${2:-}
 case ${1:-} in
-ready | fresh | lock) "$1" ;;
-*) fail "usage: tools/environment.sh ready|fresh|lock [PYTHON]" ;;
+ready | fresh | docs | lock) "$1" ;;
+*) fail "usage: tools/environment.sh ready|fresh|docs|lock [PYTHON]" ;;
 esac

@@ -8,9 +8,10 @@ from torch.nn import functional as F
 
 from distill.data.audio.bands import BandSums, Workspace, energies_by_piece
 from distill.data.audio.filters import kaldi_filters
-from distill.data.audio.frames import frame_mask, pad_to
+from distill.data.audio.frames import frame_mask, overlapping, pad_to
 from distill.data.audio.memory import may_reuse_memory
 from distill.data.audio.precision import Float32Module
+from distill.data.audio.transform import FactoredTransform
 
 _POINTS = 512  # of the transform of a frame
 
@@ -44,6 +45,7 @@ class KaldiFbank(Float32Module):
         weights = (hann if window == "hanning" else hann**0.85) * full_scale
         self.register_buffer("window_function", weights, persistent=False)
         self.sums = BandSums(kaldi_filters(bands, points=_POINTS))
+        self._in_graphs = FactoredTransform(_POINTS, self.window_samples)
         self.mean, self.scale = mean, scale
         self.register_buffer("shift", torch.tensor(-mean / scale), persistent=False)
 
@@ -81,7 +83,11 @@ class KaldiFbank(Float32Module):
     def _normalised(self, waveform: Tensor, out: Tensor | None = None) -> Tensor:
         """Compute (batch, time, bands) from (batch, samples). `out` is memory for the result; None allocates it."""
         with torch.autocast(waveform.device.type, enabled=False):
-            frames = pad_to(waveform.float(), self.window_samples).unfold(1, self.window_samples, self.hop)
+            waveform = pad_to(waveform.float(), self.window_samples)
+            if torch.compiler.is_exporting():
+                count = (waveform.shape[1] - self.window_samples) // self.hop + 1
+                return self._logarithm(self._energies(overlapping(waveform, self.window_samples, self.hop, count)), out)
+            frames = waveform.unfold(1, self.window_samples, self.hop)
             if may_reuse_memory(frames):
                 support = slice(0, self.window_samples)
                 return energies_by_piece(frames, self._apply_window, support, _POINTS, self.sums, self._logarithm, out)
@@ -92,6 +98,8 @@ class KaldiFbank(Float32Module):
         frames = frames - frames.mean(-1, keepdim=True)
         # The first sample of a frame has no predecessor, and the window is zero there.
         emphasised = (frames[..., 1:] - 0.97 * frames[..., :-1]).mul_(self.window_function[1:])
+        if torch.compiler.is_exporting():
+            return self.sums(self._in_graphs(F.pad(emphasised, (1, 0))))
         spectrum = torch.fft.rfft(F.pad(emphasised, (1, _POINTS - self.window_samples)))
         return self.sums(spectrum.real.square() + spectrum.imag.square())
 

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from distill.data.audio.bands import BandSums, Compress, Workspace, energies_by_piece, unchanged
 from distill.data.audio.filters import kaldi_filters, mel_filters
-from distill.data.audio.frames import pad_to
+from distill.data.audio.frames import overlapping, pad_to
 from distill.data.audio.memory import may_reuse_memory
 from distill.data.audio.precision import Float32Module
+from distill.data.audio.transform import FactoredTransform
 
 
 class PowerSpectrum(Float32Module):
@@ -34,6 +35,9 @@ class PowerSpectrum(Float32Module):
         super().__init__()
         self.sample_rate, self.window, self.points, self.hop = sample_rate, len(window), points, hop
         self.centred = centred
+        first = (points - len(window)) // 2
+        self._support = slice(first, first + len(window))  # points of the transform that the window covers
+        self._in_graphs = FactoredTransform(points, len(window))
         self.register_buffer("window_function", window, persistent=False)
 
     def frames(self, samples: Tensor) -> Tensor:
@@ -43,10 +47,14 @@ class PowerSpectrum(Float32Module):
 
     def power(self, waveform: Tensor) -> Tensor:
         """Compute the power of each frequency (batch, points // 2 + 1, time) from (batch, samples), float32."""
+        waveform = self.padded(waveform)
+        if torch.compiler.is_exporting():
+            count = (waveform.shape[1] - self.points) // self.hop + 1
+            frames = overlapping(waveform[:, self._support.start :], self.window, self.hop, count)
+            return self._in_graphs(frames * self.window_function).transpose(1, 2)
         spectrum = torch.stft(
-            self.padded(waveform), self.points, self.hop, self.window, self.window_function,
-            center=False, return_complex=True,
-        )  # fmt: skip
+            waveform, self.points, self.hop, self.window, self.window_function, center=False, return_complex=True
+        )
         return spectrum.real.square() + spectrum.imag.square()
 
     def padded(self, waveform: Tensor) -> Tensor:
@@ -74,8 +82,6 @@ class MelEnergies(PowerSpectrum):
     ) -> None:
         super().__init__(sample_rate, window, points, hop, centred)
         self.sums = BandSums(filters)
-        first = (points - len(window)) // 2
-        self._support = slice(first, first + len(window))  # points of the transform that the window covers
 
     def energies(self, waveform: Tensor, compress: Compress = unchanged) -> Tensor:
         """Compute (batch, bands, time) from (batch, samples), float32.

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from distill.data.audio.frames import overlapping
 from distill.data.audio.memory import may_reuse_memory
+from distill.data.audio.precision import Float32Module
 from distill.data.audio.read import FULL_SCALE, Samples
 
 RESAMPLER = "torchaudio sinc_interp_hann width 6 rolloff 0.99"  # part of every fingerprint
@@ -75,10 +77,10 @@ def resample_blocks(blocks: Iterable[Samples], source: int, target: int) -> Iter
 
 def resampled_length(samples: int, source: int, target: int) -> int:
     """Return the number of samples after resampling: ceil(samples * target / source)."""
-    return -(-samples * target // source)
+    return (samples * target + source - 1) // source  # not -(-n // m): an exported graph rounds towards 0
 
 
-class Resampler(nn.Module):
+class Resampler(Float32Module):
     """Resampling by a Hann-windowed sinc.
 
     The output is computed in blocks of whole periods of both rates. A block depends on a window of the input.
@@ -134,12 +136,19 @@ class Resampler(nn.Module):
 
     def _padding(self, waveform: Tensor, length: int) -> tuple[int, int]:
         """Return the zeros before and after (..., samples) that the blocks of `length` output samples need."""
-        after = -(-length // self.block) * self.step + self.window - self.before - waveform.shape[-1]
+        after = self._blocks(length) * self.step + self.window - self.before - waveform.shape[-1]
         return self.before, after
 
     def _windows(self, padded: Tensor, length: int) -> Tensor:
         """Return the window of input samples of each block of the output. Shape (..., blocks, window)."""
-        return padded.unfold(-1, self.window, self.step)[..., : -(-length // self.block), :]
+        blocks = self._blocks(length)
+        if torch.compiler.is_exporting():
+            return overlapping(padded, self.window, self.step, blocks)
+        return padded.unfold(-1, self.window, self.step)[..., :blocks, :]
+
+    def _blocks(self, length: int) -> int:
+        """Return the blocks of `length` output samples."""
+        return (length + self.block - 1) // self.block
 
     def _groups(self) -> list[tuple[slice, slice, Tensor]]:
         """Return the inputs of each group within a window, its outputs within a block, and its taps."""

@@ -47,7 +47,8 @@ class View(NamedTuple):
             float32, of the same shape; may exceed [-1, 1].
         """
         scale = self.gain if samples.is_floating_point() else self.gain * float(FULL_SCALE)
-        return torch.roll(samples.float() * scale, -int(self.roll * len(samples)))
+        offset = int(self.roll * len(samples))
+        return (torch.roll(samples, -offset) if offset else samples) * scale
 
 
 @dataclass(frozen=True)

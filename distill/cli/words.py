@@ -14,6 +14,7 @@ SWITCHES = (
     "--live",
     "--normalise",
     "--untrained",
+    "--save_head",
     "--windows",
 )  # without a value they are true
 NUMBERS = ("--support", "--keep_steps", "--levels", "--sampling.levels")

@@ -141,4 +141,4 @@ def _print(clips: Manifest | None, sounds: Sequence[bytes], files: Sequence[Path
             f"fill {MAX_BYTES >> 20} MiB"
         )
     for path in files:
-        print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
+        print(f"{path}  {max(0.1, path.stat().st_size / 2**20):.1f} MiB")

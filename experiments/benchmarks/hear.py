@@ -18,7 +18,6 @@ from measure import ROOT, Row, compare, paired, peak_kib, table, write_section
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.commands.export import write_onnx
 from distill.data.audio.filters import mel_filters
 from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
@@ -26,6 +25,7 @@ from distill.objectives.masked import MaskedTokenPrediction
 from distill.objectives.objective import Objective
 from distill.objectives.parts.quantizer import GumbelQuantizer, Quantized
 from distill.objectives.tokenizer import TokenizerDistillation
+from distill.runtimes.formats import write_student
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.classifier import HearClassifier, TaskModel
 from distill.students.hear.dropout import Dropout
@@ -318,7 +318,7 @@ def onnx() -> str:
     model = HearClassifier(classes=50).eval()
     waveform = torch.randn(1, 160_000) * 0.1
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False):
-        write_onnx(model, Path(folder) / "hear.onnx")
+        write_student(model, Path(folder) / "hear.onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(str(Path(folder) / "hear.onnx"), options)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from distill.data.audio.filters import mel_filters
 from distill.data.audio.frames import frame_mask, remove_mean
 from distill.data.audio.mel import MelEnergies, PowerSpectrum
-from distill.data.audio.resample import resample
+from distill.data.audio.resample import Resampler
 
 MEL_RATE = 16_000
 BANDS = 128
@@ -54,7 +54,9 @@ class HearFrontEnd(nn.Module):
         filters = mel_filters(BANDS, _POINTS, MEL_RATE, 0.0, MEL_RATE / 2, slaney=False)
         self.mel = MelEnergies(MEL_RATE, window, _POINTS, _HOP, filters)
         self.wide: PowerSpectrum | None = None
+        self.to_mel_rate: nn.Module = nn.Identity()
         if rate != MEL_RATE:
+            self.to_mel_rate = Resampler(rate, MEL_RATE)
             wide_window = torch.hann_window(int(0.025 * rate))
             self.wide = PowerSpectrum(rate, wide_window, points, int(0.010 * rate))
         self.frequencies = points // 2 + 1
@@ -82,12 +84,11 @@ class HearFrontEnd(nn.Module):
         """
         with torch.autocast(waveform.device.type, enabled=False):
             waveform = self._remove_mean(waveform.float(), lengths)
-            narrow = resample(waveform, self.rate, MEL_RATE)
-            spectrum = self._power_spectrogram(self.mel, narrow, self._at_mel_rate(lengths))
+            spectrum = self._power_spectrogram(self.mel, self.to_mel_rate(waveform), self._at_mel_rate(lengths))
             frames = self.frames(lengths)
             mel = self._standardised_logarithm(self.mel.of_power(spectrum), frames)
             if not power:
-                return Spectra(mel, mel.new_zeros(len(mel), 0, 0), frames)
+                return Spectra(mel, mel.new_zeros(mel.shape[0], 0, 0), frames)
             if self.wide is not None:
                 spectrum = self._power_spectrogram(self.wide, waveform, lengths)
             # At other rates the two can differ by one frame.

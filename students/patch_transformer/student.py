@@ -151,7 +151,7 @@ class PatchTransformer(Student):
     def _columns(self, valid: Tensor, total: int) -> Tensor:
         """Return the number of valid columns of patches (B,), given valid spectra (B,), of `total` spectra."""
         needed = (valid + self.patch - 1) // self.patch
-        return valid.new_full((len(valid),), total // self.patch) if self.frames else needed
+        return valid.new_full((valid.shape[0],), total // self.patch) if self.frames else needed
 
     def embed_patches(self, spectrogram: Tensor, visible: Tensor | None = None) -> Tensor:
         """Embed the patches of a spectrogram (B, T, bands), and add their positions.
@@ -177,7 +177,7 @@ class PatchTransformer(Student):
             tokens: All or some tokens of each clip. Shape (B, N, D).
             valid: False at padding. Shape (B, N), bool. None means that all tokens are valid.
         """
-        first = self.first.expand(len(tokens), -1, -1)
+        first = self.first.expand(tokens.shape[0], -1, -1)
         x = self.norm(torch.cat([first, tokens.to(first.dtype)], dim=1))
         if valid is not None:
             valid = F.pad(valid, (1, 0), value=True)

@@ -60,3 +60,14 @@ def test_a_context_of_a_padded_clip_is_that_of_the_clip_alone() -> None:
 def test_a_temperature_must_be_positive_and_finite(temperature: float) -> None:
     with pytest.raises(UserError, match=r"--student\.temperature .*: must be above 0"):
         DyMN(0.1, temperature)
+
+
+@pytest.mark.parametrize(("inputs", "kernel", "stride"), [(1, 3, 2), (1, 5, 1)])
+def test_a_graph_mixes_outputs_instead_of_kernels(
+    inputs: int, kernel: int, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, temperature = _DynamicConvolution(inputs, 6, 4, kernel, stride), torch.tensor(3.0)
+    x, context = torch.randn(3, 6, 8, 10), torch.randn(3, 4)
+    expected = layer(x, context, temperature)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    torch.testing.assert_close(layer(x, context, temperature), expected, atol=1e-5, rtol=1e-4)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from distill.data.audio.frames import frame_mask, masked_mean, pad_to, remove_mean
+from distill.data.audio.frames import frame_mask, masked_mean, overlapping, pad_to, remove_mean
 
 LENGTHS = torch.tensor([4, 2, 0])
 MASK = torch.tensor([[True, True, True, True], [True, True, False, False], [False] * 4])
@@ -36,3 +37,11 @@ def test_only_shorter_clips_are_padded() -> None:
     assert pad_to(waveform, 3) is waveform
     assert pad_to(waveform, 5).sum(1).tolist() == [3, 3]
     assert pad_to(waveform, 5).shape == (2, 5)
+
+
+@pytest.mark.parametrize(("size", "hop"), [(4, 2), (5, 2), (3, 3), (2, 3), (10, 4)])
+def test_overlapping_frames_are_those_of_unfold(size: int, hop: int) -> None:
+    samples = torch.arange(1.0, 41.0).view(2, 20)
+    count = (20 - size) // hop + 1
+    torch.testing.assert_close(overlapping(samples, size, hop, count), samples.unfold(1, size, hop))
+    assert overlapping(samples[0], size, hop, 2).shape == (2, size)

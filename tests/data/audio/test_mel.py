@@ -59,11 +59,13 @@ def test_bands_that_lie_between_frequencies_are_silent() -> None:
 @pytest.mark.parametrize("front_end", FRONT_ENDS, ids=lambda module: type(module).__name__)
 class TestEveryFrontEnd:
     def test_is_exported_with_any_batch_and_length(self, front_end: torch.nn.Module) -> None:
-        samples = torch.export.Dim("samples", min=2_000, max=1_000_000)
-        shape = {"waveform": {0: torch.export.Dim("batch", min=1, max=64), 1: samples}}
-        program = torch.export.export(front_end, (torch.randn(2, 32_000),), dynamic_shapes=shape)
+        free = {0: torch.export.Dim.AUTO(min=1), 1: torch.export.Dim.AUTO(min=2_000)}
+        program = torch.export.export(
+            front_end, (torch.randn(2, 32_000),), dynamic_shapes={"waveform": free},
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )  # fmt: skip
         waveform = torch.randn(3, 20_000)
-        torch.testing.assert_close(program.module()(waveform), front_end(waveform), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(program.module()(waveform), front_end(waveform), atol=2e-3, rtol=0)
 
     def test_stays_in_float32_under_autocast(self, front_end: torch.nn.Module) -> None:
         waveform = torch.randn(1, 16_000) * 0.1
@@ -85,3 +87,19 @@ class TestEveryFrontEnd:
         waveform = torch.randn(shape) * 0.1
         plain = front_end(waveform.clone().requires_grad_())
         torch.testing.assert_close(front_end(waveform), plain.detach(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "front_end", [LogMel(32_000, 1024, 512, 128, 50.0, 16_000.0, 1e-3), DecibelMel(), PasstMel(), KaldiFbank()]
+)
+@pytest.mark.parametrize("samples", [300, 3_333, 20_480])
+def test_a_graph_has_matrix_products_of_equal_result(
+    front_end: torch.nn.Module, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waveform = torch.randn(2, samples) * 0.1
+    expected = front_end(waveform)
+    for name in ("is_exporting", "is_compiling"):
+        monkeypatch.setattr(torch.compiler, name, lambda: True)
+    for name in ("stft", "fft.rfft"):
+        monkeypatch.delattr(f"torch.{name}")
+    torch.testing.assert_close(front_end(waveform), expected, atol=2e-3, rtol=0)

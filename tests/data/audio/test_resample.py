@@ -81,3 +81,14 @@ def test_a_filter_that_inference_made_first_gives_gradients_too() -> None:
     waveform = torch.rand(1, 500, requires_grad=True)
     resample(waveform, 7_000, 3_000).sum().backward()
     assert waveform.grad is not None
+
+
+@pytest.mark.parametrize(("source", "target"), [(44_100, 16_000), (16_000, 44_100)])
+@pytest.mark.parametrize("samples", [100, 4_410, 10_001])
+def test_a_graph_resamples_by_slices(source: int, target: int, samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    waveform = torch.randn(2, samples)
+    expected = resample(waveform, source, target)
+    for name in ("is_exporting", "is_compiling"):
+        monkeypatch.setattr(torch.compiler, name, lambda: True)
+    monkeypatch.setattr(torch.Tensor, "unfold", None)
+    torch.testing.assert_close(resample(waveform, source, target), expected, atol=1e-5, rtol=0)

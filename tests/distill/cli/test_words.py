@@ -14,6 +14,7 @@ from distill.cli.words import Option, last, parse_words
     [
         ("--data x --epochs=3", [("--data", "x"), ("--epochs", "3")]),
         ("--dry_run --data x", [("--dry_run", "true"), ("--data", "x")]),
+        ("--save_head --data x", [("--save_head", "true"), ("--data", "x")]),
         ("--resume false --out r", [("--resume", "false"), ("--out", "r")]),
         ("--out= --data x", [("--out", ""), ("--data", "x")]),
         ("--compare a b --out c", [("--compare", '["a", "b"]'), ("--out", "c")]),

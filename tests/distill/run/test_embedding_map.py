@@ -75,7 +75,9 @@ def test_random_clips_of_a_large_store_are_shown(
     monkeypatch.setattr(embedding_map, "MAX_CLIPS", 5)
     folder = sounds(8)
     opened = store(folder, tmp_path / "store")
-    draw_store(opened, Data(folder), tmp_path / "out")
+    rows = [f"class{n % 2}/{n:03d}.wav,class{n % 2}\n" for n in reversed(range(8))]  # in another order than the store
+    (folder / "clips.csv").write_text("path,label\n" + "".join(rows))
+    draw_store(opened, Data(folder / "clips.csv"), tmp_path / "out")
     page = drawn(tmp_path / "out")
     assert "the map shows 5 random clips of 8" in capsys.readouterr().out
     assert len(page["ids"]) == 5  # type: ignore[arg-type]

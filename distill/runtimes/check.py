@@ -1,0 +1,72 @@
+"""Compare the file of a student with PyTorch, before a user gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distill.data.errors import UserError
+from distill.runtimes.graph import StudentGraph
+
+CHECKED_SECONDS = (0.1, 0.5, 2.0, 7.3, 30.0)
+_CLIPS = (1, 2)
+_MAX_DIFFERENCE = 1e-5  # of float32, relative to the largest number of an output
+_MAX_OTHER_TOKENS = 0.01  # share; a rounding may decide between two codes of equal score
+_SILENT = 1e-6  # outputs below are the rounding errors of a network that returns 0
+
+Run = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.generic]]]
+"""Computes the outputs by name from clips (batch, samples)."""
+
+
+def largest_difference(run: Run, graph: StudentGraph, lengths: Sequence[int], clips: Sequence[int] = _CLIPS) -> float:
+    """Return the largest difference between a runtime and PyTorch, relative to the largest number of an output.
+
+    Args:
+        run: Computes the outputs in the runtime.
+        graph: The student.
+        lengths: Samples of the clips.
+        clips: Sizes of the batches.
+
+    Raises:
+        UserError: an output has another shape, is not finite, or differs by more than 1e-5.
+    """
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for samples in lengths:
+        waveform = torch.randn(max(clips), samples, generator=generator) * 0.1
+        with torch.no_grad():
+            values = graph.module(waveform)
+        for count in clips:
+            found = run(waveform[:count].numpy())
+            place = f"{count} x {samples / graph.sample_rate:g} s"
+            for name, expected in zip(graph.outputs, values, strict=True):
+                worst = max(worst, _difference(found[name], expected[:count].numpy(), f"{name} of {place}"))
+    return worst
+
+
+def lengths_of(graph: StudentGraph) -> list[int]:
+    """Return the lengths of the check, in samples: five, from 0.1 s to 30 s or to the longest clip."""
+    return sorted({graph.samples(seconds) for seconds in CHECKED_SECONDS})
+
+
+def _difference(found: NDArray[np.generic], expected: NDArray[np.generic], where: str) -> float:
+    """Return the largest difference. Raise UserError if it is too large. Tokens differ by 0, or too often."""
+    if found.shape != expected.shape:
+        raise UserError(f"the check failed: {where} has shape {found.shape}, in PyTorch {expected.shape}")
+    if not expected.size:
+        return 0.0
+    if expected.dtype.kind == "i":
+        if (share := float((found != expected).mean())) > _MAX_OTHER_TOKENS:
+            raise UserError(f"the check failed: {share:.1%} of {where} differ from PyTorch")
+        return 0.0
+    exact, other = expected.astype(np.float64), found.astype(np.float64)
+    difference = float(np.abs(other - exact).max() / max(np.abs(exact).max(), _SILENT))
+    if not difference <= _MAX_DIFFERENCE:  # also for NaN
+        raise UserError(
+            f"the check failed: {where} differs from PyTorch by {difference:.1e} of its largest number; "
+            f"at most {_MAX_DIFFERENCE:.0e} is allowed"
+        )
+    return difference

@@ -1,0 +1,49 @@
+"""From a student to the file of a runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distill.data.errors import UserError
+from distill.runtimes import formats
+from distill.runtimes.check import Run
+from distill.students.student import Student
+from tests.distill.runtimes.test_onnx_file import Loudness
+
+
+def test_says_what_was_written_and_the_difference(tmp_path: Path) -> None:
+    line = formats.write_student(Loudness(), tmp_path / "new" / "x.onnx")
+    assert "differs from PyTorch by at most" in line
+    assert "0.1, 0.5, 2, 7.3, 30 s" in line
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["x.onnx"]
+
+
+def test_a_failed_check_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_run = formats.run_onnx_file
+
+    def louder(path: Path) -> Run:
+        run = true_run(path)
+        return lambda waveform: run(waveform * 2)
+
+    monkeypatch.setattr(formats, "run_onnx_file", louder)
+    (tmp_path / "x.onnx").write_bytes(b"earlier")
+    with pytest.raises(UserError, match="the check failed"):
+        formats.write_student(Loudness(), tmp_path / "x.onnx")
+    assert (tmp_path / "x.onnx").read_bytes() == b"earlier"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_student_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
+    class Branching(Loudness):
+        def encode(self, batch):  # type: ignore[no-untyped-def]
+            if float(batch.waveform.max()) > 0.5:
+                raise ValueError
+            return super().encode(batch)
+
+    student: Student = Branching()
+    student.eval()
+    with pytest.raises(UserError, match="Branching cannot be written as a graph"):
+        formats.write_student(student, tmp_path / "x.onnx")
+    assert not list(tmp_path.iterdir())
