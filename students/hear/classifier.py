@@ -134,8 +134,11 @@ class HearClassifier(Student):
         spectra = self.front_end(batch.waveform, batch.lengths, power=True)
         features = self.acoustic.features(spectra.mel)
         lengths = (spectra.frames // 2).clamp(max=features.shape[1])
-        encoded = self.mixture(self.acoustic(features, lengths), spectra.power)
-        frames = self.task(encoded, lengths)
+        host_lengths = None
+        if not torch.compiler.is_exporting():
+            host_lengths = (self.front_end.frames(batch.host_lengths) // 2).clamp(max=features.shape[1])
+        encoded = self.mixture(self.acoustic(features, lengths, host_lengths), spectra.power)
+        frames = self.task(encoded, lengths, host_lengths)
         valid = frame_mask(lengths, frames.shape[1])
         times = FIRST_TOKEN + TOKEN_HOP * torch.arange(frames.shape[1], device=frames.device)
         clip = pool_statistics(frames, valid)
@@ -189,11 +192,13 @@ class TaskModel(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, positions, dim))
         self.transformer = nn.TransformerEncoderLayer(dim, heads, intermediate, dropout, batch_first=True)
 
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Encode tokens (batch, time, dim) with valid `lengths` (batch,). Same shape out."""
+    def forward(self, tokens: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
+        """Encode tokens (batch, time, dim) with valid `lengths` (batch,), also on the CPU. Same shape out."""
         valid = frame_mask(lengths, tokens.shape[1])
+        known = lengths if host_lengths is None else host_lengths
         # torch's softmax with a mask takes three times as long; an exported graph cannot check for padding.
-        padding = ~valid if torch.compiler.is_exporting() or not bool(valid.all()) else None
+        is_padded = torch.compiler.is_exporting() or bool((known < tokens.shape[1]).any())
+        padding = ~valid if is_padded else None
         return self.transformer(tokens + self.pos_embed[:, : tokens.shape[1]], src_key_padding_mask=padding)
 
 
