@@ -1,7 +1,7 @@
 # `make` needs Python 3.11, 3.12, 3.13 or 3.14, and nothing else. PYTHON chooses one: make PYTHON=python3.11
 BIN := .venv/bin
 
-.PHONY: all ready demo test slow tflite check lint structure types format docs benchmarks lock fresh release clean
+.PHONY: all ready demo test slow tflite kits check lint structure types format docs benchmarks lock fresh release clean
 
 all: ready
 	@echo 'make test runs the tests, make demo the demo.'
@@ -24,6 +24,11 @@ slow: ready
 tflite: ready
 	$(BIN)/python -m pip install 'ai-edge-litert>=2.0'
 	$(BIN)/python -m pytest tests/teachers/test_tflite_file.py tests/teachers/test_tflite_graph.py
+
+# The evaluation kits of docs/kits.md themselves, on a tiny local task. They need 1 GB, and run offline.
+kits: ready
+	$(BIN)/python -m pip install 'mteb>=2.26,<3' 'sentence-transformers>=6.2,<7'
+	$(BIN)/python experiments/kits/run.py --install --out .kits
 
 check: lint structure types
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, SupportsIndex
 
 import torch
@@ -84,6 +85,16 @@ class AudioBatch:
     def __len__(self) -> int:
         return len(self.waveform)
 
+    @cached_property
+    def host_lengths(self) -> Tensor:
+        """`lengths` on the CPU. A batch that was moved from there still has them, so nothing waits for the device."""
+        return self.lengths.cpu()
+
+    @cached_property
+    def host_labels(self) -> Tensor:
+        """`labels` on the CPU, as `host_lengths`."""
+        return self.labels.cpu()
+
     def resample(self, sample_rate: int) -> AudioBatch:
         """Return the same clips at `sample_rate` Hz, or `self` if they have this rate."""
         if sample_rate == self.sample_rate:
@@ -92,39 +103,61 @@ class AudioBatch:
         waveform = resample(self.waveform, self.sample_rate, sample_rate)
         # The filter writes samples after the end of a padded clip. Without padding, the clip would end there.
         waveform = waveform.masked_fill(~frame_mask(lengths, waveform.shape[1]), 0)
-        return replace(self, waveform=waveform, lengths=lengths, sample_rate=sample_rate)
+        resampled = replace(self, waveform=waveform, lengths=lengths, sample_rate=sample_rate)
+        return self._keep_on_host(resampled, lambda lengths: -(-lengths * sample_rate // self.sample_rate))
 
     def with_waveform(self, waveform: Tensor) -> AudioBatch:
         """Return the same clips with other samples of the same shape."""
-        return replace(self, waveform=waveform)
+        return self._keep_on_host(replace(self, waveform=waveform))
 
     def mix(self, partners: Tensor, shares: Tensor) -> AudioBatch:
         """Return mixtures of clips: share * clip + (1 - share) * partner, for samples and labels.
 
         Args:
-            partners: Row of each clip's partner, int64. Shape (batch,).
-            shares: Share of each clip, from 0 to 1. Shape (batch,).
+            partners: Row of each clip's partner, int64, on the CPU. Shape (batch,).
+            shares: Share of each clip, from 0 to 1, on the CPU. Shape (batch,).
         """
-        share = shares.unsqueeze(1)
-        return replace(
+        rows, share = (given.to(self.lengths.device, non_blocking=True) for given in (partners, shares.unsqueeze(1)))
+        mixed = replace(
             self,
-            waveform=share * self.waveform + (1 - share) * self.waveform[partners],
-            lengths=torch.maximum(self.lengths, self.lengths[partners]),
-            labels=share * self.labels + (1 - share) * self.labels[partners],
+            waveform=share * self.waveform + (1 - share) * self.waveform[rows],
+            lengths=torch.maximum(self.lengths, self.lengths[rows]),
+            labels=share * self.labels + (1 - share) * self.labels[rows],
+        )
+        return self._keep_on_host(
+            mixed,
+            lambda lengths: torch.maximum(lengths, lengths[partners]),
+            lambda labels: shares.unsqueeze(1) * labels + (1 - shares.unsqueeze(1)) * labels[partners],
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> AudioBatch:
         """Return the same clips on another device. Lightning calls this."""
-        return replace(
+        moved = replace(
             self,
             waveform=self.waveform.to(device, non_blocking=non_blocking),
             lengths=self.lengths.to(device, non_blocking=non_blocking),
             labels=self.labels.to(device, non_blocking=non_blocking),
         )
+        return self._keep_on_host(moved)
 
     def pin_memory(self) -> AudioBatch:
         """Return the same clips in page-locked memory. The loader calls this."""
-        return replace(self, waveform=self.waveform.pin_memory(), lengths=self.lengths.pin_memory())
+        pinned = (tensor.pin_memory() for tensor in (self.waveform, self.lengths, self.labels))
+        waveform, lengths, labels = pinned
+        return replace(self, waveform=waveform, lengths=lengths, labels=labels)
+
+    def _keep_on_host(
+        self,
+        made: AudioBatch,
+        lengths: Callable[[Tensor], Tensor] = lambda lengths: lengths,
+        labels: Callable[[Tensor], Tensor] = lambda labels: labels,
+    ) -> AudioBatch:
+        """Return a batch made of this one that knows what is known here on the CPU, changed by two functions."""
+        for name, own, change in (("lengths", self.lengths, lengths), ("labels", self.labels, labels)):
+            known = self.__dict__.get(f"host_{name}", own)
+            if known.device.type == "cpu" and not torch.compiler.is_compiling():
+                made.__dict__[f"host_{name}"] = change(known)
+        return made
 
 
 class Embeddings(NamedTuple):
@@ -165,11 +198,12 @@ class Embeddings(NamedTuple):
 
         A frame is valid where it is valid in both clips.
         """
+        rows, shares = (given.to(self.clip.device, non_blocking=True) for given in (partners, shares))
         clip, frames = shares.unsqueeze(1), shares.view(-1, 1, 1)
         return self._replace(
-            clip=clip * self.clip + (1 - clip) * self.clip[partners],
-            frames=frames * self.frames + (1 - frames) * self.frames[partners],
-            frame_mask=self.frame_mask & self.frame_mask[partners],
+            clip=clip * self.clip + (1 - clip) * self.clip[rows],
+            frames=frames * self.frames + (1 - frames) * self.frames[rows],
+            frame_mask=self.frame_mask & self.frame_mask[rows],
         )
 
     @classmethod

@@ -12,6 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from distill.adapters.auto_registering import register_with_transformers
 from distill.run.memory import keep_freed_memory
 
 if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports late
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.commands.fit import fit as fit
     from distill.commands.predict import predict as predict
     from distill.commands.probe import probe as probe
+    from distill.commands.push import push as push
     from distill.commands.rank import rank as rank
     from distill.commands.report import report as report
     from distill.commands.search import search as search
@@ -62,6 +64,7 @@ _MODULES = {
     "store": "distill.commands.store",
     "cluster": "distill.commands.cluster",
     "probe": "distill.commands.probe",
+    "push": "distill.commands.push",
     "rank": "distill.commands.rank",
     "report": "distill.commands.report",
     "search": "distill.commands.search",
@@ -114,3 +117,4 @@ def __dir__() -> list[str]:
 
 
 keep_freed_memory()  # so that Python is as fast as the command line
+register_with_transformers()

@@ -89,7 +89,7 @@ class LogMelStudent(Student):
         mel = self.mel(batch.waveform if self._scale == 1 else batch.waveform * self._scale)
         valid = self.mel.frames(batch.lengths)
         # An exported graph cannot branch on values, and its clips are not padded.
-        unpadded = torch.compiler.is_exporting() or bool((valid == mel.shape[2]).all())
+        unpadded = torch.compiler.is_exporting() or bool((self.mel.frames(batch.host_lengths) == mel.shape[2]).all())
         frames, valid = self.encode_mel(mel.to(self.dtype), None if unpadded else valid)
         step = self.mel.hop / self.sample_rate
         # All kernels are odd, so frame t is centred on spectrum time_stride * t.

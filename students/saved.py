@@ -20,11 +20,22 @@ from distill.students.heads import Classifier, Head
 from distill.students.spaces import Space
 from distill.students.student import Student
 
+MODEL_TYPE = "audio_distill_student"  # of transformers
+_CODE = "student_code"  # module in a student folder that names our classes, for people who set trust_remote_code
+_AUTO_CLASSES = {
+    "AutoConfig": "auto_config.StudentConfig",
+    "AutoModel": "auto_model.StudentModel",
+    "AutoFeatureExtractor": "auto_extractor.StudentFeatureExtractor",
+}
+_DOWNLOADED = ["config.json", "*.safetensors", "README.md"]  # from the hub: no code
 _SPACES, _HEAD = "spaces.safetensors", "head.safetensors"
 
 
 def save_student(student: Student, folder: Path, card: str) -> None:
     """Write a student folder, which `load_student` reads: model.safetensors, config.json and README.md.
+
+    preprocessor_config.json, modules.json and student_code.py are for transformers and sentence-transformers. They name
+    classes of this package, and `load_student` does not read them.
 
     The spaces of the student, if it has any, are in spaces.safetensors, and the head of its classifier in
     head.safetensors.
@@ -69,9 +80,44 @@ def save_student(student: Student, folder: Path, card: str) -> None:
             "classifier": classifier and {**classifier.as_config(), "has_head": classifier.head is not None},
             "sha256": file_digest(folder / "model.safetensors"),
             "audio_distill": version("audio-distill"),
+            "model_type": MODEL_TYPE,
+            "architectures": ["StudentModel"],
+            "auto_map": _auto_map(),
         },
     )
+    _write_for_libraries(folder, student.sample_rate)
     write_text(folder / "README.md", card)
+
+
+def licence_of(folder: Path) -> str:
+    """Return the licence of the weights in a student folder; without a configuration, that of any student.
+
+    Raises:
+        UserError: the configuration is damaged.
+    """
+    config = _configuration(folder) if (folder / "config.json").is_file() else {}
+    return str(config.get("licence", Student.licence))
+
+
+def _write_for_libraries(folder: Path, sample_rate: int) -> None:
+    """Write the files by which transformers and sentence-transformers find the classes of `distill.adapters`."""
+    extractor = {
+        "feature_extractor_type": "StudentFeatureExtractor", "feature_size": 1, "sampling_rate": sample_rate,
+        "padding_value": 0.0, "auto_map": _auto_map(),
+    }  # fmt: skip
+    write_json(folder / "preprocessor_config.json", extractor)
+    module = {"idx": 0, "name": "0", "path": "", "type": "distill.adapters.sentence_transformers.StudentModule"}
+    write_json(folder / "modules.json", [module])
+    imports = [
+        f"from distill.adapters.{module} import {name}"
+        for module, _, name in (path.partition(".") for path in _AUTO_CLASSES.values())
+    ]
+    write_text(folder / f"{_CODE}.py", "\n".join(["# pip install audio-distill", *imports, ""]))
+
+
+def _auto_map() -> dict[str, str]:
+    """Return the classes of the folder's own module by the names of transformers' classes."""
+    return {auto: f"{_CODE}.{path.partition('.')[2]}" for auto, path in _AUTO_CLASSES.items()}
 
 
 def weights_of(student: Student) -> bytes:
@@ -81,7 +127,7 @@ def weights_of(student: Student) -> bytes:
 
 def card_of(source: str | Path) -> str:
     """Return the model card of a saved student; empty if there is none. Raises as `load_student`."""
-    path = _student_folder(source) / "README.md"
+    path = student_folder(source) / "README.md"
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
@@ -97,7 +143,7 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
     Raises:
         UserError: there is no student, its configuration or weights are damaged, or its class may not be imported.
     """
-    folder = _student_folder(source)
+    folder = student_folder(source)
     config = _configuration(folder)
     name = _permitted_name(config, source, allow_import)
     weights = folder / "model.safetensors"
@@ -177,7 +223,7 @@ def untrained_student(source: str | Path, allow_import: str | None = None, seed:
     Raises:
         UserError: as `load_student`, apart from the weights, which are not read.
     """
-    config = _configuration(_student_folder(source))
+    config = _configuration(student_folder(source))
     return _with_random_weights(_permitted_name(config, source, allow_import), config["options"], seed)
 
 
@@ -226,8 +272,16 @@ def _permitted_name(config: Mapping[str, Any], source: str | Path, allow_import:
     return name
 
 
-def _student_folder(source: str | Path) -> Path:
-    """Return the student folder of a run, the folder itself, or a download from the hub. Raise UserError."""
+def student_folder(source: str | Path, **hub_options: Any) -> Path:
+    """Return the student folder of a run, the folder itself, or a download from the hub.
+
+    Args:
+        source: Path of a run folder or of a student folder, or a hub id ("owner/name").
+        hub_options: Options of `huggingface_hub.snapshot_download`, such as `revision`.
+
+    Raises:
+        UserError: there is no such folder, and no such student on the hub.
+    """
     path = Path(source)
     for folder in (path / "student", path):
         if (folder / "config.json").is_file():
@@ -240,6 +294,6 @@ def _student_folder(source: str | Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(source), allow_patterns=["config.json", "*.safetensors", "README.md"]))
+        return Path(snapshot_download(str(source), allow_patterns=_DOWNLOADED, **hub_options))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(f"{source}: not a folder, and not a student on the hub") from error

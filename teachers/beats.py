@@ -98,11 +98,15 @@ class BEATs(Teacher):
         columns = tokens.shape[1] // _ROWS
         valid = (self.fbank.frames(batch.lengths) // _PATCH).clamp(min=1)
         inside = frame_mask(valid, columns).repeat_interleave(_ROWS, dim=1)
+        has_padding: bool | None = None
+        if not torch.compiler.is_compiling():
+            has_padding = bool(((self.fbank.frames(batch.host_lengths) // _PATCH).clamp(min=1) < columns).any())
         if (
             self.mask == "official" and batch.waveform.shape[1] >= _SHORTEST
         ):  # the published arithmetic fails for shorter clips
             inside = official_token_mask(batch, self.fbank.frames(torch.tensor(batch.waveform.shape[1])))
-        features = self.model(tokens, inside)
+            has_padding = None
+        features = self.model(tokens, inside, has_padding)
         frames = frames_of(features.unflatten(1, (columns, _ROWS)).transpose(1, 2).flatten(1, 2), _ROWS)
         times = 0.0875 + 0.160 * torch.arange(columns, device=frames.device)
         clip = masked_mean(features, inside)
@@ -176,9 +180,9 @@ class BEATsNetwork(nn.Module):
         patches = self.patch_embedding(spectrogram.unsqueeze(1))
         return self.post_extract_proj(self.layer_norm(flatten(patches)))
 
-    def forward(self, tokens: Tensor, inside: Tensor) -> Tensor:
-        """Encode tokens (batch, tokens, dim), same shape out. Only those `inside` (batch, tokens) are attended."""
-        return self.encoder(tokens, inside)
+    def forward(self, tokens: Tensor, inside: Tensor, has_padding: bool | None = None) -> Tensor:
+        """Encode tokens (batch, tokens, dim), same shape out, with the arguments of `BEATsEncoder`."""
+        return self.encoder(tokens, inside, has_padding)
 
 
 class BEATsEncoder(nn.Module):
@@ -194,12 +198,16 @@ class BEATsEncoder(nn.Module):
         self.relative_attention_bias = table
         self.max_distance = max_distance
 
-    def forward(self, tokens: Tensor, inside: Tensor) -> Tensor:
-        """Encode tokens (batch, tokens, dim), same shape out. Only those `inside` (batch, tokens) are attended."""
+    def forward(self, tokens: Tensor, inside: Tensor, has_padding: bool | None = None) -> Tensor:
+        """Encode tokens (batch, tokens, dim), same shape out. Only those `inside` (batch, tokens) are attended.
+
+        `has_padding` says whether any is not inside. None: it is read from the device, which waits for it.
+        """
         tokens = tokens * inside.unsqueeze(2)
         tokens = self.layer_norm(tokens + F.gelu(self.pos_conv[0](tokens)))
         bias = self.bias(tokens.shape[1])
-        masked = None if bool(inside.all()) else ~inside[:, None, None, :]
+        has_padding = not bool(inside.all()) if has_padding is None else has_padding
+        masked = ~inside[:, None, None, :] if has_padding else None
         # One buffer for all layers, because allocating it in each layer costs more than filling it.
         gated = bias.new_empty(len(tokens), *bias.shape)
         for layer in self.layers:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -78,6 +78,10 @@ class Loaded:
     set_aside: tuple[SetAside, ...]
     long: tuple[int, ...] = field(default=(), kw_only=True)
     seconds: Seconds = field(default=Seconds(), kw_only=True)
+
+    def pin_memory(self) -> Self:
+        """Return the same batch in page-locked memory. The loader calls this."""
+        return self if self.batch is None else replace(self, batch=self.batch.pin_memory())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ class InOrder(torch.utils.data.Sampler[Draws]):
             yield Draws(rows, rows)
 
 
-def loader(clips: ClipDataset, sampler: Any, workers: int) -> DataLoader[Loaded]:
+def loader(clips: ClipDataset, sampler: Any, workers: int, pinned: bool = False) -> DataLoader[Loaded]:
     """Return a loader that gets whole batches from the data set and does not use the global random state.
 
     Its iteration raises `NoSharedMemory` if a batch of a loader process does not fit into /dev/shm.
@@ -48,6 +48,7 @@ def loader(clips: ClipDataset, sampler: Any, workers: int) -> DataLoader[Loaded]
         clips: The clips.
         sampler: Yields the `Draws` of each batch.
         workers: Loader processes. 0 loads in the main process.
+        pinned: Whether batches are in page-locked memory, from which a copy to a CUDA device does not wait.
     """
     return DataLoader(
         clips,
@@ -58,6 +59,7 @@ def loader(clips: ClipDataset, sampler: Any, workers: int) -> DataLoader[Loaded]
         worker_init_fn=_begin_worker if workers else None,
         persistent_workers=workers > 0,
         timeout=300 if workers else 0,
+        pin_memory=pinned,
     )
 
 

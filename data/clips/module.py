@@ -80,8 +80,10 @@ class AudioData(L.LightningDataModule):
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _loader(self, clips: ClipDataset, sampler: BatchSampler | InOrder) -> DataLoader[Loaded]:
-        return loader(clips, sampler, self.workers)
+        on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return loader(clips, sampler, self.workers, pinned=on_cuda)
 
     def transfer_batch_to_device(self, batch: Loaded, device: torch.device, dataloader_idx: int) -> Loaded:
         """Move a batch to a device. Lightning's hook."""
-        return Loaded(None if batch.batch is None else batch.batch.to(device), batch.set_aside)
+        moved = None if batch.batch is None else batch.batch.to(device, non_blocking=device.type == "cuda")
+        return Loaded(moved, batch.set_aside)

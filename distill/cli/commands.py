@@ -18,14 +18,16 @@ COMMANDS = {
     "evaluate": "score a trained classifier on labelled clips, over all classes and for each",
     "predict": "write the scores of a trained classifier for files or hours of sound, as a table",
     "export": "write a trained student for another runtime",
+    "push": "upload a trained student to the Hugging Face hub, private by default",
     "report": "draw a run or a map of embeddings, or compare runs: scores, retention, costs",
     "list": "list teachers, students, objectives, losses: with licence, sample rate and source of the weights",
 }
-POSITIONAL = {
-    "store": "--store",
-    "search": "--query",
-    "report": "--run",
-}  # option of a command that a word without a name gives
+POSITIONAL = {  # options of a command that words without a name give, in their order
+    "store": ("--store",),
+    "search": ("--query",),
+    "report": ("--run",),
+    "push": ("--model", "--to"),
+}
 SEVERAL_TEACHERS = {"fit": "encoder to imitate", "rank": "encoder to compare"}  # commands that take --teacher+=NAME
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from distill.cli.commands import COMMANDS, POSITIONAL, function_of
 from distill.cli.components import resolve
-from distill.cli.words import parse_words
+from distill.cli.words import name_positions, parse_words
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError, exit_code_of
 
@@ -91,7 +91,7 @@ def _call(command: str, words: list[str]) -> None:
     """Parse the words of a command, and call its function."""
     written = parse_words(words)
     if command in POSITIONAL:
-        written = [option if option.name else option._replace(name=POSITIONAL[command]) for option in written]
+        written = name_positions(written, POSITIONAL[command])
     options = resolve(written)
     from distill.cli.parser import (
         parse_options,  # after the check of names, so that a misspelt one needs no jsonargparse

@@ -16,6 +16,7 @@ SWITCHES = (
     "--untrained",
     "--save_head",
     "--windows",
+    "--public",
 )  # without a value they are true
 NUMBERS = ("--support", "--keep_steps", "--levels", "--sampling.levels")
 LISTS = ("--compare", *NUMBERS)  # they take all words up to the next option
@@ -71,6 +72,12 @@ def parse_words(words: Sequence[str]) -> list[Option]:
 def last(options: Iterable[Option], name: str) -> Option:
     """Return the last option of a name, which takes precedence. If there is none, return one without a value."""
     return next((option for option in reversed(list(options)) if option.name == name), Option(name))
+
+
+def name_positions(options: Iterable[Option], names: Sequence[str]) -> list[Option]:
+    """Return the options, where words without a name got `names` in their order. Further words get the last name."""
+    left = iter(names)
+    return [option if option.name else option._replace(name=next(left, names[-1])) for option in options]
 
 
 def _until_option(words: Sequence[str], position: int) -> list[str]:

@@ -175,7 +175,7 @@ def _ranking(arguments: RankArguments, task: _Task, teachers: Mapping[str, Teach
             identity(encoder),
             None if one is None else Resampled(one.result.score, one.samples),
             share(crop_matches(store[halves[0]], store[halves[1]])) if pairs else None,
-            effective_rank(torch.from_numpy(store[list(clips.ids)])),
+            float(effective_rank(torch.from_numpy(store[list(clips.ids)]))),
             cost_of(encoder, _COST_SECONDS),
         )
         for (name, encoder), store, one in zip(encoders.items(), stores, scored, strict=True)

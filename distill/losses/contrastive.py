@@ -107,9 +107,10 @@ class OtherClusters(_Similarity):
             denominator = own.exp() + (scores * is_negative).exp().sum(1) + 1e-8
             losses = denominator.log() - own
         else:
-            negatives = scores.masked_fill(~is_negative, -torch.inf).logsumexp(1)
+            # The gradient of a row without negatives, which does not count, would not be finite.
+            negatives = scores.masked_fill(~is_negative & has_negative.unsqueeze(1), -torch.inf).logsumexp(1)
             losses = torch.logaddexp(own, negatives) - own
-        return losses[has_negative].mean() if bool(has_negative.any()) else scores.sum() * 0
+        return _mean_where(has_negative, losses)
 
 
 class ClusterAware(_Similarity):
@@ -147,10 +148,11 @@ class ClusterAware(_Similarity):
             positives, negatives = ((scores * mask).exp().sum(1) for mask in masks)
             return ((positives + negatives).log() - positives.log()).mean()
         rows = is_positive.any(1) & is_negative.any(1)
-        if not bool(rows.any()):
-            return scores.sum() * 0
-        positives, negatives = (scores.masked_fill(~mask, -torch.inf)[rows].logsumexp(1) for mask in masks)
-        return (torch.logaddexp(positives, negatives) - positives).mean()
+        # A row without a positive or a negative does not count; its gradient would not be finite.
+        positives, negatives = (
+            scores.masked_fill(~mask & rows.unsqueeze(1), -torch.inf).logsumexp(1) for mask in masks
+        )
+        return _mean_where(rows, torch.logaddexp(positives, negatives) - positives)
 
 
 class Hybrid(nn.Module):
@@ -190,12 +192,13 @@ class Hybrid(nn.Module):
 
     def _centre_cosine(self, prediction: Tensor, target: Tensor, clusters: Tensor) -> Tensor:
         """Return the cosine between the centres of normalised rows, a mean over clusters."""
-        _, cluster_index = clusters.unique(return_inverse=True)
+        same_cluster = clusters.unsqueeze(1) == clusters
         predicted_centres, target_centres = (
-            rows.new_zeros(int(cluster_index.max()) + 1, rows.shape[1]).index_add(0, cluster_index, rows)
+            same_cluster.to(rows.dtype) @ rows  # the centre of each row's cluster, times the number of its rows
             for rows in (F.normalize(prediction.float(), dim=1), F.normalize(target.float(), dim=1))
         )
-        return F.cosine_similarity(predicted_centres, target_centres, dim=1).mean()
+        is_first = same_cluster.int().argmax(1) == torch.arange(len(clusters), device=clusters.device)
+        return _mean_where(is_first, F.cosine_similarity(predicted_centres, target_centres, dim=1))
 
 
 class Relational(nn.Module):
@@ -236,3 +239,11 @@ class KullbackLeibler(nn.Module):
         """Return the mean over all elements, a scalar, as in S-SONDO's code."""
         student, teacher = ((rows.float() / self.temperature).log_softmax(1) for rows in (prediction, target))
         return self.temperature**2 * (teacher.exp() * (teacher - student)).mean()
+
+
+def _mean_where(mask: Tensor, losses: Tensor) -> Tensor:
+    """Return the mean of losses (rows,) where a mask (rows,) is True; 0 if it is nowhere.
+
+    Indices by a mask have a size that the host would have to read.
+    """
+    return torch.where(mask, losses, 0).sum() / mask.sum().clamp(min=1)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.losses.host_value import HostValue
+
 
 class QueueKullbackLeibler(nn.Module):
     """Kullback-Leibler divergence between softmaxes over similarities to targets: those of the batch and past ones.
@@ -38,6 +40,7 @@ class QueueKullbackLeibler(nn.Module):
         self.register_buffer("filled", torch.tensor(0))  # rows of the queue with a target; the latest target is first
         self.queue: Tensor
         self.filled: Tensor
+        self._known_filled = HostValue()
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean divergence over rows, a scalar, given predictions and targets (rows, dim)."""
@@ -50,7 +53,7 @@ class QueueKullbackLeibler(nn.Module):
     def _log_shares(self, rows: Tensor, target: Tensor) -> Tensor:
         """Return the log-softmax of cosines to the batch's and to past targets. Shape (rows, targets)."""
         cosines = rows @ target.T
-        if filled := int(self.filled):
+        if filled := int(self._known_filled.get(self.filled)):
             cosines = torch.cat([cosines, rows @ self.queue[:filled].T], 1)
         return (cosines / self.temperature).log_softmax(1)
 
@@ -59,7 +62,7 @@ class QueueKullbackLeibler(nn.Module):
         queue = self.queue if self.queue.shape[1] else target.new_zeros(self.size, target.shape[1])
         added = min(len(target), self.size)
         self.queue = torch.cat([target[:added], queue[: self.size - added]])
-        self.filled.add_(added).clamp_(max=self.size)
+        self._known_filled.set(self.filled, min(self._known_filled.get(self.filled) + added, self.size))
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
         """Read a queue of any dim."""

@@ -14,6 +14,7 @@ from distill.data.errors import UserError, require_one_of
 from distill.data.files import as_settings
 from distill.objectives.objective import Objective
 from distill.objectives.parts.augmentation import Augmentation
+from distill.objectives.parts.observed import observe
 from distill.students.heads import MANY, ONE_OF, Classifier, Head
 from distill.students.student import Student
 
@@ -102,7 +103,7 @@ class Classification(Objective):
             UserError: the number of logits is not the number of classes; or the loss is cross entropy, and a clip
                 has several labels or none.
         """
-        one_label_each = bool((batch.labels.sum(1) == 1).all())
+        one_label_each = bool((batch.host_labels.sum(1) == 1).all())
         if self.training:
             batch, _ = self.augmentation(batch)
         logits = self.student(batch).logits
@@ -115,9 +116,11 @@ class Classification(Objective):
             raise UserError(_SEVERAL_LABELS)
         if one_label_each:
             correct = logits.argmax(1) == batch.labels.argmax(1)
-            self.observed = {"accuracy": float(correct.float().mean())}
+            self.observed = {"accuracy": observe(float, correct.float().mean())}
             if self.loss != "binary":
                 smoothing = self.smoothing if self.training else 0.0
                 return {"classification": F.cross_entropy(logits.float(), batch.labels, label_smoothing=smoothing)}
         known = ~batch.labels.isnan()
-        return {"classification": F.binary_cross_entropy_with_logits(logits.float()[known], batch.labels[known])}
+        targets = batch.labels.masked_fill(~known, 0)  # an index by `known` would wait for the device
+        total = F.binary_cross_entropy_with_logits(logits.float(), targets, known.float(), reduction="sum")
+        return {"classification": total / known.sum().clamp(min=1)}

@@ -176,7 +176,8 @@ class EmbeddingDistillation(Objective):
         clusters = None
         if self.needs_clusters:
             assert self.clusters is not None, "`fit` sets the clusters"
-            clusters = torch.from_numpy(self.clusters.labels_of(batch.ids)).to(embeddings.clip.device)
+            labels = torch.from_numpy(self.clusters.labels_of(batch.ids))
+            clusters = labels.to(embeddings.clip.device, non_blocking=True)
         imitated = {}
         for name, imitation in self.imitations.items():
             assert isinstance(imitation, Imitation)
@@ -200,4 +201,4 @@ class EmbeddingDistillation(Objective):
     def after_step(self, step: int) -> None:
         """Set the step of the draws of dropped teachers."""
         if self.clip_weights is not None:
-            self.clip_weights.step.fill_(step)
+            self.clip_weights.set_step(step)

@@ -21,6 +21,7 @@ from distill.objectives.objective import Objective
 from distill.objectives.parts.health import Health
 from distill.objectives.parts.masking import GridMask, visible_patches
 from distill.objectives.parts.moving_average import MovingAverage
+from distill.objectives.parts.observed import observe
 from distill.students.patch_transformer.blocks import EPSILON, PreNormBlock, positions
 from distill.students.patch_transformer.student import PatchTransformer
 from distill.students.student import Student
@@ -102,10 +103,10 @@ class LatentPrediction(Objective):
         self.health = Health()
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
-        """Return {"prediction", "classification"} of one batch. Raises UserError if representations have collapsed."""
+        """Return {"prediction", "classification"} of one batch."""
         spectrogram, _ = self.student.spectrogram(batch)
         columns = spectrogram.shape[1] // self.student.patch
-        hidden = self.mask.draw(len(batch), columns, self.student.rows, spectrogram.device)
+        hidden = self.mask.draw(len(batch), columns, self.student.rows, torch.device("cpu"))
         encoded = self.encode(self.student, spectrogram, visible_patches(hidden))
         predicted = self.predictor(encoded[:, 1:], hidden, columns)
         with torch.no_grad():
@@ -117,12 +118,14 @@ class LatentPrediction(Objective):
         class_shares = ((logits.float() - self.centre) / self.temperatures[1]).softmax(2).mean((0, 1))
         self.observed |= self.health(target, predicted, encoded[:, 1:].mean(1))
         # The exponential of the entropy: the number of equally frequent classes with the same entropy.
-        self.observed["pseudo_classes"] = float(torch.exp(-(class_shares * class_shares.clamp(min=1e-12).log()).sum()))
+        pseudo_classes = torch.exp(-(class_shares * class_shares.clamp(min=1e-12).log()).sum())
+        self.observed["pseudo_classes"] = observe(float, pseudo_classes)
         return losses
 
     def encode(self, network: PatchTransformer, spectrogram: Tensor, patches: Tensor) -> Tensor:
         """Encode the patches with these indices (B, N) in each clip. Shape (B, 1 + N, D)."""
         tokens = network.embed_patches(spectrogram)
+        patches = patches.to(tokens.device, non_blocking=True)
         return network.contextual(tokens.gather(1, patches.unsqueeze(2).expand(-1, -1, tokens.shape[2]))).tokens
 
     def score(self, predicted: Tensor, target: Tensor, logits: Tensor) -> dict[str, Tensor]:
@@ -151,6 +154,10 @@ class LatentPrediction(Objective):
         count = distance.shape[1]
         nearest = F.one_hot(distance.argmin(1), count).movedim(2, 1).to(distance.dtype)
         return nearest * (1 - self.others) + (1 - nearest) * (self.others / max(1, count - 1))
+
+    def check_observed(self, name: str, step: int, value: float) -> None:
+        """Raise UserError if representations have collapsed."""
+        self.health.check(name, step, value)
 
     def after_step(self, step: int) -> None:
         """Update both moving averages."""
@@ -188,14 +195,15 @@ class Predictor(nn.Module):
 
         Args:
             tokens: Latents of the visible patches. Shape (B, V, D).
-            hidden: True where a patch is hidden. Shape (B, P), bool.
+            hidden: True where a patch is hidden. Shape (B, P), bool, on the CPU.
             columns: Columns of patches in a spectrogram.
         """
+        visible, behind = (visible_patches(mask).to(tokens.device, non_blocking=True) for mask in (hidden, ~hidden))
         filled = self.blank.to(tokens.dtype).expand(*hidden.shape, -1)
-        visible_index = visible_patches(hidden).unsqueeze(2).expand_as(tokens)
+        visible_index = visible.unsqueeze(2).expand_as(tokens)
         x = filled.scatter(1, visible_index, tokens) + positions(columns, self.rows, tokens.shape[2], tokens.device)
         for block in self.blocks:
             x, _ = block(x, None)
         x = self.norm(x)
-        hidden_index = visible_patches(~hidden).unsqueeze(2).expand(-1, -1, x.shape[2])
+        hidden_index = behind.unsqueeze(2).expand(-1, -1, x.shape[2])
         return torch.stack([answer(x.gather(1, hidden_index)) for answer in self.answers], dim=1)

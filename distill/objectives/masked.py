@@ -10,7 +10,8 @@ from distill.data.batch import AudioBatch
 from distill.data.errors import UserError, require_one_of
 from distill.frozen import Frozen
 from distill.objectives.objective import Objective
-from distill.objectives.parts.masking import TOKEN_MASKS, draw_mask, official_mask
+from distill.objectives.parts.masking import TOKEN_MASKS, draw_mask, official_mask, rows_where
+from distill.objectives.parts.observed import observe
 from distill.students.hear.students import Hear, HearTokenizer, Tokens
 from distill.students.student import Student
 
@@ -70,10 +71,10 @@ class MaskedTokenPrediction(Objective):
         tokens = self.student.tokens(batch)
         time = tokens.features.shape[1]
         if self.official:
-            tokens = tokens._replace(lengths=tokens.lengths // 2)
-            noise = torch.randn(len(batch), time, device=batch.waveform.device)
-            return self.score(batch, tokens, official_mask(noise, tokens.lengths, self.share))
-        return self.score(batch, tokens, draw_mask(self.mask, tokens.lengths, time, self.share, self.span))
+            tokens = tokens._replace(lengths=tokens.lengths // 2, host_lengths=tokens.host_lengths // 2)
+            noise = torch.randn(len(batch), time)
+            return self.score(batch, tokens, official_mask(noise, tokens.host_lengths, self.share))
+        return self.score(batch, tokens, draw_mask(self.mask, tokens.host_lengths, time, self.share, self.span))
 
     def score(self, batch: AudioBatch, tokens: Tokens, hidden: Tensor) -> dict[str, Tensor]:
         """Return the loss of one batch with a given mask.
@@ -81,17 +82,19 @@ class MaskedTokenPrediction(Objective):
         Args:
             batch: The clips.
             tokens: Tokens of the student.
-            hidden: True where a token is masked. Shape (batch, time), bool.
+            hidden: True where a token is masked. Shape (batch, time), bool, on the CPU.
         """
+        rows = rows_where(hidden, tokens.features.device)
+        hidden = hidden.to(tokens.features.device, non_blocking=True)
         features = tokens.features.detach() if self.official else tokens.features
         mask_vector = features.new_zeros(()) if self.mask_vector is None else self.mask_vector
         masked = torch.where(hidden.unsqueeze(2), mask_vector.to(features.dtype), features)
-        encoded = self.student.contextual(masked, tokens.lengths)
-        logits = self.to_codes(encoded[hidden])
-        if len(logits) == 0:  # clips so short that no token was masked
+        encoded = self.student.contextual(masked, tokens.lengths, tokens.host_lengths)
+        logits = self.to_codes(encoded.flatten(0, 1)[rows])
+        if len(rows) == 0:  # clips so short that no token was masked
             return {"masked_tokens": encoded.sum() * 0}
-        codes = self._codes(batch, tokens)[hidden]
-        self.observed = {"masked_token_accuracy": float((logits.argmax(1) == codes).float().mean())}
+        codes = self._codes(batch, tokens).flatten()[rows]
+        self.observed = {"masked_token_accuracy": observe(float, (logits.argmax(1) == codes).float().mean())}
         return {"masked_tokens": F.cross_entropy(logits.float(), codes)}
 
     def _codes(self, batch: AudioBatch, tokens: Tokens) -> Tensor:

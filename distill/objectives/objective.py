@@ -14,6 +14,7 @@ from distill.data.clips.views import Views
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError
 from distill.data.sampling.clusters import Clustering
+from distill.objectives.parts.observed import Observed
 from distill.students.spaces import Space
 from distill.students.student import Student
 from distill.teachers.holder import FrozenTeachers
@@ -45,7 +46,8 @@ class Objective(nn.Module, ABC):
         shared_statistics: Names of the buffers that several processes average after each step, as each sees a part of
             the batch. A module of the objective may have this attribute too.
         clusters: Clusters of the training clips; None until they are set.
-        observed: Measurements of the last forward, by name. They are logged and not minimised.
+        observed: Measurements of the last forward, by name. They are logged and not minimised. `observe` makes them of
+            tensors without waiting for their device.
 
     Raises:
         UserError: `weights` names an unknown loss.
@@ -79,7 +81,7 @@ class Objective(nn.Module, ABC):
         self.student = student
         self.teachers = FrozenTeachers(teachers or {})
         self.weights = {**published, **(weights or {})}
-        self.observed: dict[str, float] = {}
+        self.observed: dict[str, Observed] = {}
         self.clusters: Clustering | None = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -111,6 +113,17 @@ class Objective(nn.Module, ABC):
         """Read what the losses need to know of the clips, training and held-out ones. The default reads nothing.
 
         Called before anything is embedded. Raises UserError if clips and options do not fit each other.
+        """
+
+    def check_observed(self, name: str, step: int, value: float) -> None:
+        """Raise UserError if a measurement shows that training fails. The default checks nothing.
+
+        Called in training when a measurement has been read, on a device other than the CPU some steps later.
+
+        Args:
+            name: Name of the measurement in `observed`.
+            step: Training step in which it was measured, counted from 1.
+            value: The measurement.
         """
 
     def after_step(self, step: int) -> None:

@@ -14,6 +14,8 @@ from distill.data.errors import UserError
 from distill.losses import build_loss
 from distill.objectives.objective import Objective
 from distill.objectives.parts.alignment import Alignment
+from distill.objectives.parts.masking import rows_where
+from distill.objectives.parts.observed import Observed
 from distill.objectives.parts.quantizer import CodeUse, GumbelQuantizer
 from distill.objectives.parts.statistics import sample_stored
 from distill.objectives.parts.yardstick import Yardstick, observed_of
@@ -115,16 +117,18 @@ class TokenizerDistillation(Objective):
                 f"clips of {time * TOKEN_HOP:.1f} s are longer than a window, {max_seconds:g} s: use --crop.seconds "
                 f"{max_seconds:g}"
             )
-        valid = frame_mask(tokens.lengths, time)
+        valid = frame_mask(tokens.host_lengths, time)  # on the CPU
         quantized = self.quantizer(self.student.logits(tokens), valid, noise)
-        self.observed = self.use(quantized.codes[valid])
+        self.observed = self.use(quantized.codes.flatten()[rows_where(valid, quantized.codes.device)])
         decoded = self._decode(quantized.vectors, valid)
-        losses = {"reconstruction": self._reconstruction(decoded, tokens.mel, valid)}
+        losses = {"reconstruction": self._reconstruction(decoded, tokens.mel, frame_mask(tokens.lengths, time))}
         embeddings = self.student.embeddings(decoded, tokens.lengths)
-        measured: dict[str, dict[str, float]] = {}
+        measured: dict[str, dict[str, Observed]] = {}
         for name, teacher in self.teachers.items():
             pairs = self.alignments[name](embeddings, teacher(batch))
-            prediction, target = self.to_teacher[name](pairs.student[pairs.mask]), pairs.teacher[pairs.mask]
+            rows = rows_where(pairs.mask, pairs.mask.device)  # the only wait for the device
+            prediction = self.to_teacher[name](pairs.student.flatten(0, 1)[rows])
+            target = pairs.teacher.flatten(0, 1)[rows]
             losses[name] = self.loss(prediction, target) if len(prediction) else decoded.sum() * 0
             if len(prediction):
                 measured[name] = self.yardsticks[name](self.loss, losses[name], prediction, target)
@@ -138,7 +142,7 @@ class TokenizerDistillation(Objective):
     def reconstruct(self, batch: AudioBatch) -> tuple[Tensor, Tensor]:
         """Return the normalised mel spectrogram and its reconstruction, both (batch, frames, 128)."""
         tokens = self.student.tokens(batch)
-        valid = frame_mask(tokens.lengths, tokens.features.shape[1])
+        valid = frame_mask(tokens.host_lengths, tokens.features.shape[1])
         decoded = self._decode(self.quantizer(self.student.logits(tokens), valid).vectors, valid)
         reconstruction = self.to_mel(decoded).unflatten(2, (2, BANDS)).flatten(1, 2)
         return tokens.mel.transpose(1, 2)[:, : reconstruction.shape[1]], reconstruction
@@ -148,7 +152,8 @@ class TokenizerDistillation(Objective):
         from distill.objectives.parts.figures import codes_figure, spectrograms_figure
 
         use = self.use(torch.zeros(0, dtype=torch.int64, device=self.use.counts.device))
-        title = f"{use['used_codes']:.0f} of {self.student.codes} codes in use, perplexity {use['perplexity']:.0f}"
+        used, perplexity = float(use["used_codes"]), float(use["perplexity"])
+        title = f"{used:.0f} of {self.student.codes} codes in use, perplexity {perplexity:.0f}"
         original, reconstruction = (mel.float().cpu().numpy() for mel in self.reconstruct(batch))
         return {
             "codes": codes_figure(self.use.counts.double().cpu().numpy(), title),
@@ -157,8 +162,9 @@ class TokenizerDistillation(Objective):
 
     def _decode(self, vectors: Tensor, valid: Tensor) -> Tensor:
         """Return the decoder's output for the vectors of the chosen codes. Both have shape (batch, time, hidden)."""
+        padding = None if bool(valid.all()) else (~valid).to(vectors.device, non_blocking=True)
         for block in self.decoder:
-            vectors = block(vectors, None if bool(valid.all()) else ~valid)
+            vectors = block(vectors, padding)
         return self.shared(vectors)
 
     def _reconstruction(self, decoded: Tensor, mel: Tensor, valid: Tensor) -> Tensor:

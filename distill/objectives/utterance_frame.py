@@ -19,8 +19,9 @@ from distill.data.files import as_settings
 from distill.losses.regression import mean, mean_direction, median
 from distill.objectives.objective import Objective
 from distill.objectives.parts.health import Health
-from distill.objectives.parts.masking import GridMask, visible_patches
+from distill.objectives.parts.masking import GridMask, rows_where, visible_patches
 from distill.objectives.parts.moving_average import MovingAverage
+from distill.objectives.parts.observed import Observed
 from distill.objectives.parts.statistics import Standardise
 from distill.objectives.parts.yardstick import BestConstant, explained, observed_of
 from distill.students.patch_transformer.blocks import positions
@@ -132,22 +133,22 @@ class UtteranceFrame(Objective):
         self.health = Health()
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
-        """Return the losses of one batch, by name. Raises UserError if representations have collapsed."""
+        """Return the losses of one batch, by name."""
         spectrogram, _ = self.student.spectrogram(batch)
         columns = spectrogram.shape[1] // self.student.patch
-        hidden = self.mask.draw(len(batch) * self.clones, columns, self.student.rows, spectrogram.device)
+        hidden = self.mask.draw(len(batch) * self.clones, columns, self.student.rows, torch.device("cpu"))
         encoded, visible = self.encode_visible(spectrogram, hidden)
         target = self.target(spectrogram)
         filled = self.fill_hidden(encoded.tokens[:, 1:], hidden, visible)
         predicted = self.decoder(filled, columns, self.student.rows)
         losses = self.self_distillation(predicted, encoded.tokens[:, 0], target, hidden)
-        measured: dict[str, dict[str, float]] = {}
+        measured: dict[str, dict[str, Observed]] = {}
         for name, teacher in self.teachers.items():
             embedding = self.teacher_target(name, teacher(batch).clip)
             losses[name] = self.regularisation(name, encoded, embedding)
             measured[name] = self.measure(name, losses[name], embedding)
         self.observed |= observed_of(measured)
-        self.observed |= self.health(target, predicted[hidden], encoded.tokens[:, 0])
+        self.observed |= self.health(target, _patches(predicted, hidden), encoded.tokens[:, 0])
         self.observed["hidden_share"] = float(hidden.float().mean())
         return losses
 
@@ -156,17 +157,16 @@ class UtteranceFrame(Objective):
 
         Args:
             spectrogram: Normalised spectra. Shape (B, time, bands).
-            hidden: True where a patch is hidden. Shape (M, P), bool.
+            hidden: True where a patch is hidden. Shape (M, P), bool, on the CPU.
         """
-        visible = visible_patches(hidden)
-        clip_index = torch.arange(len(spectrogram), device=hidden.device).repeat_interleave(
-            len(hidden) // len(spectrogram)
-        )
+        device = spectrogram.device
+        visible = visible_patches(hidden).to(device, non_blocking=True)
+        clip_index = torch.arange(len(spectrogram), device=device).repeat_interleave(len(hidden) // len(spectrogram))
         if self.student.patches.masks:
             # Convolutions mix neighbouring patches, so each mask needs its own embedding.
-            grid = (~hidden).to(spectrogram.dtype).unflatten(1, (-1, self.student.rows))
+            grid = (~hidden).to(device, spectrogram.dtype, non_blocking=True).unflatten(1, (-1, self.student.rows))
             tokens = self.student.embed_patches(spectrogram[clip_index], grid)
-            tokens = tokens[torch.arange(len(hidden), device=hidden.device).unsqueeze(1), visible]
+            tokens = tokens[torch.arange(len(hidden), device=device).unsqueeze(1), visible]
         else:
             tokens = self.student.embed_patches(spectrogram)[clip_index.unsqueeze(1), visible]
         return VisibleTokens(self.student.contextual(tokens), visible)
@@ -196,11 +196,11 @@ class UtteranceFrame(Objective):
             predicted: Predictions for all patches. Shape (M, P, D).
             first: First token of each clone. Shape (M, D).
             target: Targets of all patches. Shape (B, P, D).
-            hidden: True where a patch is hidden. Shape (M, P), bool.
+            hidden: True where a patch is hidden. Shape (M, P), bool, on the CPU.
         """
         scale = target.shape[2] ** -0.5
         patch_targets = target.repeat_interleave(len(hidden) // len(target), 0)
-        frame = (predicted[hidden].float() - patch_targets[hidden]).square().sum(1) * scale
+        frame = (_patches(predicted, hidden).float() - _patches(patch_targets, hidden)).square().sum(1) * scale
         clip_targets = target.mean(1).repeat_interleave(len(hidden) // len(target), 0)
         utterance = (first.float() - clip_targets).square().sum(1) * scale
         return {"frame": frame.mean(), "utterance": self._over_clones(utterance)}
@@ -220,7 +220,7 @@ class UtteranceFrame(Objective):
         return self._over_clones(distances(self.distance, first.float(), embedding.float()))
 
     @torch.no_grad()
-    def measure(self, name: str, loss: Tensor, embedding: Tensor) -> dict[str, float]:
+    def measure(self, name: str, loss: Tensor, embedding: Tensor) -> dict[str, Observed]:
         """Return {"explained"}, the share of the best constant prediction's loss, or nothing if none is known.
 
         Args:
@@ -236,6 +236,10 @@ class UtteranceFrame(Objective):
             for prediction in (constant, torch.zeros_like(constant))
         )
         return {"explained": explained(loss, *map(self._over_clones, yardsticks))}
+
+    def check_observed(self, name: str, step: int, value: float) -> None:
+        """Raise UserError if representations have collapsed."""
+        self.health.check(name, step, value)
 
     def after_step(self, step: int) -> None:
         """Update the moving average."""
@@ -282,6 +286,11 @@ class Decoder(nn.Module):
             normalised = F.layer_norm(block(grid).movedim(1, 3), (grid.shape[1],)).movedim(3, 1)
             grid = grid + F.gelu(normalised)
         return self.proj(grid.flatten(2).transpose(1, 2))
+
+
+def _patches(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Return the tokens (M, P, D) at which a mask (M, P) on the CPU is True. Shape (patches, D)."""
+    return tokens.flatten(0, 1)[rows_where(mask, tokens.device)]
 
 
 def mean_log_softmax(targets: Tensor) -> Tensor:

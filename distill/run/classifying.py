@@ -23,6 +23,7 @@ from distill.run.filling import batches_of, embed_batch
 from distill.run.folder import Run
 from distill.run.precision import Prepared
 from distill.run.recordings import embed_recording, longest_at_once
+from distill.run.transfer import LOGITS
 from distill.students.heads import MANY, ONE_OF, Classifier
 from distill.students.saved import load_student
 from distill.students.student import Student
@@ -116,7 +117,7 @@ class Scorer:
         aside, seconds = list(loaded.set_aside), loaded.seconds
         if loaded.batch is not None:
             row_of = {clips.manifest.ids[row]: row for row in rows}
-            logits = embed_batch(self.student, loaded.batch, self.student.device).logits
+            logits = embed_batch(self.student, loaded.batch, self.student.device, LOGITS).get().logits
             found = {row_of[name]: row.numpy() for name, row in zip(loaded.batch.ids, logits, strict=True)}
         for number in loaded.long:
             clip = clips.manifest.rows[number]

@@ -17,6 +17,7 @@ from distill.run.job import MORE_SOUND, Job
 from distill.run.memory import peak_bytes
 from distill.run.recipe import print_reasons, print_shares, steps_of_budget, training_seconds
 from distill.run.sound_share import printing
+from distill.training.trial import device_of, time_when_done
 
 
 def dry_run(job: Job) -> None:
@@ -38,6 +39,9 @@ def dry_run(job: Job) -> None:
     batch = loaded.batch
     if batch is None:
         raise UserError(f"no clip of the first batch could be read; the first: {loaded.set_aside[0].reason}")
+    device = device_of(options.engine)
+    for teacher in parts.teachers.values():
+        teacher.to(device)
     teachers = {
         name: forecast(teacher, batch, len(parts.manifest), job.reads_frames)
         for name, teacher in parts.teachers.items()
@@ -45,7 +49,7 @@ def dry_run(job: Job) -> None:
     objective = parts.build_objective(parts.teachers, options.seed)
     if objective.needs_clusters:
         objective.clusters = Clustering.single(batch.ids)  # the time does not depend on the clusters
-    step_seconds = _step_seconds(objective, batch)
+    step_seconds = _step_seconds(objective.to(device), batch.to(device))
     if not options.live:  # the run reads stored embeddings instead
         teacher_seconds = sum(len(batch) / rate.clips_per_second for rate in teachers.values())
         step_seconds = max(step_seconds - teacher_seconds, 1e-6)
@@ -79,11 +83,11 @@ def _print_forecast(job: Job, manifest: Manifest, teachers: Mapping[str, Rate], 
 
 
 def _step_seconds(objective: Objective, batch: AudioBatch) -> float:
-    """Return the seconds of one forward and backward pass, measured on the second of two."""
-    seconds = 0.0
+    """Return the seconds of one forward and backward pass on the device of the batch, measured on the second of two."""
+    seconds, device = 0.0, batch.waveform.device
     for _ in range(2):
-        begin = time.perf_counter()
+        begin = time_when_done(device)
         objective.total(objective(batch)).backward()
-        seconds = time.perf_counter() - begin
+        seconds = time_when_done(device) - begin
         objective.zero_grad()
     return seconds

@@ -28,6 +28,7 @@ from distill.run.precision import Arithmetic
 from distill.run.recordings import cut_line, longest_at_once
 from distill.run.resuming import Stopped
 from distill.run.shares import ALL, Share, planning
+from distill.run.transfer import CLIP, FRAMES
 from distill.run.updates import Update, find_update, refuse_other_windows
 from distill.training.world import World
 
@@ -248,9 +249,10 @@ def forecast(encoder: Encoder, batch: AudioBatch, clips: int, frames: bool = Fal
         clips: Number of clips in the store.
         frames: Whether the store holds the embeddings of frames too.
     """
-    embedded = embed_batch(encoder, batch, encoder.device)
+    fields = FRAMES if frames else CLIP
+    embedded = embed_batch(encoder, batch, encoder.device, fields).get()
     begin = time.perf_counter()
-    embed_batch(encoder, batch, encoder.device)
+    embed_batch(encoder, batch, encoder.device, fields).get()
     rate = len(batch) / (time.perf_counter() - begin)
     values = embedded.clip.numel() + (embedded.frames.numel() if frames else 0)
     return Rate(rate, clips / rate, forecast_bytes(clips, values // len(batch)))

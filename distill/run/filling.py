@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import NoReturn
@@ -26,6 +27,7 @@ from distill.data.store.writer import StoreWriter
 from distill.run.precision import Prepared
 from distill.run.recordings import embed_recording
 from distill.run.resuming import Stopped
+from distill.run.transfer import CLIP, FRAMES, Transfer
 from distill.run.updates import Update
 from distill.training.stopping import StopSignals
 
@@ -53,6 +55,7 @@ class Filling:
         done: Number of the clips that are kept.
         seconds: Sound of the clips that were embedded.
         long: Number of the clips that were embedded piece by piece.
+        fields: Names of the embeddings that are stored.
         unusable: Complete shards, without any embedding, that are not finished yet. They are tried again if no clip of
             the store can be embedded.
     """
@@ -69,6 +72,7 @@ class Filling:
     ) -> None:
         self.encode, self.device, self.writer, self.clips = encode, device, writer, clips
         self.batch_size, self.clock = batch_size, clock
+        self.fields = FRAMES if writer.frame_dim else CLIP
         self.embedded, self.done, self.seconds, self.long = embedded, 0, Seconds(), 0
         self.unusable: list[Shard] = []
         self._kept_at = clock()
@@ -87,7 +91,7 @@ class Filling:
             Stopped: a signal ended the work.
         """
         draws = (Draws(rows, rows) for number in update.shards for rows in self._batches(number, update))
-        loaded = iter(loader(self.clips, draws, workers))
+        loaded = iter(loader(self.clips, draws, workers, pinned=self.device.type == "cuda"))
         total, hidden = update.to_embed, not task or not update.to_embed
         with (
             StopSignals("saving the embeddings", prints=bool(task)) as signals,
@@ -127,9 +131,8 @@ class Filling:
 
     def _fill(self, shard: Shard, loaded: Iterator[StampedBatch], unread: int, bar: tqdm[NoReturn]) -> None:
         """Embed the missing rows of a shard. Raises Stopped after a signal."""
-        while unread:
-            batch = next(loaded)
-            self._add(shard, batch)
+        for batch, embedded in self._embedded(loaded, unread):
+            self._add(shard, batch, embedded)
             unread -= len(batch.ids)
             self.done += len(batch.ids)
             bar.update(len(batch.ids))
@@ -137,19 +140,36 @@ class Filling:
                 self._keep_if_due(shard)
             self._check_signals()
 
+    def _embedded(self, loaded: Iterator[StampedBatch], unread: int) -> Iterator[tuple[StampedBatch, Transfer | None]]:
+        """Yield batches of `unread` clips with their embeddings; None for a batch without usable clips.
+
+        On a GPU, the next batch is launched before one is yielded, so that the GPU works while the CPU stores.
+        """
+        launched: deque[tuple[StampedBatch, Transfer | None]] = deque()
+        ahead = 0 if self.device.type == "cpu" else 1
+        while unread or launched:
+            if unread:
+                batch = next(loaded)
+                unread -= len(batch.ids)
+                usable = batch.batch
+                found = None if usable is None else embed_batch(self.encode, usable, self.device, self.fields)
+                launched.append((batch, found))
+            if not unread or len(launched) > ahead:
+                yield launched.popleft()
+
     def _keep_if_due(self, shard: Shard) -> None:
         """Write the new rows of a shard to its journal if the last time is half a minute ago."""
         if self.clock() - self._kept_at >= _KEEP_SECONDS:
             self.writer.keep(shard)
             self._kept_at = self.clock()
 
-    def _add(self, shard: Shard, batch: StampedBatch) -> None:
+    def _add(self, shard: Shard, batch: StampedBatch, embedded_clips: Transfer | None) -> None:
         """Add the rows of a batch to its shard."""
         stamps = dict(zip(batch.ids, batch.stamps, strict=True))
         for clip in batch.set_aside:
             shard.put_aside(clip, stamps[clip.id])
-        if batch.batch is not None:
-            self._add_embedded(shard, batch.batch.ids, embed_batch(self.encode, batch.batch, self.device), stamps)
+        if batch.batch is not None and embedded_clips is not None:
+            self._add_embedded(shard, batch.batch.ids, embedded_clips.get(), stamps)
             self.seconds = self.seconds.plus(batch.seconds)
 
         def between_pieces() -> None:
@@ -163,7 +183,7 @@ class Filling:
             except AudioError as error:
                 shard.put_aside(SetAside(row.id, error.reason, error.detail), stamps[row.id])
             else:
-                self._add_embedded(shard, (row.id,), _on_cpu(embedded), stamps)
+                self._add_embedded(shard, (row.id,), Transfer(embedded, self.fields).get(), stamps)
                 self.seconds, self.long = self.seconds.plus(span.measured[-1]), self.long + 1
 
     def _add_embedded(
@@ -218,14 +238,9 @@ def batches_of(clips: ClipDataset, rows: Sequence[int], batch_size: int) -> Iter
 
 
 @torch.inference_mode()
-def embed_batch(encode: Encode, batch: AudioBatch, device: torch.device) -> Embeddings:
-    """Return the embeddings of a batch on the CPU, floating-point tensors as float32."""
-    return _on_cpu(encode(batch.to(device)))
-
-
-def _on_cpu(embedded: Embeddings) -> Embeddings:
-    tensors = (tensor.cpu() for tensor in embedded)
-    return Embeddings(*(tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors))
+def embed_batch(encode: Encode, batch: AudioBatch, device: torch.device, fields: Collection[str]) -> Transfer:
+    """Embed a batch, and begin to copy the named fields of its embeddings to the CPU."""
+    return Transfer(encode(batch.to(device, non_blocking=device.type == "cuda")), fields)
 
 
 def _clip_frames(ids: Iterable[str], embedded: Embeddings) -> Iterator[tuple[str, ClipFrames]]:

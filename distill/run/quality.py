@@ -202,4 +202,4 @@ def _health(vectors: Vectors) -> tuple[float, float]:
     if len(vectors) < 2 or not np.isfinite(vectors).all():
         return math.nan, math.nan
     rows = torch.from_numpy(vectors)
-    return effective_rank(rows), mean_cosine(rows)
+    return float(effective_rank(rows)), float(mean_cosine(rows))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,15 +15,20 @@ from distill.data.clips.lightning import L
 from distill.data.errors import UserError
 from distill.data.store.format import SetAside
 from distill.objectives.objective import Objective
+from distill.objectives.parts.observed import Observed, observe
 from distill.training.batch_norm import fix_statistics, warm_momentum
-from distill.training.metrics_file import VALIDATION, weighted_means
+from distill.training.metrics_file import VALIDATION, add_measured, weighted_means
 from distill.training.optimizer import Optimizer, parameter_groups
+from distill.training.readings import Readings
 from distill.training.shared_state import SharedState
 from distill.training.world import World
 
 
 class Distiller(L.LightningModule):
     """Training of an objective, with checks that the loss and the gradient are finite.
+
+    On a CPU, each step is checked at once. On other devices, the host would wait for each loss, so losses are checked
+    when `readings` are read: before a row of metrics.csv, a validation, a checkpoint and the end.
 
     Args:
         objective: Objective to minimise; it contains the student.
@@ -36,6 +43,7 @@ class Distiller(L.LightningModule):
         synchronises: Whether batch normalisation waits for all processes, so that each must have a clip in each step.
         shared: State that all processes share.
         latest: Losses and observed values of the last training batch, by name.
+        readings: Values that wait on the device.
     """
 
     def __init__(
@@ -51,7 +59,8 @@ class Distiller(L.LightningModule):
         self.objective, self.optimizer, self.steps = objective.train(), optimizer, steps
         self.fixed_from = steps if fixed_from is None else fixed_from
         self.set_aside: dict[str, SetAside] = {}
-        self.latest: dict[str, float] = {}
+        self.latest: dict[str, Observed] = {}
+        self.readings = Readings()
         self.world = world or World()
         self.shared = SharedState(self.objective, self.world)
         self.clips = 0
@@ -70,7 +79,7 @@ class Distiller(L.LightningModule):
         The gradients of the processes are averaged. So the loss is weighted by the share of the clips that are here.
 
         Raises:
-            UserError: the loss is not finite.
+            UserError: the loss is not finite, or the objective has found that training fails.
         """
         self._collect_set_aside(loaded)
         here = len(loaded.batch) if loaded.batch else 0
@@ -85,13 +94,11 @@ class Distiller(L.LightningModule):
             return self._zero()
         losses = self.objective(loaded.batch)
         total = self.objective.total(losses)
-        self.latest = {name: float(loss.detach()) for name, loss in losses.items()} | self.objective.observed
-        self.latest["loss"] = float(total.detach())
-        if not math.isfinite(self.latest["loss"]):
-            raise UserError(
-                f"the loss is {self.latest['loss']} at step {self.global_step}; the last checkpoint is unchanged. "
-                f"Try a lower --optimizer.learning_rate. Clips of this batch: {', '.join(loaded.batch.ids[:8])} ..."
-            )
+        self.latest = {name: observe(float, loss) for name, loss in losses.items()} | self.objective.observed
+        self.latest["loss"] = observe(float, total)
+        for name, value in self.objective.observed.items():
+            self.readings.add(value, partial(self.objective.check_observed, name, self.global_step + 1))
+        self.readings.add(self.latest["loss"], partial(_check_loss, self.global_step, loaded.batch.ids[:8]))
         return total * (here * self.world.size / everywhere) if self.world.size > 1 else total
 
     def validation_step(self, loaded: Loaded, batch_index: int) -> None:
@@ -99,17 +106,17 @@ class Distiller(L.LightningModule):
         self._collect_set_aside(loaded)
         if loaded.batch is not None:
             total = self.objective.total(self.objective(loaded.batch))
-            for name, value in {"loss": float(total), **self.objective.observed}.items():
-                measured = self._measured.setdefault(name, [0.0, 0.0])
-                measured[0] += value * len(loaded.batch)
-                measured[1] += len(loaded.batch)
+            for name, value in {"loss": observe(float, total), **self.objective.observed}.items():
+                self.readings.add(value, partial(add_measured, self._measured, name, len(loaded.batch)))
 
     def on_validation_start(self) -> None:
         """Evaluate with the statistics of all processes."""
+        self.readings.read()
         self.shared.average_batch_norm()
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the validation clips of all processes."""
+        self.readings.read()
         everywhere, self._measured = self.world.gather(self._measured), {}
         for name, mean in weighted_means(everywhere).items():
             self.log(f"{VALIDATION}{name}", mean)
@@ -121,6 +128,7 @@ class Distiller(L.LightningModule):
 
     def on_train_end(self) -> None:
         """Keep the statistics of all processes."""
+        self.readings.read()
         self.shared.average_batch_norm()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -132,12 +140,12 @@ class Distiller(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Clip the gradient by its norm. Raises UserError if the norm is not finite, before the weights change."""
+        """Clip the gradient by its norm. Raises UserError if the norm is not finite; on a CPU, the weights are kept."""
         max_norm = self.optimizer.clip_norm or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters(), max_norm))
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), max_norm)
         # With 16-mixed, the gradient scaler expects infinite gradients: it skips the step and lowers its scale.
-        if not math.isfinite(norm) and self.trainer.precision != "16-mixed":
-            raise UserError(f"the gradient is not finite at step {self.global_step}; the last checkpoint is unchanged")
+        if self.trainer.precision != "16-mixed":
+            self.readings.add(observe(float, norm), partial(_check_norm, self.global_step))
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with its schedule, which changes the learning rate in every step."""
@@ -161,3 +169,16 @@ class Distiller(L.LightningModule):
 
     def _collect_set_aside(self, loaded: Loaded) -> None:
         self.set_aside.update({clip.id: clip for clip in loaded.set_aside})
+
+
+def _check_loss(step: int, ids: Sequence[str], loss: float) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {loss} at step {step}; the last checkpoint is unchanged. "
+            f"Try a lower --optimizer.learning_rate. Clips of this batch: {', '.join(ids)} ..."
+        )
+
+
+def _check_norm(step: int, norm: float) -> None:
+    if not math.isfinite(norm):
+        raise UserError(f"the gradient is not finite at step {step}; the last checkpoint is unchanged")

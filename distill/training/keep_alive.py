@@ -104,6 +104,7 @@ class KeepAlive(L.Callback):
     def save(self, trainer: L.Trainer) -> None:
         """Write a checkpoint, then delete all but the newest two checkpoints."""
         if isinstance(trainer.lightning_module, Distiller):
+            trainer.lightning_module.readings.read()  # raises before a checkpoint with a loss that is not finite
             trainer.lightning_module.shared.average_batch_norm()
         trainer.save_checkpoint(self.folder / f"step_{self.data.batches_done:09d}.ckpt")
         self._saved_at = time.monotonic()

@@ -31,6 +31,7 @@ class KeptStudents(L.Callback):
         if self.data.batches_done not in self.steps:
             return
         if isinstance(module, Distiller):
+            module.readings.read()  # raises if a loss was not finite
             module.shared.average_batch_norm()
         if trainer.is_global_zero:
             self.save(self.folder / f"step_{self.data.batches_done:09d}")

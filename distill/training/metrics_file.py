@@ -49,6 +49,13 @@ class MetricsFile:
             csv.DictWriter(file, self._columns, restval="").writerow(row)
 
 
+def add_measured(measured: dict[str, list[float]], name: str, clips: int, value: float) -> None:
+    """Add the value of a batch of `clips` to the sum over clips, and `clips` to their number, under its name."""
+    sums = measured.setdefault(name, [0.0, 0.0])
+    sums[0] += value * clips
+    sums[1] += clips
+
+
 def weighted_means(measured: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
     """Return the means of values over the clips of several processes, by name.
 

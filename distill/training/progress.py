@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from distill.data.clips.lightning import L
 from distill.data.clips.module import AudioData
 from distill.training.distiller import Distiller
 from distill.training.loggers import Loggers
-from distill.training.metrics_file import VALIDATION, MetricsFile, weighted_means
+from distill.training.metrics_file import VALIDATION, MetricsFile, add_measured, weighted_means
 from distill.training.world import World
 
 _AGREEMENTS: tuple[str, ...] = ("explained", "recall")  # shown beside the loss, which alone says little
@@ -71,14 +72,13 @@ class Progress(L.Callback):
         assert isinstance(module, Distiller)
         if batch.batch is not None:
             for name, value in module.latest.items():
-                measured = self._values.setdefault(name, [0.0, 0.0])
-                measured[0] += value * len(batch.batch)
-                measured[1] += len(batch.batch)
+                module.readings.add(value, partial(add_measured, self._values, name, len(batch.batch)))
             self._clips += len(batch.batch)
         if self._bar is not None:
             self._bar.update()
         done = self.data.batches_done
         if done % self.row_interval == 0 or done == len(self.data.sampler()):
+            module.readings.read()
             self._write_training_row(trainer)
         self._batch_ended = time.perf_counter()
 

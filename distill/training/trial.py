@@ -25,7 +25,7 @@ def measured_step(objective: Objective, data: AudioData, optimizer: Optimizer, e
         optimizer: Settings of the optimizer.
         engine: Settings of the device.
     """
-    device = torch.device("cuda" if engine.accelerator in ("auto", "gpu") and torch.cuda.is_available() else "cpu")
+    device = device_of(engine)
     objective.to(device).train()
     adam = torch.optim.AdamW(parameter_groups(objective, optimizer))
     began = start = time.perf_counter()
@@ -35,10 +35,22 @@ def measured_step(objective: Objective, data: AudioData, optimizer: Optimizer, e
             objective.total(objective(loaded.batch.to(device))).backward()
             adam.step()
             adam.zero_grad()
-        now = time.perf_counter()
+        now = time_when_done(device) if done == _WARMUP_STEPS else time.perf_counter()
         if done == _WARMUP_STEPS:
             start = now
         if done >= _WARMUP_STEPS + _MEASURED_STEPS or now - began > _MAX_SECONDS:
             break
     measured = max(1, done - _WARMUP_STEPS) if done > _WARMUP_STEPS else max(1, done)
-    return (time.perf_counter() - start) / measured
+    return (time_when_done(device) - start) / measured
+
+
+def device_of(engine: Engine) -> torch.device:
+    """Return the device on which a run of these settings trains."""
+    return torch.device("cuda" if engine.accelerator in ("auto", "gpu") and torch.cuda.is_available() else "cpu")
+
+
+def time_when_done(device: torch.device) -> float:
+    """Return the time in seconds, after a CUDA device has done all its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

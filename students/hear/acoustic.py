@@ -71,12 +71,13 @@ class AcousticModel(nn.Module):
         """Convert standardised mel (batch, 128, frames) to the input of the blocks (batch, frames // 2, hidden)."""
         return self.conv(mel.to(self.conv.weight.dtype)).relu().transpose(1, 2)
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, features: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
         """Encode tokens of any length.
 
         Args:
             features: Input of the blocks. Shape (batch, time, hidden).
             lengths: Number of valid tokens of each clip, int64. Shape (batch,).
+            host_lengths: `lengths` on the CPU. None: they are read from the device, which waits for it.
 
         Returns:
             Shape (batch, time, hidden). Values after the end of a clip are undefined.
@@ -84,13 +85,14 @@ class AcousticModel(nn.Module):
         if torch.compiler.is_exporting() and not self.one_window:
             return self._in_whole_windows(features, lengths)
         if self.one_window or features.shape[1] <= self.window:
-            return self.blocks(features, lengths)
-        return self._in_windows(features, lengths)
+            return self.blocks(features, lengths, host_lengths)
+        return self._in_windows(features, lengths if host_lengths is None else host_lengths)
 
-    def blocks(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def blocks(self, tokens: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
         """Apply all blocks to (batch, time, hidden). `time` must be at most a window."""
         valid = frame_mask(lengths, tokens.shape[1])
-        unpadded = not torch.compiler.is_exporting() and bool(valid.all())
+        known = lengths if host_lengths is None else host_lengths
+        unpadded = not torch.compiler.is_exporting() and bool((known >= tokens.shape[1]).all())
         for layer in self.layers:
             tokens = layer(tokens, None if unpadded else ~valid)
         return tokens
@@ -124,7 +126,8 @@ class AcousticModel(nn.Module):
             for first in range(0, len(windows), _BATCH_WINDOWS):
                 part = windows[first : first + _BATCH_WINDOWS]
                 tokens = torch.stack([features[clip, start : start + size] for clip, start in part])
-                encoded = self.blocks(tokens, lengths.new_full((len(part),), size))
+                full = torch.full((len(part),), size)
+                encoded = self.blocks(tokens, full.to(tokens.device, non_blocking=True), full)
                 for (clip, start), window in zip(part, encoded, strict=True):
                     sums[clip, start : start + size] += window * taper
                     weights[clip, start : start + size] += taper

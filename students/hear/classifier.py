@@ -32,6 +32,7 @@ from distill.students.hear.official import (
     unused_keys,
 )
 from distill.students.hear.students import FIRST_TOKEN, TOKEN_HOP
+from distill.students.saved import licence_of
 from distill.students.student import Student
 
 # Official prefixes of the parts after the acoustic model, and ours.
@@ -125,14 +126,19 @@ class HearClassifier(Student):
             used = self._load(state, whole=checkpoint is not None, where=where)
             if source is not None and split_part(source)[0].is_file():
                 self.provenance = provenance(source, unused_keys(file, used))
+            if source is not None and (folder := _student_folder(source)) is not None:
+                self.licence = licence_of(folder)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Encode and classify a batch of audio at `sample_rate`."""
         spectra = self.front_end(batch.waveform, batch.lengths, power=True)
         features = self.acoustic.features(spectra.mel)
         lengths = (spectra.frames // 2).clamp(max=features.shape[1])
-        encoded = self.mixture(self.acoustic(features, lengths), spectra.power)
-        frames = self.task(encoded, lengths)
+        host_lengths = None
+        if not torch.compiler.is_exporting():
+            host_lengths = (self.front_end.frames(batch.host_lengths) // 2).clamp(max=features.shape[1])
+        encoded = self.mixture(self.acoustic(features, lengths, host_lengths), spectra.power)
+        frames = self.task(encoded, lengths, host_lengths)
         valid = frame_mask(lengths, frames.shape[1])
         times = FIRST_TOKEN + TOKEN_HOP * torch.arange(frames.shape[1], device=frames.device)
         clip = pool_statistics(frames, valid)
@@ -186,11 +192,13 @@ class TaskModel(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, positions, dim))
         self.transformer = nn.TransformerEncoderLayer(dim, heads, intermediate, dropout, batch_first=True)
 
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Encode tokens (batch, time, dim) with valid `lengths` (batch,). Same shape out."""
+    def forward(self, tokens: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
+        """Encode tokens (batch, time, dim) with valid `lengths` (batch,), also on the CPU. Same shape out."""
         valid = frame_mask(lengths, tokens.shape[1])
+        known = lengths if host_lengths is None else host_lengths
         # torch's softmax with a mask takes three times as long; an exported graph cannot check for padding.
-        padding = ~valid if torch.compiler.is_exporting() or not bool(valid.all()) else None
+        is_padded = torch.compiler.is_exporting() or bool((known < tokens.shape[1]).any())
+        padding = ~valid if is_padded else None
         return self.transformer(tokens + self.pos_embed[:, : tokens.shape[1]], src_key_padding_mask=padding)
 
 
@@ -229,15 +237,20 @@ def pool_statistics(frames: Tensor, valid: Tensor) -> Tensor:
     return torch.cat([mean, highest, deviation], dim=1).to(frames.dtype)
 
 
+def _student_folder(source: str) -> Path | None:
+    """Return the student folder of a run, or the folder itself if it is one. None: the source is a file."""
+    path = Path(source).expanduser()
+    return next((folder for folder in (path / "student", path) if (folder / "model.safetensors").is_file()), None)
+
+
 def _read_initial_weights(source: str, where: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Read a file or a student folder. Return its tensors by official keys, and as they are in the file.
 
     In the first, the keys of the acoustic model have the prefix `acoustic_model.`. Raises UserError.
     """
-    path = Path(source).expanduser()
-    folders = [folder for folder in (path / "student", path) if (folder / "model.safetensors").is_file()]
-    if folders:
-        state = read_state_dict(folders[0] / "model.safetensors", where.partition(" ")[0])
+    folder = _student_folder(source)
+    if folder is not None:
+        state = read_state_dict(folder / "model.safetensors", where.partition(" ")[0])
         ours = {key.removeprefix("acoustic."): tensor for key, tensor in state.items() if key.startswith("acoustic.")}
         if "conv.weight" not in ours:
             raise UserError(f"{where}: its student is not a `hear`")

@@ -44,11 +44,13 @@ class Tokens(NamedTuple):
         mel: Standardised log-mel spectrograms. Shape (batch, 128, frames).
         features: Tokens before the first block. Shape (batch, time, hidden).
         lengths: Number of valid tokens of each clip, int64. Shape (batch,).
+        host_lengths: `lengths` on the CPU.
     """
 
     mel: Tensor
     features: Tensor
     lengths: Tensor
+    host_lengths: Tensor
 
 
 class _AcousticStudent(Student):
@@ -77,11 +79,14 @@ class _AcousticStudent(Student):
         batch = batch.resample(self.sample_rate)
         spectra = self.front_end(batch.waveform, batch.lengths)
         features = self.acoustic.features(spectra.mel)
-        return Tokens(spectra.mel, features, (spectra.frames // 2).clamp(max=features.shape[1]))
+        lengths = (spectra.frames // 2).clamp(max=features.shape[1])
+        # A graph that is exported has no lengths on the CPU, and does not branch on them.
+        frames = spectra.frames if torch.compiler.is_exporting() else self.front_end.frames(batch.host_lengths)
+        return Tokens(spectra.mel, features, lengths, (frames // 2).clamp(max=features.shape[1]))
 
-    def contextual(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Encode tokens (batch, time, hidden) by the transformer. Same shape out."""
-        return self.acoustic(features, lengths)
+    def contextual(self, features: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
+        """Encode tokens (batch, time, hidden) by the transformer, with the arguments of `AcousticModel`."""
+        return self.acoustic(features, lengths, host_lengths)
 
     def embeddings(self, encoded: Tensor, lengths: Tensor) -> Embeddings:
         """Return the embeddings of encoded tokens (batch, time, hidden) with valid `lengths` (batch,)."""
@@ -112,7 +117,8 @@ class _AcousticStudent(Student):
             counts = torch.tensor([len(clip_frames) for clip_frames in frames], device=batch.waveform.device)
             return self.embeddings(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), counts)
         tokens = self.tokens(batch)
-        return self.embeddings(self.contextual(tokens.features, tokens.lengths), tokens.lengths)
+        encoded = self.contextual(tokens.features, tokens.lengths, tokens.host_lengths)
+        return self.embeddings(encoded, tokens.lengths)
 
     def encode_pieces(self, pieces: Pieces, frames: bool = True) -> Embeddings:
         """Encode one clip that comes in pieces at 16 kHz, as `Encoder.encode_pieces` states."""
@@ -221,7 +227,7 @@ class HearTokenizer(_AcousticStudent):
 
     def logits(self, tokens: Tokens) -> Tensor:
         """Return the logits of all codes of the vocabulary. Shape (batch, time, codes)."""
-        return self.to_codes(self.contextual(tokens.features, tokens.lengths))
+        return self.to_codes(self.contextual(tokens.features, tokens.lengths, tokens.host_lengths))
 
     @torch.no_grad()
     def tokenize(self, batch: AudioBatch, computed: Tokens | None = None) -> tuple[Tensor, Tensor]:

@@ -146,9 +146,12 @@ class PatchTransformer(Student):
         # Not -(-n // patch): an exported graph rounds integer division towards 0.
         total = self.frames or (mel.shape[1] + self.patch - 1) // self.patch * self.patch
         mel = F.pad(mel, (0, 0, 0, max(0, total - mel.shape[1])))[:, :total]
+        return (mel - self.mean) / self.scale, self._columns(valid, total)
+
+    def _columns(self, valid: Tensor, total: int) -> Tensor:
+        """Return the number of valid columns of patches (B,), given valid spectra (B,), of `total` spectra."""
         needed = (valid + self.patch - 1) // self.patch
-        columns = valid.new_full((valid.shape[0],), total // self.patch) if self.frames else needed
-        return (mel - self.mean) / self.scale, columns
+        return valid.new_full((valid.shape[0],), total // self.patch) if self.frames else needed
 
     def embed_patches(self, spectrogram: Tensor, visible: Tensor | None = None) -> Tensor:
         """Embed the patches of a spectrogram (B, T, bands), and add their positions.
@@ -192,7 +195,7 @@ class PatchTransformer(Student):
         tokens = self.embed_patches(spectrogram.to(self.dtype))
         valid_columns = frame_mask(columns, spectrogram.shape[1] // self.patch)
         # An exported graph cannot branch on values, and its clips are not padded.
-        unpadded = torch.compiler.is_exporting() or bool(valid_columns.all())
+        unpadded = torch.compiler.is_exporting() or self._is_unpadded(batch, spectrogram)
         valid = None if unpadded else valid_columns.repeat_interleave(self.rows, 1)
         encoded = self.contextual(tokens, valid).tokens
         frames = encoded[:, 1:].unflatten(1, (-1, self.rows)).mean(2)
@@ -202,6 +205,11 @@ class PatchTransformer(Student):
         clip = encoded[:, 0] if self.pooling == "first" else None
         embeddings = Embeddings.of_frames(frames, times, valid_columns, clip=clip)
         return embeddings if self.head is None else embeddings._replace(logits=self.head(embeddings.clip))
+
+    def _is_unpadded(self, batch: AudioBatch, spectrogram: Tensor) -> bool:
+        """Return whether all patches of a batch at 16 kHz are valid, by the lengths on the CPU."""
+        total = spectrogram.shape[1]
+        return bool((self._columns(self.mel.frames(batch.host_lengths), total) >= total // self.patch).all())
 
     def layer_depth(self, parameter: str) -> int:
         """Return the depth of a parameter, counted from the last block (1) to the first. 0: not in a block."""

@@ -13,7 +13,7 @@ from distill.data.batch import AudioBatch
 
 
 class Mix(NamedTuple):
-    """Parameters of mixup: each clip is mixed with a partner.
+    """Parameters of mixup: each clip is mixed with a partner. They are on the CPU.
 
     Args:
         partners: Index of the partner of each clip. Shape (clips,), int64.
@@ -59,29 +59,29 @@ class Augmentation:
             waveform = _rolled(waveform, batch.lengths)
         if self.gain:
             decibels = (2 * torch.rand(clips, 1) - 1) * self.gain
-            waveform = waveform * (10 ** (decibels / 20)).to(device)
+            waveform = waveform * (10 ** (decibels / 20)).to(device, non_blocking=True)
         if self.noise:
             valid = frame_mask(batch.lengths, waveform.shape[1])
-            level = (waveform.square().sum(1) / batch.lengths.clamp(min=1)).sqrt() * (
-                torch.rand(clips) * self.noise
-            ).to(device)
-            waveform = waveform + torch.randn(waveform.shape).to(device) * level.unsqueeze(1) * valid
+            share = (torch.rand(clips) * self.noise).to(device, non_blocking=True)
+            level = (waveform.square().sum(1) / batch.lengths.clamp(min=1)).sqrt() * share
+            noise = torch.randn(waveform.shape).to(device, non_blocking=True)
+            waveform = waveform + noise * level.unsqueeze(1) * valid
         batch = batch.with_waveform(waveform)
         if not self.mixup:
             return batch, None
-        mix = draw_mixup(clips, self.mixup, device)
+        mix = draw_mixup(clips, self.mixup)
         return batch.mix(*mix), mix
 
 
-def draw_mixup(clips: int, strength: float, device: torch.device) -> Mix:
+def draw_mixup(clips: int, strength: float) -> Mix:
     """Draw partners and shares for a batch of clips."""
     shares = torch.distributions.Beta(strength, strength).sample((clips,))
-    return Mix(torch.randperm(clips).to(device), torch.maximum(shares, 1 - shares).to(device))
+    return Mix(torch.randperm(clips), torch.maximum(shares, 1 - shares))
 
 
 def _rolled(waveform: Tensor, lengths: Tensor) -> Tensor:
     """Return each clip rotated in time by a random offset, within its own length."""
-    starts = (torch.rand(len(lengths)).to(lengths.device) * lengths).long().unsqueeze(1)
+    starts = (torch.rand(len(lengths)).to(lengths.device, non_blocking=True) * lengths).long().unsqueeze(1)
     position = torch.arange(waveform.shape[1], device=waveform.device).unsqueeze(0)
     ends = lengths.unsqueeze(1)
     return waveform.gather(1, torch.where(position < ends, (position + starts) % ends.clamp(min=1), position))

@@ -16,6 +16,7 @@ from distill.data.clips.views import clip_name
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError
 from distill.data.store.texts import TextIndex, Texts
+from distill.losses.host_value import HostValue
 from distill.objectives.parts.augmentation import Mix
 
 _UNKNOWN = -1  # in place of the number of a teacher
@@ -62,6 +63,11 @@ class ClipWeights(nn.Module):
         self._teacher_of_clip = np.array([_UNKNOWN], np.int32)  # the last is that of clips that were not read
         self.register_buffer("step", torch.tensor(0))  # draws go on where they were after a resume
         self.step: Tensor
+        self._known_step = HostValue()
+
+    def set_step(self, step: int) -> None:
+        """Set the step of the next draws."""
+        self._known_step.set(self.step, step)
 
     def read_clips(self, manifest: Manifest) -> None:
         """Read the domain of each clip.
@@ -112,8 +118,8 @@ class ClipWeights(nn.Module):
         weights = weights / weights.sum(1, keepdim=True)
         if mix is None:
             return weights
-        shares = mix.shares.cpu().unsqueeze(1)
-        return shares * weights + (1 - shares) * weights[mix.partners.cpu()]
+        shares = mix.shares.unsqueeze(1)
+        return shares * weights + (1 - shares) * weights[mix.partners]
 
     def forward(self, ids: Sequence[str], losses: Tensor, mix: Mix | None = None) -> Tensor:
         """Return the weights of clips, without a gradient. Shape (clips, teachers).
@@ -123,10 +129,10 @@ class ClipWeights(nn.Module):
             losses: Loss of each clip for each teacher. Shape (clips, teachers).
             mix: As for `by_domain`.
         """
-        weights = self.by_domain(ids, mix).to(losses)
+        weights = self.by_domain(ids, mix).to(losses, non_blocking=True)
         if not (self.training and self.dropping):
             return weights
-        kept = torch.from_numpy(self._draws(ids) >= self.dropping).to(losses.device)
+        kept = torch.from_numpy(self._draws(ids) >= self.dropping).to(losses.device, non_blocking=True)
         kept.scatter_(1, losses.detach().argmax(1, keepdim=True), True)
         weights = weights * kept
         return weights / weights.sum(1, keepdim=True)
@@ -134,5 +140,5 @@ class ClipWeights(nn.Module):
     def _draws(self, ids: Sequence[str]) -> NDArray[np.float64]:
         """Return a number in [0, 1) for each clip and teacher, a function of seed, step and the clip's name."""
         keys = (int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8]) for name in ids)
-        start = [self._seed, int(self.step)]
+        start = [self._seed, int(self._known_step.get(self.step))]
         return np.stack([np.random.default_rng([*start, key]).random(len(self.teachers)) for key in keys])

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from distill.data.batch import Embeddings
 from distill.losses import Loss
 from distill.objectives.parts.alignment import Alignment
+from distill.objectives.parts.masking import rows_where
+from distill.objectives.parts.observed import Observed
 from distill.objectives.parts.statistics import PhiStandardise, Standardise, Whiten, sample_stored
 from distill.objectives.parts.yardstick import Yardstick
 from distill.students.spaces import Space
@@ -35,14 +37,15 @@ class Imitated(NamedTuple):
     """
 
     loss: Tensor
-    observed: Mapping[str, float]
+    observed: Mapping[str, Observed]
     rows: Tensor
     clips: Tensor
 
     def by_clip(self, number: int) -> Tensor:
         """Return the mean loss of the rows of each of `number` clips; 0 for a clip without rows. Shape (clips,)."""
         sums = self.rows.new_zeros(number).index_add(0, self.clips, self.rows)
-        return sums / torch.bincount(self.clips, minlength=number).clamp(min=1)
+        counts = sums.new_zeros(number).index_add(0, self.clips, torch.ones_like(self.rows))
+        return sums / counts.clamp(min=1)
 
     def weighted(self, weights: Tensor) -> Tensor:
         """Return the mean of the rows' losses, each times the weight of its clip, from weights (clips,). A scalar."""
@@ -134,7 +137,9 @@ class Imitation(nn.Module):
         if self.alignment is None:
             return student.clip, teacher.clip, torch.arange(len(student.clip), device=student.clip.device)
         pairs = self.alignment(student, teacher)
-        return pairs.student[pairs.mask], pairs.teacher[pairs.mask], pairs.mask.nonzero()[:, 0]
+        rows = rows_where(pairs.mask, pairs.mask.device)  # the only wait for the device
+        student_frames, teacher_frames = (frames.flatten(0, 1)[rows] for frames in (pairs.student, pairs.teacher))
+        return student_frames, teacher_frames, rows // pairs.mask.shape[1]
 
 
 def row_losses(loss: Loss, prediction: Tensor, target: Tensor) -> Tensor:

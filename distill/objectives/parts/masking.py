@@ -1,5 +1,6 @@
 """Random masks over the tokens of a clip. All masks are True where a token is hidden.
 
+They are drawn on the CPU, so that every device gets the same masks and the host knows how much is hidden.
 `draw_mask` hides only tokens inside each clip. Masks over patches ignore the lengths of the clips, as in EAT's code:
 the padding of a shorter clip is hidden, predicted and scored like any patch. Use crops of equal length there.
 """
@@ -143,6 +144,14 @@ def block_mask(centres: Tensor, columns: int, rows: int, block: int) -> Tensor:
     in_time = (times >= column - before) & (times <= column + after)
     in_frequency = (bands >= row - before) & (bands <= row + after)
     return (in_time.unsqueeze(3) & in_frequency.unsqueeze(2)).any(1).flatten(1)
+
+
+def rows_where(mask: Tensor, device: torch.device) -> Tensor:
+    """Return the flat indices (rows,), int64, at which a mask is True, on a device.
+
+    A mask on the CPU makes nothing wait for the device. An index by a mask on the device would.
+    """
+    return mask.flatten().nonzero()[:, 0].to(device, non_blocking=True)
 
 
 def visible_patches(hidden: Tensor) -> Tensor:

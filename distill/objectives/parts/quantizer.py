@@ -9,6 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.losses.host_value import HostValue
+from distill.objectives.parts.masking import rows_where
+from distill.objectives.parts.observed import Observed, observe
+
 START_TEMPERATURE, MIN_TEMPERATURE, TEMPERATURE_DECAY = 2.0, 0.5, 0.999995  # HEAR's values; decay of a step
 
 
@@ -53,7 +57,7 @@ class GumbelQuantizer(nn.Module):
 
         Args:
             logits: Score of each code. Shape (batch, time, codes).
-            valid: True where a token is valid. Shape (batch, time), bool.
+            valid: True where a token is valid. Shape (batch, time), bool, on the CPU.
             noise: Gumbel noise of the logits' shape. None: drawn in training, none in evaluation.
         """
         if noise is None and self.training:
@@ -64,7 +68,7 @@ class GumbelQuantizer(nn.Module):
         # shape (tokens, codes, code_dim) is created.
         soft = (noisy / self.temperature).softmax(2) @ self.codebook.detach()
         vectors = self.project(F.embedding(index, self.codebook) + soft - soft.detach())
-        mean = logits[valid].softmax(1).mean(0)
+        mean = logits.flatten(0, 1)[rows_where(valid, logits.device)].softmax(1).mean(0)
         return Quantized(vectors, index, (mean - 1 / len(self.codebook)).square().sum())
 
     def cool(self, steps: int) -> None:
@@ -90,24 +94,30 @@ class CodeUse(nn.Module):
         self.register_buffer("counts", torch.zeros(codes))
         self.register_buffer("batches", torch.tensor(0))
         self.batches: Tensor
+        self._known_batches = HostValue()
 
     @torch.no_grad()
-    def forward(self, index: Tensor) -> dict[str, float]:
+    def forward(self, index: Tensor) -> dict[str, Observed]:
         """Count the chosen codes (tokens,), int64; return the perplexity, codes in use and share of unused codes."""
         if self.training:
-            self.counts.mul_(self._count_decay).add_(torch.bincount(index, minlength=len(self.counts)))
-            self.batches += 1
-        shares = self.counts / self.counts.sum().clamp(min=1)
-        perplexity = float(torch.special.entr(shares).sum().exp())
+            ones = torch.ones_like(index, dtype=self.counts.dtype)
+            self.counts.mul_(self._count_decay).index_add_(0, index, ones)
+            self._known_batches.set(self.batches, self._known_batches.get(self.batches) + 1)
+            if self._known_batches.get(self.batches) == self._check_after:
+                self._check()
+        shares, used = self.counts / self.counts.sum().clamp(min=1), (self.counts > 0.5).sum()
+        return {
+            "perplexity": observe(float, torch.special.entr(shares).sum().exp()),
+            "used_codes": observe(float, used),
+            "dead_share": observe(lambda number: 1 - float(number) / len(self.counts), used),
+        }
+
+    def _check(self) -> None:
+        """Warn if the codebook collapses."""
         used = int((self.counts > 0.5).sum())
-        if (
-            self.training
-            and int(self.batches) == self._check_after
-            and used < max(2, self._min_used_share * len(self.counts))
-        ):
+        if used < max(2, self._min_used_share * len(self.counts)):
             warnings.warn(
                 f"the codebook collapses: {used} of {len(self.counts)} codes are in use after {self._check_after} "
                 "batches. Try a higher --objective.weights diversity, a lower learning rate, or larger batches",
                 stacklevel=2,
             )
-        return {"perplexity": perplexity, "used_codes": float(used), "dead_share": 1 - used / len(self.counts)}

@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from distill.losses.host_value import HostValue
 from distill.teachers.teacher import Teacher
 
 _ROWS_AT_ONCE = 4096  # their double-precision copy fits into the cache of a processor
@@ -158,6 +159,12 @@ class RunningStatistics(nn.Module, ABC):
         self.count: Tensor
         self.mean: Tensor
         self.fixed: Tensor
+        self._known_fixed = HostValue()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether `fit` has fixed the statistics."""
+        return bool(self._known_fixed.get(self.fixed))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         try:
@@ -196,7 +203,7 @@ class Standardise(RunningStatistics):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return standardised vectors. Both have shape (rows, dim)."""
-        if self.training and not self.fixed:
+        if self.training and not self.is_fixed:
             self.add(vectors.detach())
         scale = self._variance().rsqrt()
         return (vectors - self.mean.to(vectors.dtype)) * scale.to(vectors.dtype)

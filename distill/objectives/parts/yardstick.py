@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.losses import Loss
+from distill.objectives.parts.observed import Observed, mean_of, observe
 from distill.objectives.parts.statistics import RunningStatistics
 
 _MAX_RANKED = 512  # the similarities of all pairs grow with the square of the rows
@@ -30,6 +31,7 @@ class BestConstant(RunningStatistics):
     def __init__(self, dim: int, constant: Callable[[Tensor], Tensor]) -> None:
         super().__init__(dim)
         self._constant = constant
+        self._has_targets = False  # known without reading `count`
 
     @torch.no_grad()
     def forward(self, target: Tensor) -> Tensor | None:
@@ -37,14 +39,16 @@ class BestConstant(RunningStatistics):
 
         None in the first batch of training without `fit`, when no target is known.
         """
-        prediction = self.mean.to(target.dtype).expand_as(target) if self.count > 0 else None
-        if self.training and not self.fixed:
+        self._has_targets = self._has_targets or bool(self.count > 0)
+        prediction = self.mean.to(target.dtype).expand_as(target) if self._has_targets else None
+        if self.training and not self.is_fixed:
             self.add(target)
         return prediction
 
     def add(self, vectors: Tensor) -> None:
         """Merge the constant of targets (rows, dim) into the running mean."""
         if len(vectors):
+            self._has_targets = True
             self.count += len(vectors)
             shift = self._constant(vectors).to(self.mean.dtype) - self.mean
             self.mean += shift * len(vectors) / self.count
@@ -54,6 +58,7 @@ class BestConstant(RunningStatistics):
         for name, value in self.named_buffers():
             state.setdefault(f"{prefix}{name}", value)
         super()._load_from_state_dict(state, prefix, *args)
+        self._has_targets = False
 
 
 class Yardstick(nn.Module):
@@ -80,7 +85,7 @@ class Yardstick(nn.Module):
             self.constant.fit(targets)
 
     @torch.no_grad()
-    def forward(self, loss: Loss, value: Tensor, prediction: Tensor, target: Tensor) -> dict[str, float]:
+    def forward(self, loss: Loss, value: Tensor, prediction: Tensor, target: Tensor) -> dict[str, Observed]:
         """Return the measurement of a batch, by name; empty if there is none.
 
         Args:
@@ -98,19 +103,23 @@ class Yardstick(nn.Module):
         return {"explained": explained(value, loss(constant, target), loss(zero, target))}
 
 
-def explained(loss: Tensor, *yardsticks: Tensor) -> float:
+def explained(loss: Tensor, *yardsticks: Tensor) -> Observed:
     """Return the share of the lowest yardstick that a loss explains: 1 - loss / yardstick; 0 if the targets are equal.
 
     Args:
         loss: Loss of a prediction, a scalar.
         yardsticks: Losses of constant predictions, scalars.
     """
+    return observe(_explained, loss, *yardsticks)
+
+
+def _explained(loss: Tensor, *yardsticks: Tensor) -> float:
     lowest = min(map(float, yardsticks))
     return 1 - float(loss) / lowest if lowest > _MIN_YARDSTICK else 0.0
 
 
 @torch.no_grad()
-def recall(prediction: Tensor, target: Tensor) -> float:
+def recall(prediction: Tensor, target: Tensor) -> Observed:
     """Return the share of predictions whose own target has the highest cosine among all targets of the batch.
 
     Of more than 512 rows, 512 at equal distances are used. Chance is one divided by the number of rows.
@@ -122,10 +131,10 @@ def recall(prediction: Tensor, target: Tensor) -> float:
     rows = torch.linspace(0, len(target) - 1, min(len(target), _MAX_RANKED), device=target.device).long()
     predicted, own = (F.normalize(vectors[rows].float(), dim=1) for vectors in (prediction, target))
     nearest = (predicted @ own.T).argmax(1)
-    return float((nearest == torch.arange(len(rows), device=rows.device)).float().mean())
+    return observe(float, (nearest == torch.arange(len(rows), device=rows.device)).float().mean())
 
 
-def observed_of(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def observed_of(measured: Mapping[str, Mapping[str, Observed]]) -> dict[str, Observed]:
     """Return the measurements of all teachers as one mapping.
 
     Args:
@@ -137,8 +146,8 @@ def observed_of(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]
     """
     if len(measured) == 1:
         return dict(next(iter(measured.values())))
-    observed: dict[str, float] = {}
+    observed: dict[str, Observed] = {}
     for kind in dict.fromkeys(kind for values in measured.values() for kind in values):
         of_teachers = {f"{kind}_{name}": values[kind] for name, values in measured.items() if kind in values}
-        observed |= {kind: sum(of_teachers.values()) / len(of_teachers), **of_teachers}
+        observed |= {kind: mean_of(list(of_teachers.values())), **of_teachers}
     return observed

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from distill.cli.words import Option, last, parse_words
+from distill.cli.words import Option, last, name_positions, parse_words
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,11 @@ def test_the_last_of_an_option_holds() -> None:
     assert not last(options, "--resume").is_true
     assert last(options, "--data") == Option("--data")
     assert last(parse_words(["--resume"]), "--resume").is_true
+
+
+def test_words_without_a_name_are_options_in_their_order() -> None:
+    options = parse_words(["runs/a", "--public", "--licence", "MIT", "me/name"])
+    named = name_positions(options, ["--model", "--to"])
+    assert [option.name for option in named] == ["--model", "--public", "--licence", "--to"]
+    further = name_positions(parse_words(["a", "b", "c"]), ["--x", "--y"])
+    assert [option.name for option in further] == ["--x", "--y", "--y"]

@@ -169,9 +169,11 @@ def test_collapsed_representations_stop_the_run() -> None:
     objective = UtteranceFrame(student, {}, clones=1).train()
     torch.nn.init.zeros_(objective.decoder.proj.weight)
     batch = AudioBatch.of(torch.randn(2, 16_000), 16_000)
-    objective.health.steps.fill_(100)
+    objective(batch)
+    collapsed = float(objective.observed["prediction_deviation"])
+    objective.check_observed("prediction_deviation", 100, collapsed)
     with pytest.raises(UserError, match="collapse: the predictions have a deviation"):
-        objective(batch)
+        objective.check_observed("prediction_deviation", 101, collapsed)
 
 
 def test_health_is_observed() -> None:

@@ -59,7 +59,7 @@ def test_only_mixup_changes_labels_and_nothing_changes_by_default() -> None:
 
 @pytest.mark.parametrize(("strength", "mean"), [(0.1, 0.942), (1.0, 0.75), (100.0, 0.528)])
 def test_shares_follow_the_larger_side_of_a_beta_distribution(strength: float, mean: float) -> None:
-    shares = draw_mixup(20_000, strength, torch.device("cpu")).shares
+    shares = draw_mixup(20_000, strength).shares
     assert float(shares.mean()) == pytest.approx(mean, abs=0.006)
 
 

@@ -30,11 +30,14 @@ def test_only_an_old_run_in_training_stops(dead: str) -> None:
     alive, still = torch.randn(8, 4), torch.ones(8, 4)
     health = Health()
     vectors = (still, alive) if dead == "target" else (alive, still)
-    for _ in range(100):
-        health(*vectors, alive)
-    with pytest.raises(UserError, match=f"collapse: the {dead}s"):
-        health(*vectors, alive)
-    assert health.eval()(*vectors, alive)[f"{dead}_deviation"] < 0.01
+    observed = health(*vectors, alive)
+    assert float(observed[f"{dead}_deviation"]) < 0.01
+    for step in (1, 100, 101):
+        for name, value in observed.items():
+            if step <= 100 or name != f"{dead}_deviation":
+                health.check(name, step, float(value))
+    with pytest.raises(UserError, match=f"collapse: the {dead}s .* after 101 steps"):
+        health.check(f"{dead}_deviation", 101, float(observed[f"{dead}_deviation"]))
     assert health.train()(alive, alive, alive)["effective_rank"] > 1
 
 

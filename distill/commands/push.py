@@ -1,0 +1,112 @@
+"""`distill push`: upload a trained student to the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from distill.data.errors import UserError, first_line
+from distill.students.saved import card_of, load_student, student_folder
+
+# Licences that allow the results of a teacher to be passed on, and their names on the hub.
+_HUB_NAMES = {
+    "MIT": "mit",
+    "Apache-2.0": "apache-2.0",
+    "BSD-2-Clause": "bsd-2-clause",
+    "BSD-3-Clause": "bsd-3-clause",
+    "ISC": "isc",
+    "CC0-1.0": "cc0-1.0",
+    "CC-BY-4.0": "cc-by-4.0",
+    "CC-BY-SA-4.0": "cc-by-sa-4.0",
+    "CC-BY-NC-4.0": "cc-by-nc-4.0",
+    "CC-BY-NC-SA-4.0": "cc-by-nc-sa-4.0",
+}
+_NO_WEIGHTS = ("none: computed", "none: random weights")  # teachers that nobody has rights in
+_FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+
+
+def push(
+    model: str = "", to: str = "", public: bool = False, licence: str = "", allow_import: str | None = None
+) -> None:
+    """Upload a trained student to the Hugging Face hub: `distill push RUN user/name`.
+
+    The page is private unless --public is given. Its README.md is the model card. `distill.load("user/name")` loads it.
+    The token is that of `hf auth login` or of HF_TOKEN.
+
+    Args:
+        model: Trained student: a run folder or a student folder.
+        to: Name on the hub, "user/name". The page is created if it does not exist.
+        public: Whether everybody can see a page that is created.
+        licence: Licence of the student, which you decide, as an SPDX name. Required if the licence of the weights it
+            learned from is unknown or forbids to pass them on. Empty: the card's.
+        allow_import: Package from which the student's own class may be imported. None: no package.
+
+    Raises:
+        UserError: there is no such student, a licence is required, there is no token, or the hub refuses.
+    """
+    if not model or to.count("/") != 1:
+        raise UserError("a student and a name on the hub are required: distill push RUN user/name")
+    if not Path(model).exists():
+        raise UserError(f"{model}: no such run or student folder")
+    folder = student_folder(model)
+    load_student(folder, allow_import)  # what is damaged is not uploaded
+    taught = str(json.loads((folder / "config.json").read_text())["licence"])
+    print(f"licence of the weights it learned from: {taught}")
+    if not licence and (part := unclear_part(taught)):
+        raise UserError(
+            f"--licence is required, since '{part}' does not say that a student may be passed on; "
+            "ask its owner, then state the student's own licence"
+        )
+    page = _upload(folder, to, public, licensed_card(card_of(folder), taught, licence))
+    print(f"{page} ({'public if it is new' if public else 'private if it is new'})")
+
+
+def unclear_part(licence: str) -> str:
+    """Return the first of several licences, joined by "; ", that is unknown or forbids to pass a student on; or ""."""
+    return next((part for part in licence.split("; ") if not (_hub_name(part) or part in _NO_WEIGHTS)), "")
+
+
+def _hub_name(licence: str) -> str:
+    """Return the hub's name of a licence; empty if it is not a known one. Remarks in brackets do not matter."""
+    return _HUB_NAMES.get(re.sub(r" \(.*\)$", "", licence), "")
+
+
+def licensed_card(card: str, taught: str, licence: str) -> str:
+    """Return a model card with the licence that the hub shows.
+
+    Args:
+        card: Card of the student.
+        taught: Licence of the weights it learned from.
+        licence: Licence of the student. Empty: that of the card.
+    """
+    match = _FRONT.match(card)
+    front = yaml.safe_load(match[1]) if match else {"library_name": "audio-distill"}
+    name = licence or front.pop("license_name", f"that of the weights it learned from: {taught}")
+    front.pop("license_name", None)
+    if known := _hub_name(name):
+        front["license"] = known
+    else:  # the hub takes a name of letters, digits, dots and dashes
+        front |= {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")}
+    text = yaml.safe_dump({**front, "teacher_license": taught}, sort_keys=False, allow_unicode=True)
+    return f"---\n{text}---\n{card[match.end() :] if match else card}"
+
+
+def _upload(folder: Path, to: str, public: bool, card: str) -> str:
+    """Upload a student folder in one commit. Return the address of the page."""
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+
+    if not get_token():
+        raise UserError("no token of the Hugging Face hub: run `hf auth login`, or set HF_TOKEN")
+    api = HfApi(library_name="audio-distill")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != "README.md")
+    operations = [CommitOperationAdd(path.name, path) for path in files]
+    operations.append(CommitOperationAdd("README.md", card.encode()))
+    try:
+        api.create_repo(to, private=not public, exist_ok=True)
+        api.create_commit(to, operations, commit_message="Upload a student of audio-distill")
+    except Exception as error:  # the hub, its validators and its HTTP library raise different classes
+        raise UserError(f"{to}: the upload failed ({first_line(error)})") from error
+    return f"{api.endpoint}/{to}"
