@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -52,8 +51,7 @@ def push(
     if not Path(model).exists():
         raise UserError(f"{model}: no such run or student folder")
     folder = student_folder(model)
-    load_student(folder, allow_import)  # what is damaged is not uploaded
-    taught = str(json.loads((folder / "config.json").read_text())["licence"])
+    taught = load_student(folder, allow_import).licence  # a damaged student is not loaded, so not uploaded
     print(f"licence of the weights it learned from: {taught}")
     if not licence and (part := unclear_part(taught)):
         raise UserError(
