@@ -89,6 +89,16 @@ def save_student(student: Student, folder: Path, card: str) -> None:
     write_text(folder / "README.md", card)
 
 
+def licence_of(folder: Path) -> str:
+    """Return the licence of the weights in a student folder; without a configuration, that of any student.
+
+    Raises:
+        UserError: the configuration is damaged.
+    """
+    config = _configuration(folder) if (folder / "config.json").is_file() else {}
+    return str(config.get("licence", Student.licence))
+
+
 def _write_for_libraries(folder: Path, sample_rate: int) -> None:
     """Write the files by which transformers and sentence-transformers find the classes of `distill.adapters`."""
     extractor = {

@@ -122,7 +122,6 @@ def place(tmp_path: Path, sounds: Callable[..., Path], monkeypatch: pytest.Monke
     copy_sounds(tmp_path / "experiments" / "demo_sounds", 40)
     sounds(8, name="labelled")
     write_esc50(tmp_path / "ESC-50")
-    write_clap(tmp_path / "clap_tiny")
     for name, seconds in (("recordings/night.wav", 70), ("night.wav", 7), ("query.wav", 2)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         soundfile.write(name, tone(440, seconds), 16_000)
@@ -142,6 +141,8 @@ def place(tmp_path: Path, sounds: Callable[..., Path], monkeypatch: pytest.Monke
 def test_the_blocks_of_a_page_run(page: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page != "docs/tutorial.md":  # which copies the sounds of the demo
         shutil.copytree(place / "labelled", place / "my_sounds")
+    if page == "docs/text_search.md":  # CLAP takes seconds to write
+        write_clap(place / "clap_tiny")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(place / "labelled"))
     names = {"waveform": np.zeros(44_100, np.float32)}
     for language, public in blocks(page):

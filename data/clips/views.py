@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from distill.data.audio.read import FULL_SCALE
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes a second to import, and `distill list` reads this module
+    from torch import Tensor
+
     from distill.data.clips.manifest import Row
 
 _NAME = re.compile(r"@view[0-9]+$")
@@ -48,7 +48,7 @@ class View(NamedTuple):
         """
         scale = self.gain if samples.is_floating_point() else self.gain * float(FULL_SCALE)
         offset = int(self.roll * len(samples))
-        return (torch.roll(samples, -offset) if offset else samples) * scale
+        return (samples.roll(-offset) if offset else samples) * scale
 
 
 @dataclass(frozen=True)

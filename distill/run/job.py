@@ -322,7 +322,8 @@ class Job:
         student, teachers = self.parts.student.cpu().eval(), self.parts.teachers
         measured = {name: value for name, value in fitting.callback_metrics.items() if name.startswith("validation_")}
         results = {name.replace("_", " "): round(float(value), 4) for name, value in sorted(measured.items())}
-        student.licence = inherited_licence(student, teachers.values())
+        # The objective has further teachers of its own, such as the tokenizer of HEAR's second stage.
+        student.licence = inherited_licence(student, {**objective.teachers, **teachers}.values())
         student.spaces = objective.spaces()
         lines = calibrate_student(
             student, data.validation_clips, self.plan.batch_size, data_digest(self.parts.manifest), self.run.report

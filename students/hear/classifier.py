@@ -32,6 +32,7 @@ from distill.students.hear.official import (
     unused_keys,
 )
 from distill.students.hear.students import FIRST_TOKEN, TOKEN_HOP
+from distill.students.saved import licence_of
 from distill.students.student import Student
 
 # Official prefixes of the parts after the acoustic model, and ours.
@@ -125,6 +126,8 @@ class HearClassifier(Student):
             used = self._load(state, whole=checkpoint is not None, where=where)
             if source is not None and split_part(source)[0].is_file():
                 self.provenance = provenance(source, unused_keys(file, used))
+            if source is not None and (folder := _student_folder(source)) is not None:
+                self.licence = licence_of(folder)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Encode and classify a batch of audio at `sample_rate`."""
@@ -234,15 +237,20 @@ def pool_statistics(frames: Tensor, valid: Tensor) -> Tensor:
     return torch.cat([mean, highest, deviation], dim=1).to(frames.dtype)
 
 
+def _student_folder(source: str) -> Path | None:
+    """Return the student folder of a run, or the folder itself if it is one. None: the source is a file."""
+    path = Path(source).expanduser()
+    return next((folder for folder in (path / "student", path) if (folder / "model.safetensors").is_file()), None)
+
+
 def _read_initial_weights(source: str, where: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Read a file or a student folder. Return its tensors by official keys, and as they are in the file.
 
     In the first, the keys of the acoustic model have the prefix `acoustic_model.`. Raises UserError.
     """
-    path = Path(source).expanduser()
-    folders = [folder for folder in (path / "student", path) if (folder / "model.safetensors").is_file()]
-    if folders:
-        state = read_state_dict(folders[0] / "model.safetensors", where.partition(" ")[0])
+    folder = _student_folder(source)
+    if folder is not None:
+        state = read_state_dict(folder / "model.safetensors", where.partition(" ")[0])
         ours = {key.removeprefix("acoustic."): tensor for key, tensor in state.items() if key.startswith("acoustic.")}
         if "conv.weight" not in ours:
             raise UserError(f"{where}: its student is not a `hear`")

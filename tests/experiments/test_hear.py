@@ -61,6 +61,9 @@ def test_the_three_stages_from_the_command_line(
     assert loaded.labels == ("class0", "class1", "class2")
     assert distill.create_teacher("frozen", student=str(tmp_path / "classifier")).labels == loaded.labels
     assert loaded.embed(torch.randn(16_000), 16_000).logits.shape == (1, 3)
+    for stage in ("tok", "mam", "classifier"):  # those of BEATs and SSAST, the teachers of the first stage
+        assert distill.load(str(tmp_path / stage)).licence == "MIT; BSD-3-Clause"
     card = (tmp_path / "classifier" / "student" / "README.md").read_text()
+    assert "that of the weights it learned from: MIT; BSD-3-Clause" in " ".join(card.split())
     assert "| objective | classification" in card
     assert "of 3 classes, in the order of `student.labels`" in card

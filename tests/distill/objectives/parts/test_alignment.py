@@ -97,9 +97,9 @@ def test_frames_outside_a_clip_change_nothing(mode: str) -> None:
 
 
 def marked(embeddings: Embeddings, hop: float, time: float) -> Embeddings:
-    """Frames that are 1 if their span, one hop wide, contains the time, otherwise 0."""
-    distance = time - embeddings.frame_times.double()
-    inside = ((distance >= -hop / 2) & (distance < hop / 2)).float()
+    """Frames that are 1 if their span, one hop wide, touches the time, otherwise 0."""
+    distance = (time - embeddings.frame_times.double()).abs()
+    inside = (distance <= hop / 2 * (1 + 1e-5)).float()  # times are rounded; the event may lie between two spans
     return embeddings._replace(frames=inside.view(1, -1, 1).repeat(2, 1, 1))
 
 
