@@ -112,6 +112,10 @@ def test_an_old_student_without_a_licence_needs_one(hub: Hub, tmp_path: Path) ->
     )
     with pytest.raises(UserError, match="--licence is required, since 'that of the teacher"):
         distill.push(str(run), "me/tiny")
+    for name in ("modules.json", "preprocessor_config.json", "student_code.py"):  # an old one has none of these
+        (run / "student" / name).unlink()
+    distill.push(str(run), "me/tiny", licence="MIT")
+    assert {"modules.json", "preprocessor_config.json", "student_code.py"} <= hub.repositories["me/tiny"].keys()
 
 
 def test_mistakes_are_one_line(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
