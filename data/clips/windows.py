@@ -95,9 +95,11 @@ def write_windows(manifest: Manifest, path: Path) -> None:
     """Write the rows of a manifest as a table that `--data` reads: id, path, start, end, labels, split and domain.
 
     There is no column of domains if the data names none.
-    Paths are relative to `root_of(manifest)` where the files lie below it. Labels are lists in JSON.
+    Paths are relative to `root_of(manifest)` where the files lie below it. Labels are lists in JSON. Without
+    any, the names of the folders are labels, but not that of a single folder without folders in it.
     """
-    rows, root = manifest.labelled().rows, f"{root_of(manifest)}/"
+    labelled = manifest.labelled()
+    rows, root = (manifest if labelled.classes == (".",) else labelled).rows, f"{root_of(manifest)}/"
     paths = rows.ids if rows.paths is None else rows.paths
     texts = [json.dumps(list(labels), ensure_ascii=False) if labels else "" for labels in rows.labels.values]
     named = [rows.splits, *([] if rows.domains is None else [rows.domains])]

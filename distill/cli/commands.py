@@ -17,7 +17,7 @@ COMMANDS = {
     "rank": "compare teachers on your sounds before anything is trained, beside mel statistics",
     "evaluate": "score a trained classifier on labelled clips, over all classes and for each",
     "predict": "write the scores of a trained classifier for files or hours of sound, as a table",
-    "export": "write a trained student as one ONNX file",
+    "export": "write a trained student for another runtime",
     "push": "upload a trained student to the Hugging Face hub, private by default",
     "report": "draw a run or a map of embeddings, or compare runs: scores, retention, costs",
     "list": "list teachers, students, objectives, losses: with licence, sample rate and source of the weights",

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill.data.errors import UserError
-from distill.runtimes.formats import write_student
+from distill.runtimes.formats import format_of, write_student
 from distill.students.saved import load_student
 
 
-def export(model: str = "", out: str = "", allow_import: str | None = None, space: str = "") -> None:
-    """Write a trained student as one ONNX file, for batches of clips of 0.1 s or longer.
+def export(model: str = "", out: str = "", allow_import: str | None = None, space: str = "", format: str = "") -> None:
+    """Write a trained student for another runtime, for batches of clips of 0.1 s or longer.
 
     A student with windows cuts long clips (`hear_classifier`: 30 s). Its graph takes clips of at most one window.
 
-    The metadata of the file state the sample rate and more, so that `--teacher onnx` needs no other option.
+    The metadata of the file state the sample rate and more, so that `--teacher onnx` (.onnx) and `--teacher exported`
+    (.pt2) need no other option.
 
     The input is "waveform", float32 (batch, samples) in [-1, 1], at the student's sample rate. The outputs are "clip"
     (batch, clip_dim), "frames" (batch, time, frame_dim) and "logits" (batch, classes). A tokenizer has "tokens"
@@ -25,15 +26,17 @@ def export(model: str = "", out: str = "", allow_import: str | None = None, spac
 
     Args:
         model: Trained student: a run folder, a student folder or a hub id.
-        out: File to write. Its name must end in ".onnx".
+        out: File to write. Its name ends in ".onnx", ".xml" (openvino), ".pt2" or ".safetensors".
         allow_import: Package from which the student's own class may be imported. None: no package.
         space: Name of a teacher of the student, in whose space "clip" lies. Empty: the student's own embedding.
+        format: onnx, openvino, pt2 or safetensors (weights without a graph). Empty: the end of `out` decides.
 
     Raises:
         UserError: there is no such student, it does not answer in the space, packages are missing, the graph cannot be
             written, or its outputs differ from PyTorch's.
     """
-    if not model or not out.endswith(".onnx"):
-        raise UserError("--model RUN and --out FILE.onnx are required")
+    if not model or not out:
+        raise UserError("--model RUN and --out FILE are required, such as --out student.onnx")
+    format_of(Path(out), format)  # before the student is loaded
     student = load_student(model, allow_import)
-    print(write_student(student, Path(out), space))
+    print(write_student(student, Path(out), space, format))

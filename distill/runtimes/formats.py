@@ -4,44 +4,103 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-from distill.data.errors import UserError
-from distill.runtimes.check import largest_difference, lengths_of
-from distill.runtimes.graph import graph_of
+from distill.data.errors import UserError, require_one_of
+from distill.runtimes.check import Run, largest_difference, lengths_of
+from distill.runtimes.graph import StudentGraph, graph_of
 from distill.runtimes.onnx_file import run_onnx_file, write_onnx_file
+from distill.runtimes.openvino_file import run_openvino_file, write_openvino_file
+from distill.runtimes.torch_files import open_safetensors, run_pt2_file, write_pt2_file, write_safetensors_file
 from distill.students.student import Student
 
 
-def write_student(student: Student, path: Path, space: str = "") -> str:
-    """Write a student as an ONNX file, and compare it with PyTorch before it gets its name.
+@dataclass(frozen=True)
+class Format:
+    """A format of files.
+
+    Args:
+        suffix: End of the name of a file.
+        write: Writes a student, and files beside the first one if the format needs them.
+        run: Returns what computes the outputs of a file. The student is that which was written.
+        packages: Modules that it needs.
+        extra: Optional extra of this package that installs them.
+    """
+
+    suffix: str
+    write: Callable[[StudentGraph, Path], None]
+    run: Callable[[Path, StudentGraph], Run]
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+
+    def require_packages(self, name: str) -> None:
+        """Raise UserError if a package is missing."""
+        if any(find_spec(package) is None for package in self.packages):
+            raise UserError(f"--format {name} requires more packages: pip install 'audio-distill[{self.extra}]'")
+
+
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
+FORMATS = {
+    "onnx": Format(".onnx", write_onnx_file, lambda path, _: run_onnx_file(path), _ONNX, "onnx"),
+    "openvino": Format(
+        ".xml", write_openvino_file, lambda path, _: run_openvino_file(path), (*_ONNX[:2], "openvino"), "openvino"
+    ),
+    "pt2": Format(".pt2", write_pt2_file, lambda path, graph: run_pt2_file(path, graph.outputs)),
+    "safetensors": Format(".safetensors", write_safetensors_file, open_safetensors),
+}
+
+
+def format_of(path: Path, name: str = "") -> str:
+    """Return the name of the format of a file.
+
+    Args:
+        path: File to write.
+        name: Name that the user gave. Empty: the suffix of the file decides.
+
+    Raises:
+        UserError: the format is unknown, or the file has the suffix of another one.
+    """
+    if name:
+        require_one_of("--format", name, FORMATS)
+    suffixes = {name: FORMATS[name].suffix} if name else {key: value.suffix for key, value in FORMATS.items()}
+    found = [key for key, suffix in suffixes.items() if path.name.endswith(suffix)]
+    if not found:
+        raise UserError(f"--out {path}: must end in {' or '.join(suffixes.values())}")
+    return found[0]
+
+
+def write_student(student: Student, path: Path, space: str = "", name: str = "") -> str:
+    """Write a student as a file, and compare it with PyTorch before it gets its name.
 
     Args:
         student: Student to write, on the CPU. It is set to evaluation mode.
         path: File to write.
         space: Name of the teacher in whose space "clip" lies. Empty: the student's own embedding.
+        name: Name of the format. Empty: the suffix of the file decides.
 
     Returns:
         What was written, and the largest difference, as one line.
 
     Raises:
-        UserError: the student does not answer in the space, the packages for ONNX are missing, the student cannot be
-            written as a graph, or the file computes other numbers.
+        UserError: the student does not answer in the space, packages are missing, the student cannot be written as a
+            graph, or the file computes other numbers.
     """
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError("ONNX requires more packages: pip install 'audio-distill[onnx]'") from error
+    name = format_of(path, name)
+    FORMATS[name].require_packages(name)
     graph = graph_of(student, space)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as folder:
         written = Path(folder) / path.name
-        write_onnx_file(graph, written)
+        FORMATS[name].write(graph, written)
         lengths = lengths_of(graph)
-        difference = largest_difference(run_onnx_file(written), graph, lengths)
-        size = written.stat().st_size
-        os.replace(written, path)
+        difference = largest_difference(FORMATS[name].run(written, graph), graph, lengths)
+        files = sorted(Path(folder).iterdir(), key=lambda file: file == written)  # the named one last
+        size = sum(file.stat().st_size for file in files)
+        for file in files:
+            os.replace(file, path.with_name(file.name))
     seconds = ", ".join(f"{samples / graph.sample_rate:g}" for samples in lengths)
     return (
         f"{path}: {size / 2**20:.1f} MiB; input waveform at {graph.sample_rate} Hz; differs from PyTorch by at most "

@@ -136,6 +136,12 @@ def test_the_table_names_folders_as_labels_and_keeps_the_bytes_of_names(tmp_path
     assert root_of(read_manifest(folder)) == folder
 
 
+def test_a_single_folder_is_no_label(tmp_path: Path) -> None:
+    folder = write(tmp_path, a=2.0, b=2.0)
+    write_windows(cut(read_manifest(folder), 1.0, 1.0), tmp_path / "windows.csv")
+    assert not read_manifest(tmp_path / "windows.csv").classes
+
+
 def test_the_table_is_read_again_with_the_root_of_the_audio(tmp_path: Path) -> None:
     folder, lists = write(tmp_path / "sounds", a=2.0, b=1.5).parent, tmp_path / "lists"
     lists.mkdir()

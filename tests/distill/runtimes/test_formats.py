@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from distill.data.errors import UserError
 from distill.runtimes import formats
 from distill.runtimes.check import Run
+from distill.runtimes.graph import StudentGraph
 from distill.students.student import Student
 from tests.distill.runtimes.test_onnx_file import Loudness
 
@@ -21,13 +23,13 @@ def test_says_what_was_written_and_the_difference(tmp_path: Path) -> None:
 
 
 def test_a_failed_check_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    true_run = formats.run_onnx_file
+    true_run = formats.FORMATS["onnx"].run
 
-    def louder(path: Path) -> Run:
-        run = true_run(path)
+    def louder(path: Path, graph: StudentGraph) -> Run:
+        run = true_run(path, graph)
         return lambda waveform: run(waveform * 2)
 
-    monkeypatch.setattr(formats, "run_onnx_file", louder)
+    monkeypatch.setitem(formats.FORMATS, "onnx", replace(formats.FORMATS["onnx"], run=louder))
     (tmp_path / "x.onnx").write_bytes(b"earlier")
     with pytest.raises(UserError, match="the check failed"):
         formats.write_student(Loudness(), tmp_path / "x.onnx")
@@ -46,4 +48,26 @@ def test_a_student_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
     student.eval()
     with pytest.raises(UserError, match="Branching cannot be written as a graph"):
         formats.write_student(student, tmp_path / "x.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_suffix_names_the_format() -> None:
+    found = [formats.format_of(Path(f"x{kind.suffix}")) for kind in formats.FORMATS.values()]
+    assert found == list(formats.FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "message"),
+    [("x.txt", "", "must end in .onnx or .xml"), ("x.onnx", "pt2", "must end in .pt2"), ("x.onnx", "mp3", "--format")],
+)
+def test_another_suffix_or_format_is_refused(path: str, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        formats.format_of(Path(path), name)
+
+
+def test_a_missing_package_is_one_line_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = replace(formats.FORMATS["openvino"], packages=("no_such_package",))
+    monkeypatch.setitem(formats.FORMATS, "openvino", missing)
+    with pytest.raises(UserError, match=r"pip install 'audio-distill\[openvino\]'"):
+        formats.write_student(Loudness(), tmp_path / "x.xml")
     assert not list(tmp_path.iterdir())
