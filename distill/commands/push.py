@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
 from distill.data.errors import UserError, first_line
-from distill.students.saved import card_of, load_student, student_folder
+from distill.students.saved import card_of, load_student, save_student
 
 # Licences that allow the results of a teacher to be passed on, and their names on the hub.
 _HUB_NAMES = {
@@ -51,16 +51,17 @@ def push(
         raise UserError("a student and a name on the hub are required: distill push RUN user/name")
     if not Path(model).exists():
         raise UserError(f"{model}: no such run or student folder")
-    folder = student_folder(model)
-    load_student(folder, allow_import)  # what is damaged is not uploaded
-    taught = str(json.loads((folder / "config.json").read_text())["licence"])
+    student = load_student(model, allow_import)
+    taught = student.licence
     print(f"licence of the weights it learned from: {taught}")
     if not licence and (part := unclear_part(taught)):
         raise UserError(
             f"--licence is required, since '{part}' does not say that a student may be passed on; "
             "ask its owner, then state the student's own licence"
         )
-    page = _upload(folder, to, public, licensed_card(card_of(folder), taught, licence))
+    with TemporaryDirectory() as folder:  # written anew, so that a student of an earlier version has all files
+        save_student(student, Path(folder), licensed_card(card_of(model), taught, licence))
+        page = _upload(Path(folder), to, public)
     print(f"{page} ({'public if it is new' if public else 'private if it is new'})")
 
 
@@ -94,16 +95,14 @@ def licensed_card(card: str, taught: str, licence: str) -> str:
     return f"---\n{text}---\n{card[match.end() :] if match else card}"
 
 
-def _upload(folder: Path, to: str, public: bool, card: str) -> str:
+def _upload(folder: Path, to: str, public: bool) -> str:
     """Upload a student folder in one commit. Return the address of the page."""
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
     if not get_token():
         raise UserError("no token of the Hugging Face hub: run `hf auth login`, or set HF_TOKEN")
     api = HfApi(library_name="audio-distill")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != "README.md")
-    operations = [CommitOperationAdd(path.name, path) for path in files]
-    operations.append(CommitOperationAdd("README.md", card.encode()))
+    operations = [CommitOperationAdd(path.name, path) for path in sorted(folder.iterdir())]
     try:
         api.create_repo(to, private=not public, exist_ok=True)
         api.create_commit(to, operations, commit_message="Upload a student of audio-distill")

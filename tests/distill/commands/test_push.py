@@ -104,6 +104,20 @@ def test_a_licence_that_the_hub_does_not_know_is_named() -> None:
     assert card.endswith("no front matter\n")
 
 
+def test_an_old_student_without_a_licence_needs_one(hub: Hub, tmp_path: Path) -> None:
+    run = saved(tmp_path, "MIT")
+    config = run / "student" / "config.json"
+    config.write_text(
+        json.dumps({key: value for key, value in json.loads(config.read_text()).items() if key != "licence"})
+    )
+    with pytest.raises(UserError, match="--licence is required, since 'that of the teacher"):
+        distill.push(str(run), "me/tiny")
+    for name in ("modules.json", "preprocessor_config.json", "student_code.py"):  # an old one has none of these
+        (run / "student" / name).unlink()
+    distill.push(str(run), "me/tiny", licence="MIT")
+    assert {"modules.json", "preprocessor_config.json", "student_code.py"} <= hub.repositories["me/tiny"].keys()
+
+
 def test_mistakes_are_one_line(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = saved(tmp_path, "MIT")
     with pytest.raises(UserError, match="distill push RUN user/name"):
