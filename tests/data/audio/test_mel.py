@@ -49,6 +49,14 @@ FRONT_ENDS = [
 ]
 
 
+def tolerance(front_end: torch.nn.Module) -> float:
+    """Return how far two ways of computing the transform may differ: the logarithm of little energy amplifies rounding.
+
+    Kaldi's and PaSST's features have pre-emphasis, so their lowest bands have little.
+    """
+    return 2e-3 if isinstance(front_end, KaldiFbank | PasstMel) else 5e-4
+
+
 def test_bands_that_lie_between_frequencies_are_silent() -> None:
     mel = LogMel(16_000, window=32, hop=16, bands=128, low=20.0, high=8_000.0, offset=1.0)
     silent = mel_filters(128, 32, 16_000, 20.0, 8_000.0, slaney=True).sum(0) == 0
@@ -65,7 +73,7 @@ class TestEveryFrontEnd:
             prefer_deferred_runtime_asserts_over_guards=True,
         )  # fmt: skip
         waveform = torch.randn(3, 20_000)
-        torch.testing.assert_close(program.module()(waveform), front_end(waveform), atol=2e-3, rtol=0)
+        torch.testing.assert_close(program.module()(waveform), front_end(waveform), atol=tolerance(front_end), rtol=0)
 
     def test_stays_in_float32_under_autocast(self, front_end: torch.nn.Module) -> None:
         waveform = torch.randn(1, 16_000) * 0.1
@@ -102,4 +110,4 @@ def test_a_graph_has_matrix_products_of_equal_result(
         monkeypatch.setattr(torch.compiler, name, lambda: True)
     for name in ("stft", "fft.rfft"):
         monkeypatch.delattr(f"torch.{name}")
-    torch.testing.assert_close(front_end(waveform), expected, atol=2e-3, rtol=0)
+    torch.testing.assert_close(front_end(waveform), expected, atol=tolerance(front_end), rtol=0)

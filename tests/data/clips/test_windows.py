@@ -152,6 +152,6 @@ def test_the_table_is_read_again_with_the_root_of_the_audio(tmp_path: Path) -> N
         assert root_of(found) == folder / "sounds"
         write_windows(found, lists / "windows.csv")
         again = read_manifest(Data(lists / "windows.csv", root=folder / "sounds"))
-        assert again.rows == found.labelled().rows
+        assert again.rows == (found.labelled() if manifest.classes else found).rows
         assert again.digest == found.digest
         assert (again.rows.domains is None) == (manifest.rows.domains is None)
