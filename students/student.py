@@ -83,8 +83,8 @@ class Student(Encoder):
 
     @property
     def own_logits(self) -> int:
-        """Number of logits of the network itself. It is measured on two seconds of noise."""
-        noise = AudioBatch.of(self._noise(2.0), self.sample_rate).to(self.device)
+        """Number of logits of the network itself. It is measured on noise of two seconds, or of its longest clip."""
+        noise = AudioBatch.of(self._noise(min(2.0, self.longest_whole)), self.sample_rate).to(self.device)
         return self._evaluate(partial(self.encode, noise)).logits.shape[1]
 
     @property
