@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from distill.data.encoders.checkpoint import Provenance, load_weights, provenance, read_state_dict, without_prefix
+from distill.data.encoders.checkpoint import (
+    Provenance,
+    load_weights,
+    provenance,
+    read_state_dict,
+    without_prefix,
+    without_wrappers,
+)
 from distill.data.errors import UserError
 
 # Official prefixes of keys, and ours. They are replaced in this order.
@@ -88,7 +95,8 @@ def read_official(checkpoint: str, option: str = "--student.checkpoint") -> Offi
     """
     where = f"{option} {checkpoint}"
     state = {}
-    for name, tensor in without_prefix(read_state_dict(checkpoint, option), "blocks.0.norm1.weight", where).items():
+    unwrapped = without_wrappers(read_state_dict(checkpoint, option), where)
+    for name, tensor in without_prefix(unwrapped, "blocks.0.norm1.weight", where).items():
         for official, ours in _PREFIXES:
             name = re.sub(f"^{official}", ours, name)
         state[name] = tensor

@@ -30,4 +30,5 @@ def test_a_move_of_the_network_changes_no_spectrum(name: str, move: str) -> None
 
 def test_a_move_to_another_device_is_followed() -> None:
     front_end = KaldiFbank().to("meta", torch.float16)
-    assert {(buffer.device.type, buffer.dtype) for buffer in front_end.buffers()} == {("meta", torch.float32)}
+    assert {buffer.device.type for buffer in front_end.buffers()} == {"meta"}
+    assert {buffer.dtype for buffer in front_end.buffers() if buffer.is_floating_point()} == {torch.float32}
