@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.commands.arguments import called_with
+from distill.commands.arguments import ReadsClips, called_with
 from distill.commands.probe import labels_required
 from distill.data.clips.dataset import Crop, Seconds
 from distill.data.clips.manifest import Manifest
@@ -41,7 +41,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class EvaluateArguments:
+class EvaluateArguments(ReadsClips):
     """The arguments of `evaluate`: a trained classifier and labelled clips.
 
     Args:
@@ -82,19 +82,9 @@ class EvaluateArguments:
     split: str = ""
 
     @property
-    def source(self) -> Data:
-        """Where the clips are."""
-        return Data.of(self.data, self.root, self.label, self.split)
-
-    @property
     def folder(self) -> Path:
         """Folder of the result."""
         return Path(self.out) if self.out else Path(self.model) / "evaluation" / self.data_name
-
-    @property
-    def data_name(self) -> str:
-        """Name of the data, for the result."""
-        return Path(self.source.path).resolve().name
 
 
 @called_with(EvaluateArguments)

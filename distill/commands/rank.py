@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from distill.commands.arguments import called_with
+from distill.commands.arguments import ReadsClips, called_with
 from distill.data.clips.dataset import Crop
 from distill.data.clips.layouts import LAYOUTS
 from distill.data.clips.manifest import Manifest
@@ -41,7 +41,7 @@ _CROP = Crop()
 
 
 @dataclass(frozen=True)
-class RankArguments:
+class RankArguments(ReadsClips):
     """The arguments of `rank`.
 
     Args:
@@ -74,14 +74,9 @@ class RankArguments:
     split: str = ""
 
     @property
-    def source(self) -> Data:
-        """Where the clips are."""
-        return Data.of(self.data, self.root, self.label, self.split)
-
-    @property
     def folder(self) -> Path:
         """Folder of the embeddings and the result."""
-        return Path(self.out) if self.out else Path("rank") / Path(self.source.path).resolve().name
+        return Path(self.out) if self.out else Path("rank") / self.data_name
 
 
 @called_with(RankArguments)
@@ -198,7 +193,7 @@ def _sample(arguments: RankArguments, task: _Task, clips: Manifest, scored: Scor
     """Return the numbers of clips of a ranking."""
     result = None if scored is None else scored.result
     return Sample(
-        data=Path(arguments.source.path).resolve().name,
+        data=arguments.data_name,
         clips=len(clips),
         left_out=len(task.sample) - len(clips),
         available=task.available,
