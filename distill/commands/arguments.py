@@ -34,6 +34,14 @@ class ReadsClips:
         return Path(self.source.path).resolve().name
 
 
+def folder_of(model: str | None, other: str) -> Path:
+    """Return the folder for results of a student. It is `other` for a hub id, of which there is no folder here.
+
+    A folder of that name would be taken for a run later.
+    """
+    return Path(model) if model and Path(model).exists() else Path(other)
+
+
 def called_with(arguments: Callable[P, T]) -> Callable[[Callable[[T, frozenset[str]], R]], Callable[P, R]]:
     """Return a decorator that gives a function the signature and the descriptions of a dataclass.
 

@@ -23,6 +23,7 @@ from distill.evaluation.quality import crop_matches
 from distill.evaluation.ranking import Candidate, Ranking, Resampled, Sample, rank_candidates, share
 from distill.evaluation.results import MEL
 from distill.evaluation.scoring import Scored, labels_of, score_store, usable_splits
+from distill.evaluation.verdicts import DIVIDED
 from distill.objectives.parts.health import effective_rank
 from distill.run.crop_pairs import clips_in_all, draw_clips, halves_in_all, with_halves
 from distill.run.embeddings import Upkeep, fill_store
@@ -142,7 +143,10 @@ def _read(arguments: RankArguments) -> _Task:
             "--label names another column"
         )
     if sample.classes:
-        usable_splits(labels_of(sample.rows, sample.classes), 0)  # it raises for splits that cannot be scored
+        labels = labels_of(sample.rows, sample.classes)
+        usable_splits(labels, 0)  # it raises for splits that cannot be scored
+        if labels.divides_recordings:
+            print(DIVIDED)
     return _Task(sample, len(manifest), manifest.notes.layout if manifest.notes.layout in LAYOUTS else "auto")
 
 
