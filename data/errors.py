@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 _DISK_ERRORS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, errno.EROFS, errno.EACCES)
 
@@ -67,3 +67,8 @@ def as_text(path: str | os.PathLike[str]) -> str:
     """Return a path as one printable line; other characters are escaped."""
     text = os.fsdecode(path)
     return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode()
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Return the first of some names as text, with dots if there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -7,6 +7,7 @@ from distill.data.audio.kaldi import KaldiFbank
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders import audioset
 from distill.data.encoders.windows import Windows
+from distill.data.errors import UserError
 from distill.students.patch_transformer.official import read_official
 from distill.students.patch_transformer.student import PatchTransformer
 from distill.teachers.published import Published
@@ -30,7 +31,8 @@ class EAT(Teacher):
         combine: How several layers become one vector: "mean" or "concat".
 
     Raises:
-        UserError: the file is damaged or of another model, or the windows are longer than `frames`.
+        UserError: the file is damaged or of another model, the windows are longer than `frames`, or `heads` or `frames`
+            do not fit the network.
     """
 
     sample_rate = 16_000
@@ -53,7 +55,12 @@ class EAT(Teacher):
         super().__init__(windows)
         official = read_official(checkpoint, "--teacher.checkpoint")
         sizes, classes = official.sizes, official.classes
-        model = PatchTransformer(**sizes, heads=heads or max(1, sizes["hidden"] // 64), frames=frames, classes=classes)
+        heads, side = heads or max(1, sizes["hidden"] // 64), (sizes["resolutions"] or (16,))[-1]
+        if heads < 1 or sizes["hidden"] % heads:
+            raise UserError(f"--teacher.heads {heads}: must divide the width {sizes['hidden']}")
+        if frames < 0 or frames % side:
+            raise UserError(f"--teacher.frames {frames}: must be a multiple of the patch, {side}")
+        model = PatchTransformer(**sizes, heads=heads, frames=frames, classes=classes)
         self.provenance = official.load(model, classes)
         self.model = model
         if frames:

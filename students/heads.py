@@ -130,15 +130,6 @@ class Classifier:
             logits = self.head(embeddings.clip)
         return logits / self.temperature if self.temperature != 1 else logits
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Return probabilities from calibrated logits (batch, classes). For "one of" each row has the sum 1."""
-        return logits.softmax(1) if self.kind == ONE_OF else logits.sigmoid()
-
     def threshold(self, column: int) -> float:
         """Return the probability from which on the class of a column counts as present."""
         return self.thresholds[column] if self.thresholds else DEFAULT_THRESHOLD
-
-
-def kind_of(labels: Tensor) -> str:
-    """Return "one of" if each row of labels (clips, classes) has exactly one label, otherwise "many"."""
-    return ONE_OF if bool((labels.sum(1) == 1).all()) else MANY

@@ -16,7 +16,7 @@ from distill.data.encoders.checkpoint import read_state_dict
 from distill.data.errors import UserError, first_line
 from distill.data.files import file_digest, write_atomically, write_json, write_text
 from distill.students import STUDENTS
-from distill.students.heads import Classifier, Head
+from distill.students.heads import Classifier, Head, TextHead
 from distill.students.spaces import Space
 from distill.students.student import Student
 
@@ -46,8 +46,11 @@ def save_student(student: Student, folder: Path, card: str) -> None:
         card: The model card, in Markdown. It becomes README.md.
 
     Raises:
-        UserError: a weight is not finite, or an option of the student cannot be written as JSON.
+        UserError: a weight is not finite, an option of the student cannot be written as JSON, or the student classifies
+            by texts.
     """
+    if student.classifier is not None and isinstance(student.classifier.head, TextHead):
+        raise UserError("a student that classifies by texts cannot be saved; set its `classifier` to None")
     state = student.state_dict()
     if not_finite := [
         key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()
@@ -122,7 +125,12 @@ def _auto_map() -> dict[str, str]:
 
 def weights_of(student: Student) -> bytes:
     """Return the content of model.safetensors of a student."""
-    return save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in student.state_dict().items()})
+    return _packed(student.state_dict())
+
+
+def _packed(state: Mapping[str, Tensor]) -> bytes:
+    """Return tensors in the format of safetensors. They may share memory."""
+    return save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()})
 
 
 def card_of(source: str | Path) -> str:
@@ -169,8 +177,7 @@ def _save_beside(state: Mapping[str, Tensor], path: Path) -> None:
     if not state:
         path.unlink(missing_ok=True)
         return
-    copied = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
-    write_atomically(path, lambda file: file.write(save(copied)))
+    write_atomically(path, lambda file: file.write(_packed(state)))
 
 
 def _load_spaces(path: Path, sizes: Mapping[str, int]) -> dict[str, Space]:

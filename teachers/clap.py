@@ -116,6 +116,8 @@ class CLAP(Teacher):
             raise UserError("--teacher.combine mean: the layers of CLAP differ in width; use concat")
         # The last block of a stage, since the stage's own output is already merged to half the frames.
         self._outputs = LayerOutputs([stage.blocks[-1] for stage in stages], numbers)
+        for stage in stages[max(numbers, default=len(stages)) :]:
+            del stage.blocks[:]  # nothing needs them
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed texts in the space of the projected embeddings of sounds. Shape (texts, dim), float32.
@@ -133,7 +135,7 @@ class CLAP(Teacher):
         features, longer = self._official_features(batch) if self.official else self.features(batch)
         outputs = self.model.audio_model(input_features=features.to(self.dtype), is_longer=longer)
         clip = outputs.pooler_output
-        if self.embedding == "projected":
+        if self.embedding == "projected" and not self._outputs.numbers:
             clip = self.model.audio_projection(clip)
         # The feature map folds time: (batch, channels, 2 rows of frequency, 32 steps of time).
         frames = outputs.last_hidden_state.mean(2).transpose(1, 2)

@@ -101,7 +101,10 @@ class GraphFacts:
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         if {"output", "frames"} & given.keys():  # the frames of the file belong to its own outputs
             given = {"frames": None, "frame_hop": None, "first_frame": None, **given}
-        if "logits" in given and self.logits is not None:  # the labels of the file belong to its own class scores
+        if "logits" in given and self.logits not in (
+            None,
+            given["logits"],
+        ):  # the labels of the file belong to its own class scores
             given["labels"] = None
         facts = replace(self, **given)
         if facts.sample_rate is not None and facts.sample_rate < 1:

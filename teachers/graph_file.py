@@ -18,7 +18,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import provenance, split_part
 from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError, as_text
-from distill.teachers.graph import GraphFacts, input_form, levelled
+from distill.teachers.graph import GraphFacts, Port, input_form, levelled
 from distill.teachers.graph_roles import measure
 from distill.teachers.graph_runtime import Graph
 from distill.teachers.teacher import Teacher
@@ -53,7 +53,7 @@ class GraphFile(Teacher):
     """
 
     licence = "that of the file"
-    later_options: Mapping[str, Any] = MappingProxyType({"input": None, "licence": None})
+    later_options: Mapping[str, Any] = MappingProxyType({"input": None})
     graph_class: ClassVar[type[Graph]]
 
     def __init__(
@@ -85,11 +85,11 @@ class GraphFile(Teacher):
         self.graph = graph.open(names, port.name, form.sample_rate)
         if external := graph.digests():
             self.shaped_by = {"external_data": external}
-        self._facts, self._form, self._names, self._port = facts, form, names, port
+        self._facts, self._form, self._names = facts, form, names
         self._measured = measure(self.graph.run, names, form, facts, listed)
         self._check_roles(listed)
         self._set_labels(listed)
-        self.reading = self._reading()
+        self.reading = self._reading(port)
 
     def encode(self, batch: AudioBatch) -> Embeddings:
         """Embed a batch at the rate of the file."""
@@ -156,7 +156,7 @@ class GraphFile(Teacher):
             raise UserError(f"its metadata state {len(labels)} labels for {columns} class scores: {where}")
         self.labels = labels
 
-    def _reading(self) -> str:
+    def _reading(self, port: Port) -> str:
         """Return what was understood of the file, for the terminal."""
         form, rows = self._form, self._measured.rows
         length = f"{form.samples} samples" if form.samples else "any length"
@@ -164,7 +164,7 @@ class GraphFile(Teacher):
         level = self._facts.level or "none"
         outputs = ", ".join(map(self._named, self._names))
         others = "".join(f", {name} = {value.item()}" for name, value in self.graph.constants.items())
-        return f"input {self._port}, {length}, clips {batch}, level {level}{others}; output {outputs}"
+        return f"input {port}, {length}, clips {batch}, level {level}{others}; output {outputs}"
 
     def _named(self, name: str) -> str:
         """Return a tensor with its role and sizes, for the terminal."""

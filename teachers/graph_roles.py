@@ -101,7 +101,7 @@ def measure(compute: Compute, names: Sequence[str], form: InputForm, facts: Grap
     shorter = form.samples or max(shortest, min(int(longer), rate))
     before, after = (compute(form.arranged(_noise(1, int(size)))) for size in (shorter, longer))
     roles, sizes = {}, {}
-    shifts = _shifts(compute, form) if shorter == longer else [None] * len(names)
+    shifts = _shifts(compute, form, int(longer)) if shorter == longer else [None] * len(names)
     for name, short, long, shift in zip(names, before, after, shifts, strict=True):
         if not (np.isfinite(short).all() and np.isfinite(long).all()):
             raise UserError(f"{name!r} has NaN or infinite numbers for noise: {where}")
@@ -126,17 +126,22 @@ def measure(compute: Compute, names: Sequence[str], form: InputForm, facts: Grap
     return Measured(shortest, rows, roles, sizes, hop, first)
 
 
-def _shifts(compute: Compute, form: InputForm) -> list[NDArray[np.float64]]:
+def _shifts(compute: Compute, form: InputForm, samples: int) -> list[NDArray[np.float64]]:
     """Return how far a change moves along each axis of each tensor, if it moves from the start of a window to its end.
 
     It is about 1 along time, as a share of the axis, and about 0 along other axes. So it shows where time lies if no
     other length can be computed.
+
+    Args:
+        compute: Computes the tensors from the input in its layout.
+        form: The form of the input.
+        samples: Length of the input.
     """
-    noise = _noise(1, form.samples or form.sample_rate)
+    noise = _noise(1, samples)
     tenth = max(1, noise.shape[1] // 10)
     first, last = noise.copy(), noise.copy()
     first[:, :tenth], last[:, -tenth:] = 0, 0
-    whole, *others = (compute(form.arranged(samples)) for samples in (noise, first, last))
+    whole, *others = (compute(form.arranged(sound)) for sound in (noise, first, last))
     starts, ends = ([_centres(np.abs(a - b)) for a, b in zip(whole, other, strict=True)] for other in others)
     return [end - start for start, end in zip(starts, ends, strict=True)]
 

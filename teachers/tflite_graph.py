@@ -48,7 +48,7 @@ class TfliteGraph(Graph):
             raise UserError(f"{self.where}: is not a TensorFlow Lite file")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # keeping inner tensors costs memory, which is wanted here
+                warnings.simplefilter("ignore")  # it warns that keeping inner tensors costs memory
                 return Interpreter(
                     model_content=self._content,
                     num_threads=torch.get_num_threads(),

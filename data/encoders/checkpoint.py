@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from distill.data.encoders.pickles import read_pickle
-from distill.data.errors import UserError, first_line
+from distill.data.errors import UserError, first_line, listed
 from distill.data.files import file_digest
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights")
@@ -186,7 +186,7 @@ def _note_choice(chosen: str, found: Sequence[str], where: str) -> None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:6])) + (", ..." if len(names) > 6 else "")
+    return listed([repr(name) for name in names], 6)
 
 
 def _in_float32(tensor: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from distill.data.store.format import MAX_MAGNITUDE, read_json
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.texts import TextIndex, Texts
 
+_ITERATIONS, _REPEATS = 25, 5  # of k-means
 _POINTS_PER_CENTROID = 256  # more do not change the centroids; FAISS samples beyond this without a message
 
 
@@ -82,8 +83,8 @@ def cluster(
     embeddings: NDArray[np.float32],
     clusters: int,
     *,
-    iterations: int = 25,
-    repeats: int = 5,
+    iterations: int = _ITERATIONS,
+    repeats: int = _REPEATS,
     seed: int = 0,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
     """Cluster points by k-means. Centroids are computed from at most 256 random points per cluster.
@@ -150,7 +151,7 @@ def cluster_store(
             vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
         return _check_values(vectors)
 
-    kmeans = _learned(prepared(store.read_rows(_sample(rows, clusters, seed))), clusters, 25, 5, seed)
+    kmeans = _learned(prepared(store.read_rows(_sample(rows, clusters, seed))), clusters, _ITERATIONS, _REPEATS, seed)
     labels, inertia, row = np.empty(len(store), np.int32), 0.0, 0
     for _, vectors in store.blocks():
         distances, nearest = kmeans.index.search(prepared(vectors), 1)

@@ -78,6 +78,7 @@ class StudentModel(PreTrainedModel):  # type: ignore[misc]
         model = cls(config or StudentConfig.from_pretrained(folder), load_student(folder)).eval()
         model.card = card_of(folder)
         dtype = options.get("dtype")
+        dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype  # "auto": as it was saved
         return model.to(dtype) if isinstance(dtype, torch.dtype) else model
 
     def forward(self, input_values: Tensor, attention_mask: Tensor | None = None, **options: Any) -> StudentOutput:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -32,7 +33,7 @@ class UpstreamExpert(nn.Module):
     def forward(self, wavs: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         """Return the frames (batch, time, dim) of clips (samples,), as the only hidden state."""
         padded = pad_sequence(list(wavs), batch_first=True)
-        frames, _ = self.timeline(padded, padded.new_tensor([len(clip) for clip in wavs]).long())
+        frames, _ = self.timeline(padded, torch.tensor([len(clip) for clip in wavs], device=padded.device))
         return {"hidden_states": [frames]}
 
     def get_downsample_rates(self, key: str) -> int:

@@ -46,15 +46,14 @@ class Timeline(nn.Module):
         batch = AudioBatch.of(waveform, self.rate, lengths).to(self.student.device)
         if not self.student.frame_hop:
             times = self._times(0.0, batch)
-            return self._windows(batch, times), times
+            valid = times <= (batch.lengths / batch.sample_rate).unsqueeze(1)
+            numbers = torch.arange(len(times), device=times.device)
+            return _rows(self._windows(batch, times), torch.minimum(numbers, _last(valid))), times
         found = self.student(batch)
         times = self._times(float(found.frame_times[0]), batch)
         middles = (found.frame_times[1:] + found.frame_times[:-1]) / 2
         nearest = torch.bucketize(times, middles)
-        numbers = torch.arange(found.frame_mask.shape[1], device=times.device)
-        last = (numbers * found.frame_mask).amax(1, keepdim=True)
-        rows = torch.minimum(nearest.unsqueeze(0), last)
-        return found.frames.gather(1, rows.unsqueeze(2).expand(-1, -1, found.frames.shape[2])), times
+        return _rows(found.frames, torch.minimum(nearest, _last(found.frame_mask))), times
 
     def _times(self, first: float, batch: AudioBatch) -> Tensor:
         """Return the even times that fit into a batch, one of which is `first`."""
@@ -74,3 +73,13 @@ class Timeline(nn.Module):
             self.student(AudioBatch.of(part, self.rate)).clip for part in windows.flatten(0, 1).split(_WINDOWS_AT_ONCE)
         ]
         return torch.cat(found).unflatten(0, windows.shape[:2])
+
+
+def _last(valid: Tensor) -> Tensor:
+    """Return the number of the last valid frame of each clip. Shape (batch, 1), from a mask (batch, time)."""
+    return (torch.arange(valid.shape[1], device=valid.device) * valid).amax(1, keepdim=True)
+
+
+def _rows(frames: Tensor, numbers: Tensor) -> Tensor:
+    """Return the frames (batch, time, dim) with the given numbers (batch, time), in this order."""
+    return frames.gather(1, numbers.unsqueeze(2).expand(-1, -1, frames.shape[2]))

@@ -1,15 +1,45 @@
-"""A decorator for commands that receive their arguments as one frozen, typed value."""
+"""Commands that receive their arguments as one frozen, typed value."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec, TypeVar
+
+from distill.data.clips.sources import Data
 
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class ReadsClips:
+    """The clips of a command, which its dataclass of arguments names by four fields."""
+
+    data: str | Data
+    root: str
+    label: str
+    split: str
+
+    @property
+    def source(self) -> Data:
+        """Where the clips are."""
+        return Data.of(self.data, self.root, self.label, self.split)
+
+    @property
+    def data_name(self) -> str:
+        """Name of the folder or table, for results."""
+        return Path(self.source.path).resolve().name
+
+
+def folder_of(model: str | None, other: str) -> Path:
+    """Return the folder for results of a student. It is `other` for a hub id, of which there is no folder here.
+
+    A folder of that name would be taken for a run later.
+    """
+    return Path(model) if model and Path(model).exists() else Path(other)
 
 
 def called_with(arguments: Callable[P, T]) -> Callable[[Callable[[T, frozenset[str]], R]], Callable[P, R]]:

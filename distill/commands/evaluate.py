@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.commands.arguments import called_with
+from distill.commands.arguments import ReadsClips, called_with, folder_of
 from distill.commands.probe import labels_required
 from distill.data.clips.dataset import Crop, Seconds
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.sources import Data, read_manifest
 from distill.data.clips.summary import summary_of
 from distill.data.clips.tables import split_name
-from distill.data.errors import UserError
+from distill.data.errors import UserError, listed
 from distill.data.files import lock, write_json, write_text
 from distill.data.store.format import SetAside
 from distill.evaluation.calibration import probabilities_of, reliability
@@ -41,14 +41,14 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class EvaluateArguments:
+class EvaluateArguments(ReadsClips):
     """The arguments of `evaluate`: a trained classifier and labelled clips.
 
     Args:
         model: Student with classes: a run folder, a student folder or a hub id.
         data: Labelled clips: a table, the folder of a published data set, or a folder with a sub-folder per class. In
             Python also `distill.Data`.
-        out: Folder of the result. Empty: `evaluation/NAME-OF-DATA` in the run.
+        out: Folder of the result. Empty: `evaluation/NAME-OF-DATA` in the run; here for a hub id.
         fold: Split or fold to score. Empty: the part "test"; without it, the clips that the run of `model` held out if
             this is its data; otherwise all clips.
         task: Published data set in the folder, such as "esc50". "auto": found by its files.
@@ -82,19 +82,9 @@ class EvaluateArguments:
     split: str = ""
 
     @property
-    def source(self) -> Data:
-        """Where the clips are."""
-        return Data.of(self.data, self.root, self.label, self.split)
-
-    @property
     def folder(self) -> Path:
         """Folder of the result."""
-        return Path(self.out) if self.out else Path(self.model) / "evaluation" / self.data_name
-
-    @property
-    def data_name(self) -> str:
-        """Name of the data, for the result."""
-        return Path(self.source.path).resolve().name
+        return Path(self.out) if self.out else folder_of(self.model, "") / "evaluation" / self.data_name
 
 
 @called_with(EvaluateArguments)
@@ -191,7 +181,7 @@ def _check_classes(manifest: Manifest, classes: tuple[str, ...], model: str) -> 
     if unknown:
         raise UserError(
             f"--data {manifest.source}: {len(unknown)} of its {len(manifest.classes)} classes are unknown to {model}: "
-            f"{_listed(unknown)}; its classes are {_listed(classes)}"
+            f"{listed([*map(repr, unknown)], _MAX_NAMES)}; its classes are {listed([*map(repr, classes)], _MAX_NAMES)}"
         )
 
 
@@ -256,12 +246,8 @@ def _print(result: Evaluation, folder: Path) -> None:
     for name, value in result.metrics.items():
         print(f"  {name.replace('_', ' '):<17}  {value:7.4f}  {interval_text(result.intervals.get(name))}".rstrip())
     if absent := result.absent:
-        print(f"  {len(absent)} classes do not occur and are left out of the means: {_listed(absent)}")
+        names = listed([*map(repr, absent)], _MAX_NAMES)
+        print(f"  {len(absent)} classes do not occur and are left out of the means: {names}")
     occurring = sorted((score for score in result.classes if score.clips), key=lambda score: score.average_precision)
     weakest = ", ".join(f"{score.name} {score.average_precision:.3f}" for score in occurring[:3])
     print(f"  lowest average precision: {weakest}; written to {folder}")
-
-
-def _listed(names: list[str] | tuple[str, ...]) -> str:
-    """Return the first of some names as text."""
-    return ", ".join(map(repr, names[:_MAX_NAMES])) + (", ..." if len(names) > _MAX_NAMES else "")

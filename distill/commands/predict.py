@@ -147,8 +147,10 @@ def predict(arguments: PredictArguments, given: frozenset[str]) -> Predicted:
     path, student = Path(arguments.out), scorer.student
     table = PredictionTable(path, student.labels, arguments.choice(scorer), student.frequency_band)
     reading = _Reading(scorer, manifest, crop, root)
-    table.write(reading.batches())
-    report_set_aside(reading.set_aside, manifest, path.with_name(f"{path.stem}.set_aside.csv"))
+    try:
+        table.write(reading.batches())
+    finally:
+        report_set_aside(reading.set_aside, manifest, path.with_name(f"{path.stem}.set_aside.csv"))
     printing(crop, "--windows scores all of it")(reading.seconds)
     named = "one for each clip" if table.choice.scores == ALL else f"classes: {_described(table.choice)}"
     print(f"{table.rows:,} rows of {reading.clips:,} clips or windows in {path} ({named})")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.commands.arguments import called_with
+from distill.commands.arguments import ReadsClips, called_with, folder_of
 from distill.data.clips.dataset import ClipDataset, Crop
 from distill.data.clips.layouts import LAYOUTS
 from distill.data.clips.manifest import Manifest
@@ -30,7 +30,7 @@ from distill.evaluation.results import MEL, Baseline, Named, ProbeResult
 from distill.evaluation.scoring import Scored, choose_metric, labels_of, score_store
 from distill.evaluation.settings import FineTuning
 from distill.evaluation.splits import splits_of
-from distill.evaluation.verdicts import score_lines, verdicts
+from distill.evaluation.verdicts import DIVIDED, score_lines, verdicts
 from distill.run.baselines import baselines_of
 from distill.run.embeddings import Upkeep, fill_store
 from distill.run.encoders import choose_device, encoder_of, introduction
@@ -51,7 +51,7 @@ _COST_SECONDS = 10.0  # duration of the clip for which the cost is measured
 
 
 @dataclass(frozen=True)
-class ProbeArguments:
+class ProbeArguments(ReadsClips):
     """The arguments of `probe`: encoder, labelled clips and protocol.
 
     Args:
@@ -108,11 +108,6 @@ class ProbeArguments:
     label: str = ""
     split: str = ""
 
-    @property
-    def source(self) -> Data:
-        """Where the clips are."""
-        return Data.of(self.data, self.root, self.label, self.split)
-
     def check(self) -> None:
         """Raise UserError for an invalid value, before anything is loaded."""
         require_one_of("--protocol", self.protocol, (*PROTOCOLS, "finetune"))
@@ -127,9 +122,9 @@ class ProbeArguments:
     @property
     def folder(self) -> Path:
         """Folder of the embeddings and the result."""
-        name = Path(self.source.path).resolve().name
+        name = self.data_name
         name = name if self.task == "auto" else f"{name}_{self.task}"
-        return Path(self.out) if self.out else Path(self.model or "probe") / "probe" / name
+        return Path(self.out) if self.out else folder_of(self.model, "probe") / "probe" / name
 
 
 @called_with(ProbeArguments)
@@ -155,6 +150,8 @@ def probe(arguments: ProbeArguments, given: frozenset[str]) -> ProbeResult:
     labels = labels_of(manifest.rows, manifest.classes)
     choose_metric(arguments.metric, task, labels)
     splits_of(labels.parts, labels.main, recordings=labels.recordings)
+    if labels.divides_recordings:
+        print(DIVIDED)
     encoder = encoder_of(arguments.teacher, arguments.model, arguments.allow_import, arguments.untrained)
     print(introduction(encoder))
     measurement = Measurement(arguments, manifest, task, encoder)
@@ -181,7 +178,7 @@ class Measurement:
     @property
     def named(self) -> Named:
         """Names of the data, the encoder and its teachers, for the result."""
-        name, encoder = Path(self.arguments.source.path).resolve().name, self.encoder
+        name, encoder = self.arguments.data_name, self.encoder
         teachers = dict(encoder.teachers) if isinstance(encoder, Student) else {}
         model = self.arguments.model or TEACHERS.name_of(type(encoder))
         return Named(name, f"{model}, untrained" if self.arguments.untrained else model, identity(encoder), teachers)

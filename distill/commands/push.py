@@ -11,19 +11,11 @@ import yaml
 from distill.data.errors import UserError, first_line
 from distill.students.saved import card_of, load_student, save_student
 
-# Licences that allow the results of a teacher to be passed on, and their names on the hub.
-_HUB_NAMES = {
-    "MIT": "mit",
-    "Apache-2.0": "apache-2.0",
-    "BSD-2-Clause": "bsd-2-clause",
-    "BSD-3-Clause": "bsd-3-clause",
-    "ISC": "isc",
-    "CC0-1.0": "cc0-1.0",
-    "CC-BY-4.0": "cc-by-4.0",
-    "CC-BY-SA-4.0": "cc-by-sa-4.0",
-    "CC-BY-NC-4.0": "cc-by-nc-4.0",
-    "CC-BY-NC-SA-4.0": "cc-by-nc-sa-4.0",
-}
+# Licences that allow the results of a teacher to be passed on, by their names on the hub.
+_LICENCES = {
+    "mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0",
+}  # fmt: skip
 _NO_WEIGHTS = ("none: computed", "none: random weights")  # teachers that nobody has rights in
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
@@ -72,7 +64,8 @@ def unclear_part(licence: str) -> str:
 
 def _hub_name(licence: str) -> str:
     """Return the hub's name of a licence; empty if it is not a known one. Remarks in brackets do not matter."""
-    return _HUB_NAMES.get(re.sub(r" \(.*\)$", "", licence), "")
+    name = re.sub(r" \(.*\)$", "", licence).lower()
+    return name if name in _LICENCES else ""
 
 
 def licensed_card(card: str, taught: str, licence: str) -> str:
@@ -85,8 +78,8 @@ def licensed_card(card: str, taught: str, licence: str) -> str:
     """
     match = _FRONT.match(card)
     front = yaml.safe_load(match[1]) if match else {"library_name": "audio-distill"}
-    name = licence or front.pop("license_name", f"that of the weights it learned from: {taught}")
-    front.pop("license_name", None)
+    of_card = front.pop("license_name", None) or front.get("license")
+    name = licence or of_card or f"that of the weights it learned from: {taught}"
     if known := _hub_name(name):
         front["license"] = known
     else:  # the hub takes a name of letters, digits, dots and dashes

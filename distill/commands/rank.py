@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from distill.commands.arguments import called_with
+from distill.commands.arguments import ReadsClips, called_with
 from distill.data.clips.dataset import Crop
 from distill.data.clips.layouts import LAYOUTS
 from distill.data.clips.manifest import Manifest
@@ -23,6 +23,7 @@ from distill.evaluation.quality import crop_matches
 from distill.evaluation.ranking import Candidate, Ranking, Resampled, Sample, rank_candidates, share
 from distill.evaluation.results import MEL
 from distill.evaluation.scoring import Scored, labels_of, score_store, usable_splits
+from distill.evaluation.verdicts import DIVIDED
 from distill.objectives.parts.health import effective_rank
 from distill.run.crop_pairs import clips_in_all, draw_clips, halves_in_all, with_halves
 from distill.run.embeddings import Upkeep, fill_store
@@ -41,7 +42,7 @@ _CROP = Crop()
 
 
 @dataclass(frozen=True)
-class RankArguments:
+class RankArguments(ReadsClips):
     """The arguments of `rank`.
 
     Args:
@@ -74,14 +75,9 @@ class RankArguments:
     split: str = ""
 
     @property
-    def source(self) -> Data:
-        """Where the clips are."""
-        return Data.of(self.data, self.root, self.label, self.split)
-
-    @property
     def folder(self) -> Path:
         """Folder of the embeddings and the result."""
-        return Path(self.out) if self.out else Path("rank") / Path(self.source.path).resolve().name
+        return Path(self.out) if self.out else Path("rank") / self.data_name
 
 
 @called_with(RankArguments)
@@ -147,7 +143,10 @@ def _read(arguments: RankArguments) -> _Task:
             "--label names another column"
         )
     if sample.classes:
-        usable_splits(labels_of(sample.rows, sample.classes), 0)  # it raises for splits that cannot be scored
+        labels = labels_of(sample.rows, sample.classes)
+        usable_splits(labels, 0)  # it raises for splits that cannot be scored
+        if labels.divides_recordings:
+            print(DIVIDED)
     return _Task(sample, len(manifest), manifest.notes.layout if manifest.notes.layout in LAYOUTS else "auto")
 
 
@@ -198,7 +197,7 @@ def _sample(arguments: RankArguments, task: _Task, clips: Manifest, scored: Scor
     """Return the numbers of clips of a ranking."""
     result = None if scored is None else scored.result
     return Sample(
-        data=Path(arguments.source.path).resolve().name,
+        data=arguments.data_name,
         clips=len(clips),
         left_out=len(task.sample) - len(clips),
         available=task.available,

@@ -45,6 +45,11 @@ class Labels:
     recordings: NDArray[np.int64] | None = None
 
     @property
+    def divides_recordings(self) -> bool:
+        """Whether made folds divide recordings, as there are fewer than folds."""
+        return self.recordings is not None and not any(self.parts) and len(set(self.recordings.tolist())) < FOLDS
+
+    @property
     def single(self) -> bool:
         """Whether every clip has exactly one label."""
         return self.known is None and bool((self.truth.sum(1) == 1).all())
@@ -204,8 +209,6 @@ def choose_metric(metric: str, task: str, labels: Labels) -> str:
 def usable_splits(labels: Labels, seed: int) -> list[Split]:
     """Return the splits of a data set. Raises UserError if a split has no clips to train on or no labels to score."""
     splits = splits_of(labels.parts, labels.main, seed, labels.recordings)
-    if labels.recordings is not None and not any(labels.parts) and len(set(labels.recordings.tolist())) < FOLDS:
-        print("the clips are windows of few recordings, which are in several folds, so the scores are too high")
     for split in splits:
         if len(split.train) == 0 or len(split.test) == 0:
             raise UserError(f"the part {split.name!r} leaves {len(split.train)} clips for training")

@@ -106,7 +106,7 @@ class LatentPrediction(Objective):
         """Return {"prediction", "classification"} of one batch."""
         spectrogram, _ = self.student.spectrogram(batch)
         columns = spectrogram.shape[1] // self.student.patch
-        hidden = self.mask.draw(len(batch), columns, self.student.rows, torch.device("cpu"))
+        hidden = self.mask.draw(len(batch), columns, self.student.rows)
         encoded = self.encode(self.student, spectrogram, visible_patches(hidden))
         predicted = self.predictor(encoded[:, 1:], hidden, columns)
         with torch.no_grad():

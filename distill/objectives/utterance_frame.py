@@ -136,7 +136,7 @@ class UtteranceFrame(Objective):
         """Return the losses of one batch, by name."""
         spectrogram, _ = self.student.spectrogram(batch)
         columns = spectrogram.shape[1] // self.student.patch
-        hidden = self.mask.draw(len(batch) * self.clones, columns, self.student.rows, torch.device("cpu"))
+        hidden = self.mask.draw(len(batch) * self.clones, columns, self.student.rows)
         encoded, visible = self.encode_visible(spectrogram, hidden)
         target = self.target(spectrogram)
         filled = self.fill_hidden(encoded.tokens[:, 1:], hidden, visible)

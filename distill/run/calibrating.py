@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from distill.data.clips.dataset import ClipDataset, Crop
 from distill.data.clips.manifest import Manifest
+from distill.data.errors import listed
 from distill.data.store.reader import EmbeddingStore
 from distill.evaluation.calibration import Calibrated, calibrate
 from distill.evaluation.scoring import labels_of, linear_head
@@ -20,17 +20,15 @@ from distill.students.saved import save_student
 from distill.students.student import Student
 
 _PICTURE = "reliability.png"
-_MAX_CLASSES = 20  # that a card names
 
 
-def calibrate_student(student: Student, clips: ClipDataset, batch_size: int, data: str, report: Path) -> list[str]:
+def calibrate_student(student: Student, clips: ClipDataset, batch_size: int, report: Path) -> list[str]:
     """Set temperature and thresholds of a student that was trained on labels, and draw its reliability.
 
     Args:
         student: The student. Its classifier is replaced. Without one, nothing is done.
         clips: Held-out clips with labels. There may be none.
         batch_size: Clips per batch.
-        data: Digest of the data that the student was trained on.
         report: Folder of the picture.
 
     Returns:
@@ -38,8 +36,7 @@ def calibrate_student(student: Student, clips: ClipDataset, batch_size: int, dat
     """
     if student.classifier is None:
         return []
-    classifier = replace(student.classifier, crop_seconds=clips.crop.seconds, data=data)
-    student.classifier = classifier
+    classifier = student.classifier
     batches = list(Scorer(student, classifier, batch_size, 0).scores(clips.manifest, Crop(clips.crop.seconds), ""))
     rows = np.array([row for batch in batches for row in batch.rows], np.int64)
     logits = np.concatenate([batch.logits for batch in batches] or [np.zeros((0, len(student.labels)), np.float32)])
@@ -79,7 +76,7 @@ def keep_head(
     draw_reliability(found, folder)
     kept = copy.deepcopy(student).cpu()
     kept.labels, kept.classifier = labels.names, found.classifier
-    names = ", ".join(labels.names[:_MAX_CLASSES]) + (", ..." if len(labels.names) > _MAX_CLASSES else "")
+    names = listed(labels.names)
     text = f"\n## Classes\n\nA linear head of `distill probe` on {manifest.source}: {names}. {found.line()}.\n"
     save_student(kept, folder / "student", card + text)
     return [

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import yaml
 
 from distill.data.encoders.registry import Spec
+from distill.data.errors import listed
 from distill.data.files import plain
 from distill.run.encoders import parameters_text
 from distill.run.options import FitOptions
@@ -14,8 +15,6 @@ from distill.run.quality_table import QualityReport
 from distill.students.heads import ONE_OF
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
-
-_MAX_CLASSES = 20  # that a card names
 
 
 def model_card(
@@ -123,7 +122,7 @@ def _logits_row(student: Student) -> str:
     if student.classifier is None:
         return row
     text = "each clip has one of them (softmax)" if student.classifier.kind == ONE_OF else "several or none (sigmoid)"
-    names = ", ".join(student.labels[:_MAX_CLASSES]) + (", ..." if len(student.labels) > _MAX_CLASSES else "")
+    names = listed(student.labels)
     calibrated = f"temperature {student.classifier.temperature:.3g}" if student.classifier.thresholds else "none"
     return f"{row}| classes | {text}: {names} |\n| calibration of the logits | {calibrated} |\n"
 

@@ -20,11 +20,12 @@ from distill.teachers.teacher import Teacher
 def encoder_fingerprint(encoder: Encoder) -> dict[str, Any]:
     """Return the properties of an encoder that determine its embeddings: class, options and weights.
 
-    The location of a checkpoint is left out, so that a moved file changes no fingerprint. An encoder may hold no
-    parameters of PyTorch, such as one of TensorFlow Lite. Then the files that its options name count too.
+    The location of a checkpoint is left out, so that a moved file changes no fingerprint. The licence that a user
+    states is left out too. An encoder may hold no parameters of PyTorch, such as one of TensorFlow Lite. Then the
+    files that its options name count.
     """
     spec = TEACHERS.spec_of(encoder)
-    options = {key: value for key, value in spec.options.items() if key not in ("checkpoint", "revision")}
+    options = {key: value for key, value in spec.options.items() if key not in ("checkpoint", "revision", "licence")}
     later = encoder.later_options
     options = {key: value for key, value in options.items() if key not in later or value != later[key]}
     if isinstance(encoder, Frozen) and encoder.space:

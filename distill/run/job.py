@@ -133,6 +133,10 @@ class Job:
         objective = self.parts.build_objective(teachers, self.options.seed)
         if objective.needs_clusters:
             objective.clusters = self.clusters(data.train_clips.manifest)
+        student = self.parts.student
+        if student.classifier is not None:  # students that are kept before the end have these facts too
+            own_data = data_digest(self.parts.manifest)
+            student.classifier = replace(student.classifier, crop_seconds=self.plan.crop.seconds, data=own_data)
         return self._fit(objective, data, [clip for store in stores for clip in store.set_aside], resume)
 
     @property
@@ -325,9 +329,7 @@ class Job:
         # The objective has further teachers of its own, such as the tokenizer of HEAR's second stage.
         student.licence = inherited_licence(student, {**objective.teachers, **teachers}.values())
         student.spaces = objective.spaces()
-        lines = calibrate_student(
-            student, data.validation_clips, self.plan.batch_size, data_digest(self.parts.manifest), self.run.report
-        )
+        lines = calibrate_student(student, data.validation_clips, self.plan.batch_size, self.run.report)
         clips = len(self.parts.manifest) - set_aside
         # Saved before the quality is measured, which takes a while.
         save_student(student, self.run.student, model_card(student, teachers, self.resolved, results, clips))
@@ -344,13 +346,14 @@ class Job:
         """Measure the quality of the student, and write it to the report as JSON and as a picture."""
         from distill.run.quality import quality_report
 
+        train = data.train_clips
         runnable = {name: teacher for name, teacher in self.parts.teachers.items() if teacher.store is None}
         report = quality_report(
             student,
             untrained_copy(student, self.options.seed),
             objective.teachers,
             data.validation_clips,
-            data.train_clips,
+            ClipDataset(train.manifest, train.sample_rate, train.crop),  # without views, as the held-out clips are
             self.plan.batch_size,
             encoders=runnable,
         )

@@ -148,12 +148,12 @@ class PredictionTable:
         import pyarrow
         from pyarrow import parquet
 
-        text, kinds = pyarrow.string(), {"path": pyarrow.string(), "class": pyarrow.string()}
+        text = pyarrow.string()
         is_wide = self.choice.scores == ALL
         schema = pyarrow.schema(
             [("path", text), ("start", pyarrow.float64()), ("end", pyarrow.float64())]
             + [
-                (name, pyarrow.float32() if is_wide or name not in kinds else text)
+                (name, text if name == "class" and not is_wide else pyarrow.float32())
                 for name in self._columns[len(_PLACE) :]
             ]
         )

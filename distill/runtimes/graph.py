@@ -55,21 +55,12 @@ class StudentGraph:
         """Return the number of samples of a clip, at most the longest."""
         return min(round(seconds * self.sample_rate), self.longest or round(seconds * self.sample_rate))
 
-    def traced(self, samples: int | None = None) -> ExportedProgram:
-        """Trace the student.
-
-        Args:
-            samples: Samples of the one clip that the graph takes. None: batch and length are free.
-
-        Raises:
-            UserError: the student cannot be traced.
-        """
-        shapes = None
-        if samples is None:
-            # torch finds the range. It excludes lengths at which an inner dimension is 1, though the graph is valid.
-            free = (torch.export.Dim.AUTO(min=1), torch.export.Dim.AUTO(min=self.shortest))
-            shapes = {"waveform": dict(enumerate(free))}
-        example = torch.zeros(2 if samples is None else 1, samples or self.samples(_EXAMPLE_SECONDS))
+    def traced(self) -> ExportedProgram:
+        """Trace the student, with free batch and length. Raises UserError if it cannot be traced."""
+        # torch finds the range. It excludes lengths at which an inner dimension is 1, though the graph is valid.
+        free = (torch.export.Dim.AUTO(min=1), torch.export.Dim.AUTO(min=self.shortest))
+        shapes = {"waveform": dict(enumerate(free))}
+        example = torch.zeros(2, self.samples(_EXAMPLE_SECONDS))
         try:
             with silenced(), torch.no_grad():
                 return torch.export.export(

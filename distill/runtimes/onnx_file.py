@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from distill.data.errors import UserError, first_line
@@ -22,8 +23,6 @@ def write_onnx_file(graph: StudentGraph, path: Path) -> None:
     Raises:
         UserError: the student cannot be written as a graph.
     """
-    import torch
-
     traced = graph.traced()
     try:
         with silenced(), _quiet(), torch.no_grad():
@@ -45,7 +44,6 @@ def write_onnx_file(graph: StudentGraph, path: Path) -> None:
 def run_onnx_file(path: Path) -> Run:
     """Return what computes the outputs of an ONNX file, in ONNX Runtime on the CPU."""
     import onnxruntime
-    import torch
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from distill.runtimes.check import Run
 from distill.runtimes.graph import StudentGraph, silenced
 
+_TENSORS = ("output", "frames", "logits")  # metadata that name outputs
+
 
 def write_pt2_file(graph: StudentGraph, path: Path) -> None:
     """Write a student as a program of torch.export, with free batch and length and the metadata as extra files.
@@ -29,7 +31,7 @@ def write_pt2_file(graph: StudentGraph, path: Path) -> None:
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     names = dict(zip(graph.outputs, program.graph_signature.user_outputs, strict=True))  # which torch chooses
-    metadata = {key: names.get(text, text) for key, text in graph.metadata.items()}
+    metadata = {key: names.get(text, text) if key in _TENSORS else text for key, text in graph.metadata.items()}
     with silenced():  # torch warns of weights that are views
         torch.export.save(program, path, extra_files=metadata)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,11 +41,16 @@ class Loggers:
             logger.log_metrics({name: float(value) for name, value in values.items()}, batch)
 
     def close(self) -> None:
-        """Write what is not written yet, and end the logs. Another run of this process starts its own."""
+        """Write what is not written yet, and end the logs, while an error is handled as those of a failed run.
+
+        Another run of this process starts its own.
+        """
+        failed = sys.exc_info()[0] is not None
         for logger in self._loggers:
-            logger.finalize("success")
+            logger.finalize("failed" if failed else "success")
             # Without this, the next run of this process would continue the same run of W&B.
-            getattr(getattr(logger, "experiment", None), "finish", lambda: None)()
+            if finish := getattr(getattr(logger, "experiment", None), "finish", None):
+                finish(exit_code=int(failed))
         self._loggers = []
 
 

@@ -26,7 +26,7 @@ def masked_against_all() -> Row:
     student = PatchTransformer(**SIZES, frames=1024).train()
     objective = UtteranceFrame(student, {}, clones=CLONES)
     spectrogram = torch.randn(CLIPS, 1024, 128)
-    hidden = GridMask().draw(CLIPS * CLONES, 64, 8, spectrogram.device)
+    hidden = GridMask().draw(CLIPS * CLONES, 64, 8)
 
     def ours() -> None:
         objective.encode_visible(spectrogram, hidden).encoded.tokens.square().mean().backward()
@@ -157,7 +157,7 @@ def profile(objective: UtteranceFrame, batch: AudioBatch) -> dict[str, float]:
 
     spectrogram, _ = objective.student.spectrogram(batch)
     lap("front-end")
-    hidden = objective.mask.draw(CLIPS * CLONES, 64, 8, spectrogram.device)
+    hidden = objective.mask.draw(CLIPS * CLONES, 64, 8)
     lap("masks")
     seen = objective.encode_visible(spectrogram, hidden)
     lap("student")

@@ -18,13 +18,12 @@ from experiments.real.study import TASKS, Recipe, Record, Study
 _SPECIALIST, _GENERAL = "Crepe", "musicnn"  # as `distill fit` names the teachers
 _DOMAINS = {"notes": _SPECIALIST, "rest": _GENERAL}
 _TEACHERS, _DATA = "musicnn+crepe", "pool_domains"
-_CROP = (
-    "--crop.seconds",
-    "3",
-)  # the default with musicnn; that of CREPE is longer, and the students must have the same
+# The default with musicnn. That of CREPE is longer, and the students must have the same.
+_CROP = ("--crop.seconds", "3")
+_BY_DOMAIN = "both teachers, weights by domain"
 _BOTH = {
     "both teachers, equal weights": _CROP,
-    "both teachers, weights by domain": (*_CROP, "--objective.domains", json.dumps(_DOMAINS)),
+    _BY_DOMAIN: (*_CROP, "--objective.domains", json.dumps(_DOMAINS)),
 }
 
 
@@ -84,10 +83,9 @@ def _line(name: str, records: Sequence[Record]) -> str:
 
 def _verdicts(groups: dict[str, list[Record]]) -> list[str]:
     """Return the difference of weights by domain from every other group, paired by seed, in standard errors."""
-    names = list(groups)
-    chosen = groups.pop(names[1])
     lines = []
     for name, records in groups.items():
-        gains = [mine["mean"] - other["mean"] for mine, other in zip(chosen, records, strict=True)]
-        lines.append(f"Weights by domain above {name} by {with_error(gains)}.")
+        if name != _BY_DOMAIN:
+            gains = [mine["mean"] - other["mean"] for mine, other in zip(groups[_BY_DOMAIN], records, strict=True)]
+            lines.append(f"Weights by domain above {name} by {with_error(gains)}.")
     return [*lines, "Goal: above equal weights by one standard error, and above each teacher alone."]

@@ -95,6 +95,57 @@ def stated(sample_rate: int | None, labels: str | None, licence: str | None) -> 
     return writer.finish(writer.table(None, None, None, graph, None, text), b"M001")
 
 
+class Tensors:
+    """The tensors of a file in their order, and the buffers that hold constants."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self.names: list[str] = []
+        self.tables: list[Offset] = []
+        self.buffers = [writer.table(None)]  # the first one is empty: that of tensors that are computed
+
+    def add(self, name: str, kind: str, sizes: Sequence[int], buffer: int = 0) -> None:
+        fixed = self.writer.numbers([max(1, size) for size in sizes])
+        signature = self.writer.numbers(sizes)
+        self.names.append(name)
+        self.tables.append(
+            self.writer.table(
+                fixed, ("byte", TYPES[kind]), ("uint", buffer), self.writer.text(name), None, None, None,
+                signature if min(sizes, default=1) < 0 else None,
+            )
+        )  # fmt: skip
+
+    def buffer(self, content: bytes) -> int:
+        """Add a buffer, and return its number."""
+        self.buffers.append(self.writer.table(self.writer.content(content)))
+        return len(self.buffers) - 1
+
+    def constant(self, name: str, value: np.ndarray) -> None:
+        self.add(name, value.dtype.name, value.shape, self.buffer(value.tobytes()))
+
+    def numbers(self, names: Sequence[str]) -> Offset:
+        """Return the numbers of tensors."""
+        return self.writer.numbers([self.names.index(name) for name in names])
+
+
+def operators_of(tensors: Tensors, last: int | str) -> list[Offset]:
+    """Return the operators from the waveform to the clip, whose operator is `last`."""
+    writer = tensors.writer
+    convolution = writer.table(("byte", 1), ("int", HOP), ("int", 1), ("byte", 1), ("int", 1), ("int", 1))
+    mean = writer.table(("byte", 0)) if last == MEAN else None
+
+    def operator(code: int, inputs: Sequence[str], output: str, kind: int, options: Offset | None) -> Offset:
+        given = tensors.numbers(inputs), tensors.numbers([output])
+        return writer.table(("uint", code), *given, ("byte", kind), options)
+
+    return [
+        operator(0, ["waveform", "as_images"], "images", 0, None),
+        operator(1, ["images", "filters", "bias"], "maps", 1, convolution),
+        operator(0, ["maps", "as_frames"], "frames", 0, None),
+        operator(2, ["frames", "axis"] if mean else ["frames"], "clip", 27 if mean else 0, mean),
+    ]
+
+
 def build(
     shape: tuple[int, int] = (1, -1), kind: str = "float32", metadata: bytes = b"",
     labels: Mapping[str, str] | None = None, others: Mapping[str, str] | None = None, last: int | str = MEAN,
@@ -115,63 +166,32 @@ def build(
     writer = Writer()
     rows, samples = shape
     steps = -1 if samples < 0 else (samples - WINDOW) // HOP + 1
-    constants = {
-        "as_images": np.array([rows, 1, samples, 1], np.int32), "filters": filters().reshape(DIM, 1, WINDOW, 1).numpy(),
-        "bias": np.zeros(DIM, np.float32), "as_frames": np.array([rows, steps, DIM], np.int32),
-        "axis": np.array([1], np.int32),
-    }  # fmt: skip
-    buffers = [writer.table(None)]
-    tensors: list[Offset] = []
-    names: list[str] = []
-
-    def add(name: str, kind: str, sizes: Sequence[int], buffer: int = 0) -> None:
-        names.append(name)
-        fixed, signature = writer.numbers([max(1, size) for size in sizes]), writer.numbers(sizes)
-        tensors.append(
-            writer.table(
-                fixed, ("byte", TYPES[kind]), ("uint", buffer), writer.text(name), None, None, None,
-                signature if min(sizes, default=1) < 0 else None,
-            )
-        )  # fmt: skip
-
-    for name, value in constants.items():
-        buffers.append(writer.table(writer.content(value.tobytes())))
-        add(name, value.dtype.name, value.shape, len(buffers) - 1)
+    tensors = Tensors(writer)
+    tensors.constant("as_images", np.array([rows, 1, samples, 1], np.int32))
+    tensors.constant("filters", filters().reshape(DIM, 1, WINDOW, 1).numpy())
+    tensors.constant("bias", np.zeros(DIM, np.float32))
+    tensors.constant("as_frames", np.array([rows, steps, DIM], np.int32))
+    tensors.constant("axis", np.array([1], np.int32))
     for name, other in (others or {}).items():
-        add(name, other, (1,))
-    add("waveform", kind, shape)
-    add("images", "float32", (rows, 1, samples, 1))
-    add("maps", "float32", (rows, 1, steps, DIM))
-    add("frames", "float32", (rows, steps, DIM))
-    add("clip", "float32", (rows, DIM) if last == MEAN else (rows, steps, DIM))
-
+        tensors.add(name, other, (1,))
+    tensors.add("waveform", kind, shape)
+    tensors.add("images", "float32", (rows, 1, samples, 1))
+    tensors.add("maps", "float32", (rows, 1, steps, DIM))
+    tensors.add("frames", "float32", (rows, steps, DIM))
+    tensors.add("clip", "float32", (rows, DIM) if last == MEAN else (rows, steps, DIM))
     custom = isinstance(last, str)
     end = CUSTOM if custom else int(last)
     code = [
         writer.table(("byte", number), writer.text(str(last)), ("int", version), ("int", number))
         for number in (RESHAPE, CONVOLUTION, end)
     ]
-    convolution = writer.table(("byte", 1), ("int", HOP), ("int", 1), ("byte", 1), ("int", 1), ("int", 1))
-    mean = writer.table(("byte", 0))
-
-    def operator(code: int, inputs: Sequence[str], output: str, kind: int, options: Offset | None) -> Offset:
-        numbers = [writer.numbers([names.index(name) for name in given]) for given in (inputs, [output])]
-        return writer.table(("uint", code), *numbers, ("byte", kind), options)
-
-    steps_of_graph = [
-        operator(0, ["waveform", "as_images"], "images", 0, None),
-        operator(1, ["images", "filters", "bias"], "maps", 1, convolution),
-        operator(0, ["maps", "as_frames"], "frames", 0, None),
-        operator(2, ["frames", "axis"] if last == MEAN else ["frames"], "clip", 27 if last == MEAN else 0,
-                 mean if last == MEAN else None),
-    ]  # fmt: skip
-    inputs = writer.numbers([names.index(name) for name in (*(others or {}), "waveform")])
-    outputs = writer.numbers([names.index("frames"), names.index("clip")])
-    graph = writer.table(writer.tables(tensors), inputs, outputs, writer.tables(steps_of_graph))
+    inputs, outputs = tensors.numbers([*(others or {}), "waveform"]), tensors.numbers(["frames", "clip"])
+    operators = writer.tables(operators_of(tensors, last))
+    graph = writer.table(writer.tables(tensors.tables), inputs, outputs, operators)
     entries = None
     if metadata:
-        buffers.append(writer.table(writer.content(metadata)))
-        entries = writer.tables([writer.table(writer.text("TFLITE_METADATA"), ("uint", len(buffers) - 1))])
+        number = tensors.buffer(metadata)
+        entries = writer.tables([writer.table(writer.text("TFLITE_METADATA"), ("uint", number))])
     description = {
         "shape": shape, "kind": kind, "others": dict(others or {}), "nan": last == LOG,
         "too_new": version > 9, "custom": last if custom else "",
@@ -179,16 +199,19 @@ def build(
     elsewhere = writer.tables([writer.table(writer.text("w.bin"))]) if external else None
     model = writer.table(
         ("uint", 3), writer.tables(code), writer.tables([graph]), writer.text(json.dumps(description)),
-        writer.tables(buffers), None, entries, None, elsewhere,
+        writer.tables(tensors.buffers), None, entries, None, elsewhere,
     )  # fmt: skip
-    content = writer.finish(model, b"TFL3")
-    if labels:
-        attached = io.BytesIO()
-        with zipfile.ZipFile(attached, "w") as archive:
-            for name, text in labels.items():
+    return writer.finish(model, b"TFL3") + attached(labels or {})
+
+
+def attached(files: Mapping[str, str]) -> bytes:
+    """Return an archive of texts by name, which a file may end with. Empty without texts."""
+    content = io.BytesIO()
+    if files:
+        with zipfile.ZipFile(content, "w") as archive:
+            for name, text in files.items():
                 archive.writestr(name, text)
-        content += attached.getvalue()
-    return content
+    return content.getvalue()
 
 
 def save(folder: Path, content: bytes, name: str = "tiny.tflite") -> str:

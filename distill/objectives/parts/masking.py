@@ -92,7 +92,7 @@ class GridMask:
                 f"adjust {self.adjust} be at least 0"
             )
 
-    def draw(self, masks: int, columns: int, rows: int, device: torch.device) -> Tensor:
+    def draw(self, masks: int, columns: int, rows: int) -> Tensor:
         """Draw masks over patches, ordered by column, then by row. Shape (masks, columns * rows), True is hidden.
 
         Raises:
@@ -100,32 +100,32 @@ class GridMask:
         """
         patches = columns * rows
         if self.kind in ("time", "frequency"):
-            hidden = self._run(masks, columns if self.kind == "time" else rows, device)
+            hidden = self._run(masks, columns if self.kind == "time" else rows)
             grid = hidden.unsqueeze(2) if self.kind == "time" else hidden.unsqueeze(1)
             return grid.expand(masks, columns, rows).flatten(1)
         visible = int(patches * (1 - self.share) + 1e-9)
         if not 0 < visible < patches:
             raise UserError(f"a mask that hides {self.share:g} of {patches} patches leaves {visible} of them visible")
-        priority = torch.rand(masks, patches, device=device)
+        priority = torch.rand(masks, patches)
         if self.kind == "inverse_blocks":
             # Patches in a block come before all others, each group in random order.
-            priority = priority + self._blocks(masks, columns, rows, device)
-        hidden = torch.ones(masks, patches, dtype=torch.bool, device=device)
+            priority = priority + self._blocks(masks, columns, rows)
+        hidden = torch.ones(masks, patches, dtype=torch.bool)
         return hidden.scatter_(1, priority.topk(visible, dim=1).indices, False)
 
-    def _blocks(self, masks: int, columns: int, rows: int, device: torch.device) -> Tensor:
+    def _blocks(self, masks: int, columns: int, rows: int) -> Tensor:
         """Draw blocks, cut at the border; True inside of a block. Shape (masks, columns * rows), bool."""
         count = max(1, int(columns * rows * (1 - self.share + self.adjust) / self.block**2))
-        centres = torch.randint(columns * rows, (masks, count), device=device)
+        centres = torch.randint(columns * rows, (masks, count))
         return block_mask(centres, columns, rows, self.block)
 
-    def _run(self, masks: int, length: int, device: torch.device) -> Tensor:
+    def _run(self, masks: int, length: int) -> Tensor:
         """Draw a run of hidden steps in each mask, circular at the end. Shape (masks, length), bool."""
         hidden = round(length * self.share)
         if not 0 < hidden < length:
             raise UserError(f"a run of {self.share:g} of {length} {self.kind} steps hides {hidden} of them")
-        starts = torch.randint(length, (masks, 1), device=device)
-        return (torch.arange(length, device=device) - starts) % length < hidden
+        starts = torch.randint(length, (masks, 1))
+        return (torch.arange(length) - starts) % length < hidden
 
 
 def block_mask(centres: Tensor, columns: int, rows: int, block: int) -> Tensor:

@@ -31,8 +31,9 @@ def test_each_time_gets_the_nearest_frame(student: Student) -> None:
     assert len(times) > own.frames.shape[1]  # the last frame is repeated up to the end
 
 
-def test_after_the_end_of_a_shorter_clip_its_last_frame_is_repeated(student: Student) -> None:
-    timeline = Timeline(student, 32_000)
+@pytest.mark.parametrize("kind", ["student", "whole_clips"])
+def test_after_the_end_of_a_shorter_clip_its_last_frame_is_repeated(kind: str, request: pytest.FixtureRequest) -> None:
+    timeline = Timeline(request.getfixturevalue(kind), 32_000)
     long, short = torch.randn(32_000) * 0.1, torch.randn(16_000) * 0.1
     padded = torch.stack([long, torch.cat([short, torch.zeros(16_000)])])
     with torch.no_grad():

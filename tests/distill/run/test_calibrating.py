@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,14 +50,26 @@ def test_a_run_ends_with_the_calibration_on_its_held_out_clips(
     assert (found.part, found.clips) == ("the clips that the run held out", 8)
 
 
+def test_a_student_that_is_kept_early_knows_its_crop_and_its_data(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    words: dict[str, Any] = {"objective": "classification", "crop": distill.Crop(seconds=0.5), "keep_steps": [1]}
+    fit(sounds(12), tmp_path / "run", teacher=None, epochs=1, **words)
+    folders = tmp_path / "run" / "student", *(tmp_path / "run" / "students").iterdir()
+    early, late = (distill.load(str(folder)).classifier for folder in sorted(folders))
+    assert early is not None
+    assert late is not None
+    assert (early.crop_seconds, early.data) == (late.crop_seconds, late.data)
+    assert early.crop_seconds == 0.5
+    assert early.data
+
+
 def test_without_held_out_clips_nothing_is_calibrated(sounds: Callable[..., Path], tmp_path: Path) -> None:
     student = TinyConvolution().eval()
     clips = ClipDataset(read_manifest(str(sounds(4))).labelled().subset([]), 16_000, Crop(2.0))
-    assert calibrate_student(student, clips, 4, "", tmp_path) == []  # it does not classify
+    assert calibrate_student(student, clips, 4, tmp_path) == []  # it does not classify
     student.labels, student.classifier = ("class0", "class1"), Classifier(ONE_OF, Head(8, 2))
     (tmp_path / "reliability.png").write_text("of an earlier run")
-    assert calibrate_student(student, clips, 4, "digest", tmp_path) == ["not calibrated: no clips are held out"]
-    assert student.classifier.as_config() == Classifier(ONE_OF, crop_seconds=2.0, data="digest").as_config()
+    assert calibrate_student(student, clips, 4, tmp_path) == ["not calibrated: no clips are held out"]
+    assert student.classifier.as_config() == Classifier(ONE_OF).as_config()
     assert not list(tmp_path.glob("*.png"))
 
 

@@ -32,8 +32,8 @@ class Recorder:
     def finalize(self, status: str) -> None:
         self.ended.append(status)
 
-    def finish(self) -> None:
-        self.ended.append("finished")
+    def finish(self, exit_code: int) -> None:
+        self.ended.append(f"exit code {exit_code}")
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_every_logger_gets_the_rows_of_metrics_csv(
     assert second.rows == first.rows
     assert first.began == 0
     assert first.folder == tmp_path / "run"
-    assert first.ended == second.ended == ["success", "finished"]
+    assert first.ended == second.ended == ["success", "exit code 0"]
     assert "logger: tensorboard, wandb" in (tmp_path / "run" / "config.yaml").read_text()
 
 
@@ -105,7 +105,7 @@ def test_loggers_are_closed_after_an_error(
     engine = {"accelerator": "cpu", "workers": 0, "logger": "wandb"}
     with pytest.raises(OSError, match="no space"):
         fit(sounds(10, seconds=0.1), tmp_path / "run", epochs=1, engine=engine)
-    assert opened["wandb"][0].ended == ["success", "finished"]
+    assert opened["wandb"][0].ended == ["failed", "exit code 1"]
 
 
 def test_unknown_loggers_and_missing_packages_are_refused_before_anything_is_loaded(

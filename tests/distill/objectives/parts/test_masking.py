@@ -24,13 +24,13 @@ def test_masks_have_the_official_statistics(name: str, share: float, adjust: flo
     expected = json.loads((GOLDEN / "eat" / "mask_stats.json").read_text())[name]
     torch.manual_seed(0)
     mask = GridMask(share=share, adjust=adjust)
-    visible = ~mask.draw(4000, 64, 8, torch.device("cpu"))
+    visible = ~mask.draw(4000, 64, 8)
     assert set(visible.sum(1).tolist()) == {expected["visible_target"]}
     by_row = visible.unflatten(1, (64, 8)).float().mean((0, 1))
     np.testing.assert_allclose(by_row, expected["visible_prob_per_freq_index"], atol=0.006)
     by_column = visible.unflatten(1, (64, 8)).float().mean((0, 2))
     np.testing.assert_allclose(by_column[:4], expected["visible_prob_first4_time_index"], atol=0.012)
-    before = mask._blocks(4000, 64, 8, torch.device("cpu")).sum(1).float()
+    before = mask._blocks(4000, 64, 8).sum(1).float()
     assert float(before.mean()) == pytest.approx(expected["visible_before_adjust"]["mean"], abs=0.8)
     assert float(before.std()) == pytest.approx(expected["visible_before_adjust"]["std"], abs=0.6)
 
@@ -41,7 +41,7 @@ def test_every_mask_hides_equal_numbers_of_patches_and_follows_the_seed(kind: st
     drawn = []
     for _ in range(2):
         torch.manual_seed(5)
-        drawn.append(mask.draw(20, 10, 8, torch.device("cpu")))
+        drawn.append(mask.draw(20, 10, 8))
     assert drawn[0].equal(drawn[1])
     assert len(set(drawn[0].sum(1).tolist())) == 1
     assert float(drawn[0].float().mean()) == pytest.approx(0.6, abs=0.05)
