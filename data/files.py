@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -54,6 +55,17 @@ def write_json(path: Path, value: Any) -> None:
     """Write a JSON value, indented, atomically. Names of files that are not UTF-8 are escaped and read back equal."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     write_text(path, text if _is_unicode(text) else json.dumps(value, indent=2) + "\n")
+
+
+def finite(value: object) -> object:
+    """Return a value for JSON: None stands for each number that is not finite, as JSON has none."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return finite(value._asdict())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [finite(item) for item in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 def _is_unicode(text: str) -> bool:

@@ -6,9 +6,10 @@ from distill.data.audio.frames import frame_mask
 from distill.data.audio.kaldi import KaldiFbank
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders import audioset
+from distill.data.encoders.checkpoint import read_state_dict, without_prefix
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
-from distill.students.patch_transformer.official import read_official
+from distill.students.patch_transformer.official import official_encoder
 from distill.students.patch_transformer.student import PatchTransformer
 from distill.teachers.published import Published
 from distill.teachers.teacher import Teacher
@@ -53,7 +54,9 @@ class EAT(Teacher):
         combine: str = "mean",
     ) -> None:
         super().__init__(windows)
-        official = read_official(checkpoint, "--teacher.checkpoint")
+        where = f"--teacher.checkpoint {checkpoint}"
+        tensors = without_prefix(read_state_dict(checkpoint, "--teacher.checkpoint"), "blocks.0.norm1.weight", where)
+        official = official_encoder(tensors, checkpoint, where)
         sizes, classes = official.sizes, official.classes
         heads, side = heads or max(1, sizes["hidden"] // 64), (sizes["resolutions"] or (16,))[-1]
         if heads < 1 or sizes["hidden"] % heads:

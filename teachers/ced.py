@@ -24,6 +24,7 @@ class CED(Dasheng):
         UserError: the file is damaged or of another model.
     """
 
+    patch_bands = 16
     published = Published(85_711_759, 768, 768, 0.16)
     source = (
         "audiotransformer_base_mAP_4999.pt of zenodo.org/records/8275347, or model.safetensors of mispeech/ced-base on "

@@ -46,6 +46,7 @@ class Dasheng(Teacher):
     """
 
     sample_rate = 16_000
+    patch_bands = 64  # CED, which has the same keys, has patches of 16 bands
     published = Published(85_447_808, 768, 768, 0.04)
     licence = "Apache-2.0"
     source = (
@@ -73,6 +74,11 @@ class Dasheng(Teacher):
         state = {key.replace("init_bn.1.", "init_bn."): tensor for key, tensor in state.items()}
         with all_keys(where):
             model = DashengNetwork(state, heads or _stated_heads(file.extras))
+        if model.patch[0] != self.patch_bands:
+            raise UserError(
+                f"{where}: its patches have {model.patch[0]} bands, those of {type(self).__name__} have "
+                f"{self.patch_bands}; is it a file of Dasheng or CED?"
+            )
         dropped = load_weights(model, state, where, ignore=["*.num_batches_tracked"])
         if lost := [key for key in dropped if key.startswith(_UNSUPPORTED)]:
             raise UserError(f"{where}: {lost[0]!r} is not part of {type(self).__name__}; is it another model?")

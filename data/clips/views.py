@@ -5,7 +5,6 @@ So a teacher's embedding of a view can be stored, and the student gets the same 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.data.audio.read import FULL_SCALE
+from distill.data.fingerprint import name_key
 
 if TYPE_CHECKING:  # torch takes a second to import, and `distill list` reads this module
     from torch import Tensor
@@ -93,7 +93,7 @@ class Views:
         """Return a view of a clip; None for view 0, the clip without changes."""
         if not number:
             return None
-        key = int.from_bytes(hashlib.sha256(clip_id.encode("utf-8", "surrogateescape")).digest()[:8])
+        key = name_key(clip_id)
         position, level, roll = np.random.default_rng([self.seed, number, key]).random(3).tolist()
         return View(position, 10 ** ((2 * level - 1) * self.gain / 20), roll if self.roll else 0.0)
 

@@ -18,7 +18,7 @@ from distill.data.clips.sources import Data, read_manifest
 from distill.data.clips.summary import summary_of
 from distill.data.clips.tables import split_name
 from distill.data.errors import UserError, listed
-from distill.data.files import lock, write_json, write_text
+from distill.data.files import finite, lock, write_json, write_text
 from distill.data.store.format import SetAside
 from distill.evaluation.calibration import probabilities_of, reliability
 from distill.evaluation.classified import ClassScore, Evaluation, confusion_of, evaluate_logits
@@ -219,7 +219,7 @@ def _write(result: Evaluation, logits: np.ndarray, labels: Labels, folder: Path)
         (folder / "confusion.png").unlink(missing_ok=True)
     else:
         save_figure(confusion_figure(counts, labels.names, title), folder / "confusion.png")
-    write_json(folder / "result.json", _without_nan(asdict(result)))
+    write_json(folder / "result.json", finite(asdict(result)))
 
 
 def _cells(score: ClassScore) -> list[str]:
@@ -229,15 +229,6 @@ def _cells(score: ClassScore) -> list[str]:
         *score.average_precision_interval, score.auc, *score.auc_interval, score.d_prime,
     ]  # fmt: skip
     return [score.name, str(score.clips), *(f"{value:.4f}" if math.isfinite(value) else "" for value in values)]
-
-
-def _without_nan(value: object) -> object:
-    """Return a value for JSON, which has no NaN: null stands for a score that the clips do not permit."""
-    if isinstance(value, dict):
-        return {name: _without_nan(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print(result: Evaluation, folder: Path) -> None:

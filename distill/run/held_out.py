@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.tables import split_name
 from distill.data.errors import UserError
+from distill.data.fingerprint import name_key
 
 
 @dataclass(frozen=True)
@@ -59,4 +59,4 @@ def part_clips(manifest: Manifest, fold: str, share: float) -> Parting:
 
 def hash_share(clip_id: str) -> float:
     """Return a number in [0, 1) that depends on the id alone. So added clips do not change the use of others."""
-    return int.from_bytes(hashlib.sha256(clip_id.encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64
+    return name_key(clip_id) / 2**64

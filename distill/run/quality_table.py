@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distill.data.files import finite
 from distill.evaluation.cost import Cost
 from distill.evaluation.quality import Agreement, Recalls
 from distill.evaluation.results import MEL, UNTRAINED
@@ -228,7 +229,7 @@ class QualityReport:
 
     def as_json(self) -> str:
         """Return all measures as JSON. A measure that is not finite becomes null."""
-        return json.dumps(_finite(asdict(self)), indent=2)
+        return json.dumps(finite(asdict(self)), indent=2)
 
     def draw(self, path: Path) -> None:
         """Draw the agreement with the teachers as a PNG file. Without teachers, no file is written."""
@@ -264,17 +265,6 @@ def _unusable(teacher: TeacherQuality) -> str:
     if math.isnan(teacher.mean_cosine):
         return "its embeddings are not finite"
     return "its embedding is the same for every clip"
-
-
-def _finite(value: object) -> object:
-    """Return plain values with None in place of numbers that are not finite."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return _finite(value._asdict())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_finite(item) for item in value]
-    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 def _operations(cost: Cost | None) -> str:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from distill.data.encoders.checkpoint import (
-    Provenance,
-    load_weights,
-    provenance,
-    read_state_dict,
-    without_prefix,
-    without_wrappers,
-)
+from distill.data.encoders.checkpoint import Provenance, load_weights, provenance
 from distill.data.errors import UserError
 
 # Official prefixes of keys, and ours. They are replaced in this order.
@@ -83,20 +77,19 @@ class OfficialEncoder(NamedTuple):
         return provenance(self.checkpoint, sorted(self.state.keys() - used.keys()))
 
 
-def read_official(checkpoint: str, option: str = "--student.checkpoint") -> OfficialEncoder:
-    """Read an official file. Keys of parts that the student does not have stay the same.
+def official_encoder(tensors: Mapping[str, Tensor], checkpoint: str, where: str) -> OfficialEncoder:
+    """Return the encoder of an official file. Keys of parts that the student does not have stay the same.
 
     Args:
+        tensors: Tensors of the file by key, without the names of wrappers.
         checkpoint: Path of the file.
-        option: Option of the user, for messages.
+        where: The option and value of the user, for messages.
 
     Raises:
-        UserError: the file cannot be read, or is not an EAT or CAT encoder.
+        UserError: the tensors are not those of an EAT or CAT encoder.
     """
-    where = f"{option} {checkpoint}"
     state = {}
-    unwrapped = without_wrappers(read_state_dict(checkpoint, option), where)
-    for name, tensor in without_prefix(unwrapped, "blocks.0.norm1.weight", where).items():
+    for name, tensor in tensors.items():
         for official, ours in _PREFIXES:
             name = re.sub(f"^{official}", ours, name)
         state[name] = tensor

@@ -13,9 +13,10 @@ from distill.data.audio.frames import frame_mask, remove_mean
 from distill.data.audio.kaldi import KaldiFbank
 from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.encoders.checkpoint import read_state_dict, without_wrappers
 from distill.data.errors import UserError, require_one_of
 from distill.students.patch_transformer.blocks import EPSILON, PostNormBlock, PreNormBlock, positions
-from distill.students.patch_transformer.official import read_official
+from distill.students.patch_transformer.official import OfficialEncoder, official_encoder
 from distill.students.patch_transformer.patches import MultiResolution, PatchConvolution
 from distill.students.student import Student
 
@@ -100,7 +101,7 @@ class PatchTransformer(Student):
         super().__init__()
         _check_options(norm, bands, pooling, spec_augment)
         sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "resolutions": tuple(resolutions)}
-        official = None if checkpoint is None else read_official(checkpoint)
+        official = None if checkpoint is None else _read_official(checkpoint)
         if official is not None:
             sizes |= official.sizes
             self.sizes = sizes
@@ -276,3 +277,10 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, 0, 0.02)
         nn.init.zeros_(module.bias)
+
+
+def _read_official(checkpoint: str) -> OfficialEncoder:
+    """Read an official file. Raises UserError if it is not one."""
+    where = f"--student.checkpoint {checkpoint}"
+    tensors = without_wrappers(read_state_dict(checkpoint, "--student.checkpoint"), where)
+    return official_encoder(tensors, checkpoint, where)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distill.data.errors import UserError
-from distill.data.files import as_settings, lock, plain, write_atomically, write_json
+from distill.data.files import as_settings, finite, lock, plain, write_atomically, write_json
 
 
 def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
@@ -72,3 +72,8 @@ def test_settings_are_built_from_a_mapping_and_left_alone_otherwise() -> None:
     for wrong, message in (({"sise": 2}, "settings: .*sise"), ({"size": -1}, "settings: size -1")):
         with pytest.raises(UserError, match=message):
             as_settings(Settings, wrong)
+
+
+def test_numbers_that_json_does_not_have_become_null() -> None:
+    value = {"a": float("nan"), "b": (1.5, [float("inf"), "nan"]), "c": None, "d": 3}
+    assert finite(value) == {"a": None, "b": [1.5, [None, "nan"]], "c": None, "d": 3}

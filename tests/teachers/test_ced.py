@@ -10,9 +10,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from distill.data.encoders.audioset import columns_of
+from distill.data.errors import UserError
 from distill.teachers.ced import CED
+from distill.teachers.dasheng import Dasheng
 from tests.teachers.golden import Golden, formula_state, noise
 from tests.teachers.test_dasheng import INPUT, empty_network, head_shapes, shapes
+from tests.teachers.test_dasheng import tiny_file as dasheng_file
 from tests.teachers.tiny import TinyTeacher
 
 
@@ -52,6 +55,13 @@ def test_the_file_of_the_hub_gives_the_same(tmp_path: Path) -> None:
 def test_frame_times_are_the_middles_of_16_spectra(tmp_path: Path) -> None:
     found = CED(tiny_file(tmp_path), heads=4).embed(noise(10, 16_000), 16_000)
     assert found.frame_times[:2].tolist() == pytest.approx([0.075, 0.235])
+
+
+def test_a_file_of_dasheng_is_refused_and_one_of_ced_by_dasheng(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="its patches have 16 bands, those of Dasheng have 64"):
+        Dasheng(tiny_file(tmp_path), heads=4)
+    with pytest.raises(UserError, match="its patches have 64 bands, those of CED have 16"):
+        CED(dasheng_file(tmp_path), heads=4)
 
 
 TINY = TinyTeacher(

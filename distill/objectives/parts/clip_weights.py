@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -15,6 +14,7 @@ from distill.data.clips.manifest import Manifest
 from distill.data.clips.views import clip_name
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError
+from distill.data.fingerprint import name_key
 from distill.data.store.texts import TextIndex, Texts
 from distill.losses.host_value import HostValue
 from distill.objectives.parts.augmentation import Mix
@@ -139,6 +139,6 @@ class ClipWeights(nn.Module):
 
     def _draws(self, ids: Sequence[str]) -> NDArray[np.float64]:
         """Return a number in [0, 1) for each clip and teacher, a function of seed, step and the clip's name."""
-        keys = (int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8]) for name in ids)
+        keys = map(name_key, ids)
         start = [self._seed, int(self._known_step.get(self.step))]
         return np.stack([np.random.default_rng([*start, key]).random(len(self.teachers)) for key in keys])
