@@ -86,7 +86,9 @@ def _labels(manifest: Manifest) -> str:
 
 
 def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds:,.3g} seconds"
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} hours"
+    return f"{seconds:,.0f} seconds" if seconds >= 100 else f"{seconds:.3g} seconds"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -20,6 +20,11 @@ WHOLE = Row("b.wav", Path("b.wav"), labels=("cat",))
     [
         ([WHOLE], Notes(), "data: clips x: 1 clips, 1 classes, no splits"),
         ([WINDOW] * 4, Notes("table"), "data: table x: 4 clips, 2.0 hours, 1 classes, splits: test 4"),
+        (
+            [replace(WINDOW, duration=1089.4)],
+            Notes("table"),
+            "data: table x: 1 clips, 1,089 seconds, 1 classes, splits: test 1",
+        ),
         ([WINDOW, WHOLE], Notes("table"), "data: table x: 2 clips, 2 classes, splits: test 1"),
         (
             [replace(WHOLE, domain=name) for name in ("song", "", "rain", "song")],
