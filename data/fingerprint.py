@@ -18,11 +18,6 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def name_key(name: str) -> int:
-    """Return 64 bits that depend on the name of a clip alone, and so are the same on every machine."""
-    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8])
-
-
 def weights_digest(network: nn.Module) -> str:
     """Return the SHA-256 of the names, shapes, dtypes and bytes of all parameters and saved buffers, in hexadecimal."""
     import torch

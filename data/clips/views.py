@@ -5,6 +5,7 @@ So a teacher's embedding of a view can be stored, and the student gets the same 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.data.audio.read import FULL_SCALE
-from distill.data.fingerprint import name_key
 
 if TYPE_CHECKING:  # torch takes a second to import, and `distill list` reads this module
     from torch import Tensor
@@ -122,6 +122,11 @@ class ViewColumn:
     def take(self, places: NDArray[np.integer]) -> ViewColumn:
         """Return the column of the rows at `places`."""
         return ViewColumn(self.views, self.numbers[places])
+
+
+def name_key(name: str) -> int:
+    """Return 64 bits that depend on the name of a clip alone, and so are the same on every machine."""
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8])
 
 
 def view_name(clip_id: str, number: int) -> str:

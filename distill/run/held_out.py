@@ -8,8 +8,8 @@ import numpy as np
 
 from distill.data.clips.manifest import Manifest
 from distill.data.clips.tables import split_name
+from distill.data.clips.views import name_key
 from distill.data.errors import UserError
-from distill.data.fingerprint import name_key
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distill.data.clips.manifest import Manifest
-from distill.data.clips.views import clip_name
+from distill.data.clips.views import clip_name, name_key
 from distill.data.encoders.registry import suggest
 from distill.data.errors import UserError
-from distill.data.fingerprint import name_key
 from distill.data.store.texts import TextIndex, Texts
 from distill.losses.host_value import HostValue
 from distill.objectives.parts.augmentation import Mix
