@@ -19,7 +19,7 @@ from distill.data.audio.resample import RESAMPLER
 from distill.data.batch import AudioBatch, Clip, collate
 from distill.data.clips.labels import multi_hot
 from distill.data.clips.manifest import Manifest, Row
-from distill.data.clips.views import Views
+from distill.data.clips.views import ClipViews, Views
 from distill.data.errors import AudioError
 from distill.data.sampling.batches import Draws
 from distill.data.store.format import SetAside
@@ -119,6 +119,7 @@ class ClipDataset(Dataset[Loaded]):
         seed: Seed of random crops and of the draws of views.
         longest_seconds: Longest clip that is decoded. A batch names longer ones without their samples.
         views: Views of the clips. Each draw gets one of them, and the batch has its id.
+        partners: Clips with which the views are mixed; see `ClipViews`.
     """
 
     def __init__(
@@ -130,9 +131,10 @@ class ClipDataset(Dataset[Loaded]):
         seed: int = 0,
         longest_seconds: float = math.inf,
         views: Views = Views(),
+        partners: NDArray[np.int32] | None = None,
     ) -> None:
         self.manifest, self.sample_rate, self.crop, self.seed = manifest, sample_rate, crop, seed
-        self.longest_seconds, self.views = longest_seconds, views
+        self.longest_seconds, self.views = longest_seconds, ClipViews(manifest.rows, views, partners)
         self._columns = {name: column for column, name in enumerate(classes)}
 
     def __len__(self) -> int:
@@ -147,8 +149,7 @@ class ClipDataset(Dataset[Loaded]):
         """Load the clips of one batch. Clips that cannot be used are set aside. The loader calls this."""
         clips, aside, long, seconds = [], list[SetAside](), list[int](), Seconds()
         for number, draw in zip(batch.rows, batch.draws, strict=True):
-            clip = self.manifest.rows[number]
-            row = self.views.row(clip, self.views.drawn(self.seed, draw))
+            row = self.views.row(number, self.views.drawn(number, self.seed, draw))
             span = self.span(row, draw)
             try:
                 clips.append(self._decoded(row, span))
@@ -157,7 +158,7 @@ class ClipDataset(Dataset[Loaded]):
                 if error.reason == _TOO_LONG:
                     long.append(int(number))
                 else:
-                    aside.append(SetAside(clip.id, error.reason, error.detail))
+                    aside.append(SetAside(self.manifest.ids[number], error.reason, error.detail))
         loaded = collate(clips, self.sample_rate) if clips else None
         return Loaded(loaded, tuple(aside), long=tuple(long), seconds=seconds)
 
@@ -180,8 +181,18 @@ class ClipDataset(Dataset[Loaded]):
 
     def _decoded(self, row: Row, span: Span) -> Clip:
         samples, sample_rate = read(row.path, span, row.part)
-        waveform = torch.from_numpy(samples)
-        return Clip(row.id, row.view.change(waveform) if row.view else waveform, sample_rate, self.labels(row))
+        waveform, view = torch.from_numpy(samples), row.view
+        if view is None:
+            return Clip(row.id, waveform, sample_rate, self.labels(row))
+        clip = Clip(row.id, view.change(waveform), sample_rate, self.labels(row))
+        return clip if view.partner is None else clip._replace(partner=self._partner(view.partner), share=view.share)
+
+    def _partner(self, row: Row) -> Clip:
+        """Return the clip with which another one is mixed. Raises AudioError."""
+        try:
+            return self.clip(row)
+        except AudioError as error:
+            raise AudioError(error.reason, f"it is mixed with {row.id}: {error.detail}") from error
 
     def labels(self, clip: Row) -> Tensor:
         """Return the multi-hot labels (classes,) of one clip; NaN where a label was not annotated."""
