@@ -52,8 +52,9 @@ format: ready
 docs:
 	@sh tools/environment.sh docs $(PYTHON)
 
+# Measure the named benchmarks, or all, and write their parts of BENCHMARKS.md: make benchmarks ROWS="embed hear"
 benchmarks: ready
-	$(BIN)/python experiments/benchmarks/run.py
+	$(BIN)/python experiments/benchmarks/run.py $(ROWS)
 
 # Write requirements.lock again, with the newest versions in the ranges of pyproject.toml.
 lock:
