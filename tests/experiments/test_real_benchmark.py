@@ -196,18 +196,20 @@ def test_pitch_of_clear_tones_is_probed_from_single_frames(tmp_path: Path) -> No
     assert Notes(place).score(place.encoder("mel")) == 1.0
 
 
-def test_single_notes_are_the_domain_of_the_pitch_tracker(tmp_path: Path) -> None:
+def test_all_notes_are_the_domain_of_the_pitch_tracker_but_those_of_tested_instruments(tmp_path: Path) -> None:
     place = study(tmp_path)
     fluid = "audio/fluid-soundfont-gm/sounds/sf2/FluidR3_GM"
     names = [f"{fluid}/Flute_C5.flac", f"{fluid}/808_Clap.flac", "audio/hedgewars-data/voices/a, b.ogg"]
-    with open(tmp_path / "pool.csv", "w", newline="") as file:
-        csv.writer(file).writerows(
-            [["path", "start", "end", "label", "split"], *([name, 0, 1, "x", ""] for name in names)]
-        )
-    assert write_domains(place) == 1
+    other, tested = f"{fluid}/Accordian_C5.flac", f"{fluid}/B3_A3.flac"
+    for table, rows in (("pool", names), ("pool_all", [*names, other, tested])):
+        with open(tmp_path / f"{table}.csv", "w", newline="") as file:
+            csv.writer(file).writerows(
+                [["path", "start", "end", "label", "split"], *([name, 0, 1, "x", ""] for name in rows)]
+            )
+    assert write_domains(place) == 2
     with open(place.table("pool_domains"), newline="") as file:
         assert [(row["path"], row["domain"]) for row in csv.DictReader(file)] == [
-            (names[0], "notes"), (names[1], "rest"), (names[2], "rest"),
+            (names[0], "notes"), (names[1], "rest"), (names[2], "rest"), (other, "notes"),
         ]  # fmt: skip
 
 
