@@ -19,6 +19,7 @@ NAMES = (
     "store",
     "containers",
     "pipeline",
+    "embed",
     "encoders",
     "hear",
     "learning_data",
