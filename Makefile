@@ -22,7 +22,7 @@ slow: ready
 
 # The tests of TensorFlow Lite files with LiteRT itself, which the other targets do not install.
 tflite: ready
-	$(BIN)/python -m pip install 'ai-edge-litert>=2.0'
+	$(BIN)/python -m pip install --no-build-isolation --editable '.[tflite]'
 	$(BIN)/python -m pytest tests/teachers/test_tflite_file.py tests/teachers/test_tflite_graph.py
 
 # The tests of exported students with LiteRT's converter and ExecuTorch themselves. They need 2 GB more.
@@ -32,7 +32,7 @@ exports: ready
 
 # The evaluation kits of docs/kits.md themselves, on a tiny local task. They need 1 GB, and run offline.
 kits: ready
-	$(BIN)/python -m pip install 'mteb>=2.26,<3' 'sentence-transformers>=6.2,<7'
+	$(BIN)/python -m pip install --no-build-isolation --editable '.[kits]'
 	$(BIN)/python experiments/kits/run.py --install --out .kits
 
 check: lint structure types

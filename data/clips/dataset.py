@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from distill.data.audio.read import CHANNEL_POLICY, Span, duration, read
+from distill.data.audio.read import CHANNEL_POLICY, Samples, Span, duration, read
 from distill.data.audio.resample import RESAMPLER
 from distill.data.batch import AudioBatch, Clip, collate
+from distill.data.clips.decoding import decode_all
 from distill.data.clips.labels import multi_hot
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.views import Views
@@ -146,18 +147,19 @@ class ClipDataset(Dataset[Loaded]):
     def __getitems__(self, batch: Draws) -> Loaded:
         """Load the clips of one batch. Clips that cannot be used are set aside. The loader calls this."""
         clips, aside, long, seconds = [], list[SetAside](), list[int](), Seconds()
-        for number, draw in zip(batch.rows, batch.draws, strict=True):
-            clip = self.manifest.rows[number]
-            row = self.views.row(clip, self.views.drawn(self.seed, draw))
-            span = self.span(row, draw)
-            try:
-                clips.append(self._decoded(row, span))
+        numbered = [self.manifest.rows[number] for number in batch.rows]
+        pairs = zip(numbered, batch.draws, strict=True)
+        rows = [self.views.row(clip, self.views.drawn(self.seed, draw)) for clip, draw in pairs]
+        spans = [self.span(row, draw) for row, draw in zip(rows, batch.draws, strict=True)]
+        decoded = decode_all(rows, spans)
+        for number, clip, row, span, found in zip(batch.rows, numbered, rows, spans, decoded, strict=True):
+            if not isinstance(found, AudioError):
+                clips.append(self._changed(row, *found))
                 seconds = seconds.plus(span.measured[0])
-            except AudioError as error:
-                if error.reason == _TOO_LONG:
-                    long.append(int(number))
-                else:
-                    aside.append(SetAside(clip.id, error.reason, error.detail))
+            elif found.reason == _TOO_LONG:
+                long.append(int(number))
+            else:
+                aside.append(SetAside(clip.id, found.reason, found.detail))
         loaded = collate(clips, self.sample_rate) if clips else None
         return Loaded(loaded, tuple(aside), long=tuple(long), seconds=seconds)
 
@@ -166,7 +168,7 @@ class ClipDataset(Dataset[Loaded]):
 
     def clip(self, row: Row, draw: int = 0) -> Clip:
         """Return one clip, cropped, at its own sample rate. Raises AudioError."""
-        return self._decoded(row, self.span(row, draw))
+        return self._changed(row, *read(row.path, self.span(row, draw), row.part))
 
     def span(self, row: Row, draw: int = 0) -> ClipSpan:
         """Return the part of its file that a clip is, cropped."""
@@ -178,8 +180,8 @@ class ClipDataset(Dataset[Loaded]):
             longest_seconds=self.longest_seconds,
         )
 
-    def _decoded(self, row: Row, span: Span) -> Clip:
-        samples, sample_rate = read(row.path, span, row.part)
+    def _changed(self, row: Row, samples: Samples, sample_rate: int) -> Clip:
+        """Return a clip of decoded samples, changed by its view."""
         waveform = torch.from_numpy(samples)
         return Clip(row.id, row.view.change(waveform) if row.view else waveform, sample_rate, self.labels(row))
 

@@ -97,9 +97,7 @@ def graph_of(student: Student, space: str = "", seconds: float = 0.0) -> Student
         UserError: the student does not answer in the space, or takes no clips of this length.
     """
     projection = space_of(student.spaces, space) if space else nn.Identity()
-    rate, window_seconds = student.sample_rate, student.windows.seconds
-    # Two tokens less than a window: a graph cannot branch on the last ones.
-    longest = int(window_seconds * rate) - rate // 25 if window_seconds else None
+    rate, longest = student.sample_rate, _longest_samples(student)
     fixed = round(seconds * rate) or None
     if fixed and not SHORTEST_SECONDS * rate <= fixed <= (longest or fixed):
         most = f" and at most {longest / rate:g}" if longest else ""
@@ -111,6 +109,15 @@ def graph_of(student: Student, space: str = "", seconds: float = 0.0) -> Student
     module = _FromWaveform(student, projection, outputs).eval()
     metadata = _metadata(student, found, fixed or longest, fixed)
     return StudentGraph(module, tuple(outputs), rate, longest, metadata, fixed)
+
+
+def _longest_samples(student: Student) -> int | None:
+    """Return the most samples of a clip that the student encodes whole, since a graph has no windows. None: any."""
+    rate = student.sample_rate
+    if student.windows.seconds:
+        # Two tokens less than a window: a graph cannot branch on the last ones.
+        return int(student.windows.seconds * rate) - rate // 25
+    return int(student.whole_seconds * rate) if student.whole_seconds < Student.whole_seconds else None
 
 
 def _metadata(student: Student, found: Embeddings, longest: int | None, fixed: int | None) -> dict[str, str]:
