@@ -17,6 +17,7 @@ from tqdm import tqdm
 from distill.data.audio.read import CHANNEL_POLICY, Span, duration, read
 from distill.data.audio.resample import RESAMPLER
 from distill.data.batch import AudioBatch, Clip, collate
+from distill.data.clips.decoding import Decoded, decode_all
 from distill.data.clips.labels import multi_hot
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.views import ClipViews, Views
@@ -148,11 +149,15 @@ class ClipDataset(Dataset[Loaded]):
     def __getitems__(self, batch: Draws) -> Loaded:
         """Load the clips of one batch. Clips that cannot be used are set aside. The loader calls this."""
         clips, aside, long, seconds = [], list[SetAside](), list[int](), Seconds()
-        for number, draw in zip(batch.rows, batch.draws, strict=True):
-            row = self.views.row(number, self.views.drawn(number, self.seed, draw))
-            span = self.span(row, draw)
+        rows = [
+            self.views.row(number, self.views.drawn(number, self.seed, draw))
+            for number, draw in zip(batch.rows, batch.draws, strict=True)
+        ]
+        spans = [self.span(row, draw) for row, draw in zip(rows, batch.draws, strict=True)]
+        decoded = decode_all(rows, spans)
+        for number, row, span, found in zip(batch.rows, rows, spans, decoded, strict=True):
             try:
-                clips.append(self._decoded(row, span))
+                clips.append(self._changed(row, found))
                 seconds = seconds.plus(span.measured[0])
             except AudioError as error:
                 if error.reason == _TOO_LONG:
@@ -167,7 +172,7 @@ class ClipDataset(Dataset[Loaded]):
 
     def clip(self, row: Row, draw: int = 0) -> Clip:
         """Return one clip, cropped, at its own sample rate. Raises AudioError."""
-        return self._decoded(row, self.span(row, draw))
+        return self._changed(row, read(row.path, self.span(row, draw), row.part))
 
     def span(self, row: Row, draw: int = 0) -> ClipSpan:
         """Return the part of its file that a clip is, cropped."""
@@ -179,8 +184,11 @@ class ClipDataset(Dataset[Loaded]):
             longest_seconds=self.longest_seconds,
         )
 
-    def _decoded(self, row: Row, span: Span) -> Clip:
-        samples, sample_rate = read(row.path, span, row.part)
+    def _changed(self, row: Row, decoded: Decoded | AudioError) -> Clip:
+        """Return a decoded clip, changed by its view. Raises the error of the clip, or AudioError for its partner."""
+        if isinstance(decoded, AudioError):
+            raise decoded
+        samples, sample_rate = decoded
         waveform, view = torch.from_numpy(samples), row.view
         if view is None:
             return Clip(row.id, waveform, sample_rate, self.labels(row))
