@@ -20,7 +20,7 @@ from distill.data.clips.tables import split_name
 from distill.data.errors import UserError, listed
 from distill.data.files import finite, lock, write_json, write_text
 from distill.data.store.format import SetAside
-from distill.evaluation.calibration import probabilities_of, reliability
+from distill.evaluation.calibration import reliability
 from distill.evaluation.classified import ClassScore, Evaluation, confusion_of, evaluate_logits
 from distill.evaluation.scoring import Labels, labels_of
 from distill.evaluation.verdicts import interval_text
@@ -32,6 +32,7 @@ from distill.run.identity import data_digest
 from distill.run.set_aside import report_set_aside
 from distill.run.sound_share import printing
 from distill.run.zero_shot import PROMPT, student_of_texts
+from distill.students.decisions import probabilities_of
 
 _MAX_NAMES = 8  # classes in a message
 _COLUMNS = (

@@ -20,7 +20,6 @@ from distill.data.clips.windows import root_of
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
 from distill.data.store.format import SetAside
-from distill.evaluation.calibration import probabilities_of
 from distill.run.classifying import Scorer
 from distill.run.encoders import introduction
 from distill.run.predictions import (
@@ -36,7 +35,7 @@ from distill.run.predictions import (
 from distill.run.set_aside import report_set_aside
 from distill.run.sound_share import printing
 from distill.run.window_rows import WHOLE, row_tiling, window_rows
-from distill.students.heads import ONE_OF
+from distill.students.decisions import ONE_OF, probabilities_of
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from distill.run.folder import Run
 from distill.run.precision import Prepared
 from distill.run.recordings import embed_recording, longest_at_once
 from distill.run.transfer import LOGITS
-from distill.students.heads import MANY, ONE_OF, Classifier
+from distill.students.decisions import MANY, ONE_OF
+from distill.students.heads import Classifier
 from distill.students.saved import load_student
 from distill.students.student import Student
 
