@@ -36,10 +36,16 @@ class Crop:
         if not self.seconds >= 0:
             raise ValueError(f"crop.seconds {self.seconds}: must be at least 0")
 
-    @property
-    def fixed_position(self) -> float | None:
-        """Where the crop lies inside a clip. 0: at the start, 0.5: centred. None: at random."""
-        return {"start": 0.0, "centre": 0.5}.get(self.position)
+    def place(self, seed: int, draw: int) -> float:
+        """Return where the crop lies inside a clip, from 0 (at the start) to 1 (at the end).
+
+        Args:
+            seed: Seed of random crops.
+            draw: Number of the draw of the clip.
+        """
+        if self.position == "random":
+            return float(np.random.default_rng([seed, draw]).random())
+        return 0.5 if self.position == "centre" else 0.0
 
 
 class Seconds(NamedTuple):

@@ -121,7 +121,7 @@ class ClipDataset(Dataset[Loaded]):
 
     def span(self, row: Row, draw: int = 0) -> ClipSpan:
         """Return the part of its file that a clip is, cropped."""
-        position = row.view.position if row.view else self._crop_position(draw)
+        position = row.view.position if row.view else self.crop.place(self.seed, draw)
         return ClipSpan.of(row, self.crop, position, self.longest_seconds)
 
     def _decoded(self, row: Row, span: Span) -> Clip:
@@ -132,11 +132,6 @@ class ClipDataset(Dataset[Loaded]):
     def labels(self, clip: Row) -> Tensor:
         """Return the multi-hot labels (classes,) of one clip; NaN where a label was not annotated."""
         return torch.from_numpy(multi_hot(clip, self._columns)) if self._columns else torch.zeros(0)
-
-    def _crop_position(self, draw: int) -> float:
-        """Return where the crop lies inside the clip, from 0 (at the start) to 1 (at the end)."""
-        fixed = self.crop.fixed_position
-        return float(np.random.default_rng([self.seed, draw]).random()) if fixed is None else fixed
 
 
 def input_fingerprint(sample_rate: int, crop: Crop) -> dict[str, object]:

@@ -13,9 +13,15 @@ from distill.data.clips.manifest import Manifest, Row
 from distill.data.errors import AudioError
 
 
-@pytest.mark.parametrize(("position", "fixed"), [("start", 0.0), ("centre", 0.5), ("random", None)])
-def test_a_position_is_fixed_or_random(position: str, fixed: float | None) -> None:
-    assert Crop(1.0, position).fixed_position == fixed
+@pytest.mark.parametrize(("position", "place"), [("start", 0.0), ("centre", 0.5)])
+def test_a_crop_lies_at_the_start_or_in_the_middle(position: str, place: float) -> None:
+    assert Crop(1.0, position).place(0, 3) == place
+
+
+def test_a_random_crop_depends_on_seed_and_draw() -> None:
+    places = [Crop(1.0, "random").place(seed, draw) for seed, draw in [(0, 0), (0, 1), (1, 0)]]
+    assert len({*places, 0.0, 1.0}) == 5
+    assert Crop(1.0, "random").place(0, 1) == places[1]
 
 
 @pytest.mark.parametrize(("seconds", "position"), [(-1.0, "start"), (float("nan"), "start"), (1.0, "middle")])
