@@ -22,12 +22,12 @@ slow: ready
 
 # The tests of TensorFlow Lite files with LiteRT itself, which the other targets do not install.
 tflite: ready
-	$(BIN)/python -m pip install 'ai-edge-litert>=2.0'
+	$(BIN)/python -m pip install --no-build-isolation --editable '.[tflite]'
 	$(BIN)/python -m pytest tests/teachers/test_tflite_file.py tests/teachers/test_tflite_graph.py
 
 # The evaluation kits of docs/kits.md themselves, on a tiny local task. They need 1 GB, and run offline.
 kits: ready
-	$(BIN)/python -m pip install 'mteb>=2.26,<3' 'sentence-transformers>=6.2,<7'
+	$(BIN)/python -m pip install --no-build-isolation --editable '.[kits]'
 	$(BIN)/python experiments/kits/run.py --install --out .kits
 
 check: lint structure types
@@ -52,8 +52,9 @@ format: ready
 docs:
 	@sh tools/environment.sh docs $(PYTHON)
 
+# Measure the named benchmarks, or all, and write their parts of BENCHMARKS.md: make benchmarks ROWS="embed hear"
 benchmarks: ready
-	$(BIN)/python experiments/benchmarks/run.py
+	$(BIN)/python experiments/benchmarks/run.py $(ROWS)
 
 # Write requirements.lock again, with the newest versions in the ranges of pyproject.toml.
 lock:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.errors import UserError
-from distill.students.layers import mask_padding, valid_steps
+from distill.students.layers import ConvolutionLayers, mask_padding, valid_steps
 from distill.students.log_mel import LogMelStudent
 
 WIDTHS = (1.0, 1.5, 2.0, 3.0, 6.0, 8.0)  # of the paper's table 3
@@ -50,7 +50,7 @@ class BCResNet(LogMelStudent):
         if width not in WIDTHS:
             raise UserError(f"--student.width {width:g}: must be one of {', '.join(f'{known:g}' for known in WIDTHS)}")
         channels = int(16 * width)
-        self.head = nn.Sequential(
+        self.head = ConvolutionLayers(
             nn.Conv2d(1, channels, 5, (2, 1), padding=2, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
         )
         self.blocks = nn.ModuleList()
@@ -60,7 +60,7 @@ class BCResNet(LogMelStudent):
                 self.blocks.append(_Block(channels, outputs, stride if block == 0 else 1, dilation=2**stage))
                 channels = outputs
         outputs = int(32 * width)
-        self.last = nn.Sequential(
+        self.last = ConvolutionLayers(
             # All frequencies become one.
             nn.Conv2d(channels, channels, 5, padding=(0, 2), groups=channels, bias=False),
             nn.Conv2d(channels, outputs, 1, bias=False),
@@ -93,8 +93,8 @@ class _Block(nn.Module):
             nn.Conv2d(outputs, outputs, (3, 1), (stride, 1), padding=(1, 0), groups=outputs, bias=False),
             _SubSpectralNorm(outputs),
         ]
-        self.frequency = nn.Sequential(*frequency)
-        self.time = nn.Sequential(
+        self.frequency = ConvolutionLayers(*frequency)
+        self.time = ConvolutionLayers(
             nn.Conv2d(
                 outputs, outputs, (1, 3), padding=(0, dilation), dilation=(1, dilation), groups=outputs, bias=False
             ),

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
-from distill.students.layers import halve_steps, initialise, mask_padding, mean_and_deviation, valid_steps
+from distill.students.layers import (
+    ConvolutionLayers,
+    halve_steps,
+    initialise,
+    mask_padding,
+    mean_and_deviation,
+    valid_steps,
+)
 from distill.students.log_mel import LogMelStudent
 
 CHANNELS = 40  # of the first layer at width 1
@@ -96,9 +103,9 @@ class CNN(LogMelStudent):
         return x.flatten(1, 2).transpose(1, 2), valid_steps(valid, x)
 
 
-def _convolution(inputs: int, outputs: int, layer: Layer) -> nn.Sequential:
+def _convolution(inputs: int, outputs: int, layer: Layer) -> ConvolutionLayers:
     padding = (layer.kernel[0] // 2, layer.kernel[1] // 2)
-    return nn.Sequential(
+    return ConvolutionLayers(
         nn.Conv2d(inputs, outputs, layer.kernel, layer.stride, padding, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(),

@@ -7,7 +7,7 @@ Letters of shapes: B batch, C channels, H context, M mel bands, R rows, T time.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,13 @@ from distill.data.errors import UserError
 from distill.students.layers import (
     batch_norm,
     convolution,
+    convolve_and_normalise,
     halve_steps,
     initialise,
     mask_padding,
+    may_fold,
     round_to_8,
+    scale_and_shift,
     valid_steps,
 )
 from distill.students.log_mel import RowStudent
@@ -130,10 +133,10 @@ class _DynamicInvertedResidual(nn.Module):
     def forward(self, x: Tensor, valid: Tensor | None, temperature: Tensor) -> tuple[Tensor, Tensor | None]:
         context, y = self.context_gen(x, valid), x
         if self.expands:
-            y = self.exp_act(self.exp_norm(self.exp_conv(y, context.vector, temperature)))
-        y = self.depth_norm(self.depth_conv(mask_padding(y, valid), context.vector, temperature))
+            y = self.exp_act(self.exp_conv(y, context.vector, temperature, self.exp_norm))
+        y = self.depth_conv(mask_padding(y, valid), context.vector, temperature, self.depth_norm)
         y = self.depth_act(y, context.vector) * context.frequencies.sigmoid() * context.times.sigmoid()
-        y = self.proj_norm(self.proj_conv(y, context.vector, temperature))
+        y = self.proj_conv(y, context.vector, temperature, self.proj_norm)
         return (x + y if self.residual else y), halve_steps(valid) if self.stride == 2 else valid
 
 
@@ -153,7 +156,7 @@ class _ContextGenerator(nn.Module):
         valid_mask = frame_mask(valid_steps(valid, x), x.shape[3]).to(x.dtype)[:, None, :, None]
         by_frequency = mask_padding(x, valid).sum(3, keepdim=True) / valid_mask.sum(2, keepdim=True)
         sequence = torch.cat([by_frequency, x.mean(2).unsqueeze(3)], dim=2)
-        hidden = F.hardswish(self.joint_norm(self.joint_conv(sequence)))
+        hidden = F.hardswish(convolve_and_normalise(self.joint_conv, self.joint_norm, sequence))
         frequencies, times = hidden[:, :, : x.shape[2]], hidden[:, :, x.shape[2] :] * valid_mask
         count = x.shape[2] + valid_mask.sum((2, 3))
         vector = (frequencies.sum((2, 3)) + times.sum((2, 3))) / count
@@ -163,7 +166,7 @@ class _ContextGenerator(nn.Module):
 
 
 class _DynamicConvolution(nn.Module):
-    """A convolution whose kernel is a mixture of `KERNELS` kernels, with other weights for each clip.
+    """A convolution whose kernel is a mixture of `KERNELS` kernels, with other weights for each clip, and its norm.
 
     Args:
         inputs: Number of input channels; 1 means a depthwise convolution.
@@ -180,17 +183,29 @@ class _DynamicConvolution(nn.Module):
         self.weight = nn.Parameter(torch.randn(1, 1, KERNELS, math.prod(self.shape)) * deviation)
         self.residuals = nn.ModuleList([nn.Linear(context, KERNELS)])
 
-    def forward(self, x: Tensor, context: Tensor, temperature: Tensor) -> Tensor:
-        """Convolve (B, inputs, M, T) by the context (B, H). Return (B, outputs, M', T')."""
+    def forward(self, x: Tensor, context: Tensor, temperature: Tensor, norm: nn.Module) -> Tensor:
+        """Convolve (B, inputs, M, T) by the context (B, H), and normalise. Return (B, outputs, M', T')."""
         mixture = (self.residuals[0](context) / temperature.to(context.dtype)).softmax(1)
-        kernels = mixture @ self.weight[0, 0]
-        clips, (outputs, inputs, side, _) = x.shape[0], self.shape
+        if self.shape[2] > 1 and torch.compiler.is_exporting():
+            return cast(Tensor, norm(self._mixed_outputs(x, mixture)))
+        kernels = (mixture @ self.weight[0, 0]).view(-1, *self.shape)
+        if not may_fold(norm):
+            return cast(Tensor, norm(self._convolve(x, kernels, None)))
+        scale, shift = scale_and_shift(norm)
+        return self._convolve(x, kernels * scale.view(-1, 1, 1, 1), shift)
+
+    def _convolve(self, x: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve each clip by its own kernels (B, outputs, inputs, side, side), and add the bias (outputs,)."""
+        clips, outputs, inputs, side, _ = kernels.shape
         if side == 1:
-            return (kernels.view(clips, outputs, inputs) @ x.flatten(2)).unflatten(2, x.shape[2:])
-        if torch.compiler.is_exporting():
-            return self._mixed_outputs(x, mixture)
-        weight = kernels.view(clips * outputs, inputs, side, side)
-        y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), weight, None, self.stride, side // 2, groups=clips * outputs)
+            kernels, columns = kernels.flatten(2), x.flatten(2)
+            y = kernels @ columns if bias is None else torch.baddbmm(bias.view(1, -1, 1), kernels, columns)
+            return y.unflatten(2, x.shape[2:])
+        weight = kernels.reshape(clips * outputs, inputs, side, side)
+        y = F.conv2d(
+            x.reshape(1, -1, *x.shape[2:]), weight, None if bias is None else bias.repeat(clips), self.stride,
+            side // 2, groups=clips * outputs,
+        )  # fmt: skip
         return y.view(clips, outputs, *y.shape[2:])
 
     def _mixed_outputs(self, x: Tensor, mixture: Tensor) -> Tensor:

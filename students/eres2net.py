@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
-from distill.students.layers import halve_steps, mask_padding, mean_and_deviation, valid_steps
+from distill.students.layers import (
+    ConvolutionLayers,
+    convolve_and_normalise,
+    halve_steps,
+    mask_padding,
+    mean_and_deviation,
+    valid_steps,
+)
 from distill.students.log_mel import LogMelStudent
 
 BLOCKS = (3, 4, 6, 3, 3)
@@ -65,7 +72,8 @@ class ERes2Net(LogMelStudent):
                 2 * before * channels, 2 * after * channels, 3, stride=2, padding=1, bias=False
             )
             network[_fusion_name(stage)] = _AttentionalFusion(2 * after * channels)
-        self.network = network
+        # A training step takes a third of the time with this order of the weights.
+        self.network = network.to(memory_format=torch.channels_last)
         if checkpoint is not None:
             parts = r"((?:conv1|bn1|layer\d(?:_downsample)?|fuse_mode\d+)\..+)"
             self.load_official(network, checkpoint, rf"(?:student_model\.)?(?:model\.)?{parts}")
@@ -73,7 +81,7 @@ class ERes2Net(LogMelStudent):
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode (B, M, T). Return frames (B, ceil(T / 16), C), and the number of valid frames of each clip (B,)."""
         network = self.network
-        x = network["bn1"](network["conv1"](mask_padding(mel.unsqueeze(1), valid))).relu()
+        x = convolve_and_normalise(network["conv1"], network["bn1"], mask_padding(mel.unsqueeze(1), valid)).relu()
         fused = x
         for stage in range(1, len(BLOCKS) + 1):
             valid_before = valid
@@ -114,19 +122,20 @@ class _Res2NetBlock(nn.Module):
         self.act = nn.Hardtanh(0.0, 20.0)
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != 2 * planes:
-            self.shortcut = nn.Sequential(
+            self.shortcut = ConvolutionLayers(
                 nn.Conv2d(inputs, 2 * planes, 1, stride, bias=False), nn.BatchNorm2d(2 * planes)
             )
 
     def forward(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         valid = halve_steps(valid) if self.stride == 2 else valid
-        groups = self.act(self.bn1(self.conv1(x))).split(self.width, dim=1)
+        groups = self.act(convolve_and_normalise(self.conv1, self.bn1, x)).split(self.width, dim=1)
         outputs: list[Tensor] = []
         for number, group in enumerate(groups):
             if outputs:
                 group = self.fuse_models[number - 1](outputs[-1], group) if self.fuse_models else outputs[-1] + group
-            outputs.append(self.act(self.bns[number](self.convs[number](mask_padding(group, valid)))))
-        y = self.bn3(self.conv3(torch.cat(outputs, dim=1)))
+            group = mask_padding(group, valid)
+            outputs.append(self.act(convolve_and_normalise(self.convs[number], self.bns[number], group)))
+        y = convolve_and_normalise(self.conv3, self.bn3, torch.cat(outputs, dim=1))
         return self.act(y + self.shortcut(x)), valid
 
 
@@ -136,7 +145,7 @@ class _AttentionalFusion(nn.Module):
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
         inner = max(1, channels // reduction)
-        self.local_att = nn.Sequential(
+        self.local_att = ConvolutionLayers(
             nn.Conv2d(2 * channels, inner, 1),
             nn.BatchNorm2d(inner),
             nn.SiLU(),

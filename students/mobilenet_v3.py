@@ -111,6 +111,8 @@ class MobileNetV3(RowStudent):
             convolution(last, 6 * last, 1, activation=nn.Hardswish),
         )
         self.apply(initialise)
+        # Depthwise convolutions take half of the time with this order of the weights.
+        self.features.to(memory_format=torch.channels_last)
         if checkpoint is not None:
             self.load_official(self.features, checkpoint, r"(?:.*\.)?features\.(\d+\..+)")
 

@@ -294,7 +294,9 @@ def student_folder(source: str | Path, **hub_options: Any) -> Path:
         if (folder / "config.json").is_file():
             return folder
     if path.is_dir():
-        raise UserError(f"{path} has no trained student (no student/config.json); did its `distill fit` finish?")
+        runs = sorted(folder.parent for folder in path.glob("*/student"))
+        advice = f"name one of its runs, such as {runs[0]}" if runs else "did its `distill fit` finish?"
+        raise UserError(f"{path} has no trained student (no student/config.json); {advice}")
     if str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
         raise UserError(f"{source}: no such run or student folder")
     from huggingface_hub import snapshot_download

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill.data.audio.read import CHANNEL_POLICY, Span, read
+from distill.data.audio.read import CHANNEL_POLICY, Samples, read
 from distill.data.audio.resample import RESAMPLER
 from distill.data.batch import AudioBatch, Clip, collate
 from distill.data.clips.crop import TOO_LONG, ClipSpan, Crop, Seconds, clip_seconds, row_seconds
+from distill.data.clips.decoding import decode_all
 from distill.data.clips.labels import multi_hot
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.views import Views
@@ -97,18 +98,19 @@ class ClipDataset(Dataset[Loaded]):
     def __getitems__(self, batch: Draws) -> Loaded:
         """Load the clips of one batch. Clips that cannot be used are set aside. The loader calls this."""
         clips, aside, long, seconds = [], list[SetAside](), list[int](), Seconds()
-        for number, draw in zip(batch.rows, batch.draws, strict=True):
-            clip = self.manifest.rows[number]
-            row = self.views.row(clip, self.views.drawn(self.seed, draw))
-            span = self.span(row, draw)
-            try:
-                clips.append(self._decoded(row, span))
+        numbered = [self.manifest.rows[number] for number in batch.rows]
+        pairs = zip(numbered, batch.draws, strict=True)
+        rows = [self.views.row(clip, self.views.drawn(self.seed, draw)) for clip, draw in pairs]
+        spans = [self.span(row, draw) for row, draw in zip(rows, batch.draws, strict=True)]
+        decoded = decode_all(rows, spans)
+        for number, clip, row, span, found in zip(batch.rows, numbered, rows, spans, decoded, strict=True):
+            if not isinstance(found, AudioError):
+                clips.append(self._changed(row, *found))
                 seconds = seconds.plus(span.measured[0])
-            except AudioError as error:
-                if error.reason == TOO_LONG:
-                    long.append(int(number))
-                else:
-                    aside.append(SetAside(clip.id, error.reason, error.detail))
+            elif found.reason == TOO_LONG:
+                long.append(int(number))
+            else:
+                aside.append(SetAside(clip.id, found.reason, found.detail))
         loaded = collate(clips, self.sample_rate) if clips else None
         return Loaded(loaded, tuple(aside), long=tuple(long), seconds=seconds)
 
@@ -117,15 +119,15 @@ class ClipDataset(Dataset[Loaded]):
 
     def clip(self, row: Row, draw: int = 0) -> Clip:
         """Return one clip, cropped, at its own sample rate. Raises AudioError."""
-        return self._decoded(row, self.span(row, draw))
+        return self._changed(row, *read(row.path, self.span(row, draw), row.part))
 
     def span(self, row: Row, draw: int = 0) -> ClipSpan:
         """Return the part of its file that a clip is, cropped."""
         position = row.view.position if row.view else self.crop.place(self.seed, draw)
         return ClipSpan.of(row, self.crop, position, self.longest_seconds)
 
-    def _decoded(self, row: Row, span: Span) -> Clip:
-        samples, sample_rate = read(row.path, span, row.part)
+    def _changed(self, row: Row, samples: Samples, sample_rate: int) -> Clip:
+        """Return a clip of decoded samples, changed by its view."""
         waveform = torch.from_numpy(samples)
         return Clip(row.id, row.view.change(waveform) if row.view else waveform, sample_rate, self.labels(row))
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distill.data.errors import UserError
-from distill.runtimes.formats import format_of, write_student
+from distill.adapters.hear import write_module
+from distill.data.errors import UserError, require_one_of
+from distill.runtimes.formats import FORMATS, format_of, write_student
 from distill.students.saved import load_student
+
+_HEAR = "hear"
 
 
 def export(model: str = "", out: str = "", allow_import: str | None = None, space: str = "", format: str = "") -> None:
@@ -24,12 +27,15 @@ def export(model: str = "", out: str = "", allow_import: str | None = None, spac
     The file is compared with PyTorch on five lengths and two batches before it gets its name. The largest difference
     is printed, relative to the largest number of an output; it must be at most 1e-5.
 
+    "hear" is no runtime: NAME.py is the module of one student that the HEAR kit takes, with the student beside it in
+    NAME_student/.
+
     Args:
         model: Trained student: a run folder, a student folder or a hub id.
-        out: File to write. Its name ends in ".onnx", ".xml" (openvino), ".pt2" or ".safetensors".
+        out: File to write. Its name ends in ".onnx", ".xml" (openvino), ".pt2" or ".safetensors"; for hear in ".py".
         allow_import: Package from which the student's own class may be imported. None: no package.
         space: Name of a teacher of the student, in whose space "clip" lies. Empty: the student's own embedding.
-        format: onnx, openvino, pt2 or safetensors (weights without a graph). Empty: the end of `out` decides.
+        format: onnx, openvino, pt2, safetensors (weights without a graph) or hear. Empty: the end of `out` decides.
 
     Raises:
         UserError: there is no such student, it does not answer in the space, packages are missing, the graph cannot be
@@ -37,6 +43,13 @@ def export(model: str = "", out: str = "", allow_import: str | None = None, spac
     """
     if not model or not out:
         raise UserError("--model RUN and --out FILE are required, such as --out student.onnx")
+    if format:
+        require_one_of("--format", format, [*FORMATS, _HEAR])
+    if format == _HEAR:
+        if space:
+            raise UserError(f"--space {space}: HEAR scores the student's own embedding; omit the option")
+        print(write_module(Path(out), model, allow_import))
+        return
     format_of(Path(out), format)  # before the student is loaded
     student = load_student(model, allow_import)
     print(write_student(student, Path(out), space, format))

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 from distill.commands.arguments import called_with
+from distill.data.clips.sources import read_manifest
+from distill.data.errors import UserError
 from distill.data.files import lock
-from distill.run.folder import Run
+from distill.objectives import OBJECTIVES
+from distill.run.folder import Run, with_full_paths
+from distill.run.folds import ALL_FOLDS, fold_run, folds_of
 from distill.run.job import Job
 from distill.run.launcher import launch, starts_processes
 from distill.run.options import FitArguments, FitOptions
@@ -12,6 +19,7 @@ from distill.run.resuming import check_same_run
 from distill.students.saved import load_student
 from distill.students.student import Student
 from distill.training.joining import joined
+from distill.training.launched import launched
 from distill.training.world import World
 
 
@@ -23,8 +31,12 @@ def fit(arguments: FitArguments, given: frozenset[str]) -> Student:
     teacher runs on every batch instead. With several devices, a process is started for each, unless a launcher such as
     torchrun or srun has started them.
 
+    `fold` "all" trains a student on labels for each fold of the data, which its run holds out, in `fold_NAME` of `out`.
+    Each is then scored on its fold, as by `distill evaluate --model OUT`.
+
     Returns:
-        The trained student in evaluation mode. After a dry run: the student with its initial weights.
+        The trained student in evaluation mode; with `fold` "all" that of the last fold. After a dry run: the student
+        with its initial weights.
 
     Raises:
         UserError: an argument is wrong, or no clip can be used.
@@ -32,10 +44,80 @@ def fit(arguments: FitArguments, given: frozenset[str]) -> Student:
     """
     options = _options(arguments, given)
     options.check()
+    if options.fold == ALL_FOLDS:
+        return _fit_folds(arguments, options, given)
+    return _fit(arguments, options, given)
+
+
+def _fit(arguments: FitArguments, options: FitOptions, given: frozenset[str]) -> Student:
+    """Train one student, in this process or in one for each device."""
     if not arguments.dry_run and starts_processes(options.engine):
         launch(options.engine, _run, arguments, given)
         return load_student(options.out, _package_of(options))
     return _run(arguments, given)
+
+
+def _fit_folds(arguments: FitArguments, options: FitOptions, given: frozenset[str]) -> Student:
+    """Train a student for each fold, and score each on its fold. Runs that have ended are not repeated."""
+    _check_all_folds(options)
+    folds = folds_of(read_manifest(options.source, options.task).labelled())
+    run = Run(options.out)
+    if arguments.resume:
+        given = _changed(FitOptions.from_config(run.config), options)
+    else:
+        run.check_free(arguments.overwrite)
+    if arguments.dry_run:
+        print(f"{len(folds)} folds; this is the run that holds out fold {folds[0]}")
+        return _fit_fold(arguments, run, folds[0], given)
+    with lock(run.path, "distill fit"):
+        if not arguments.resume:
+            run.clear()
+        run.write_config(options.as_config())
+        for number, fold in enumerate(folds, 1):
+            print(f"fold {fold}, {number} of {len(folds)}")
+            student = _fit_fold(arguments, run, fold, given)
+    _score_folds(arguments, options)
+    return student
+
+
+def _check_all_folds(options: FitOptions) -> None:
+    """Raise UserError if the folds of a run cannot be trained one after another, or not be scored."""
+    objective = OBJECTIVES.parse(options.objective).name
+    if not OBJECTIVES.find(objective).reads_labels:  # type: ignore[attr-defined]
+        raise UserError(
+            f"--fold {ALL_FOLDS}: --objective {objective} trains no classes that could be scored; use --objective "
+            "classification, or name one fold"
+        )
+    if found := launched():
+        raise UserError(f"--fold {ALL_FOLDS}: {found.launcher} starts the processes of one run; name one fold")
+
+
+def _changed(before: FitOptions, now: FitOptions) -> frozenset[str]:
+    """Return the names of the options that a resumed run gets anew. Raises UserError if one must not change."""
+    old, new = with_full_paths(before.as_config()), with_full_paths(now.as_config())
+    check_same_run(old, new)
+    return frozenset(name for name in new if old.get(name) != new[name])
+
+
+def _fit_fold(arguments: FitArguments, run: Run, fold: str, given: frozenset[str]) -> Student:
+    """Train the student of one fold, or continue its run."""
+    own = fold_run(run.path, fold)
+    resumes = arguments.resume and (own.path / "config.yaml").is_file()
+    student = copy.deepcopy(arguments.student)  # an object would have the weights of the fold before
+    single = replace(arguments, out=str(own.path), fold=fold, student=student, resume=resumes)
+    return _fit(single, _options(single, given | {"out"}), given | {"out"})
+
+
+def _score_folds(arguments: FitArguments, options: FitOptions) -> None:
+    """Score the students of all folds, each on its own, and say what the scores depend on."""
+    from distill.commands.evaluate import evaluate
+
+    if options.epochs is None:
+        print("without --epochs the loss on the held-out fold may end a run, so its scores may be slightly too high")
+    evaluate(
+        options.out, options.source, task=options.task, workers=options.engine.workers,
+        device="cpu" if options.engine.accelerator == "cpu" else "auto", allow_import=arguments.allow_import,
+    )  # fmt: skip
 
 
 def _run(arguments: FitArguments, given: frozenset[str]) -> Student:

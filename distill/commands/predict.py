@@ -20,6 +20,7 @@ from distill.data.clips.windows import root_of
 from distill.data.encoders.tiling import Windows
 from distill.data.errors import UserError, require_one_of
 from distill.data.store.format import SetAside
+from distill.run.clip_scores import ClipScorer
 from distill.run.predictions import (
     ALL,
     BEST,
@@ -30,7 +31,6 @@ from distill.run.predictions import (
     PredictionTable,
     check_table,
 )
-from distill.run.scored import ClipScorer
 from distill.run.set_aside import report_set_aside
 from distill.run.sound_share import printing
 from distill.run.window_rows import WHOLE, row_tiling, window_rows

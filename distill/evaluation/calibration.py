@@ -85,6 +85,31 @@ def calibrate(
     return Calibrated(changed, len(logits), *(reliability(values, truth, known, kind) for values in (before, after)))
 
 
+def cross_calibrated(
+    logits: NDArray[np.floating], truth: NDArray[np.floating], known: Known, kind: str, folds: NDArray[np.str_]
+) -> tuple[NDArray[np.floating], Floats]:
+    """Calibrate the clips of each fold by those of the others.
+
+    Args:
+        logits: Logits of each clip without calibration, by the classifier that did not learn from it. Shape (N, C).
+        truth: 1 where a clip has a label, otherwise 0. Shape (N, C).
+        known: False where a label was not annotated. Shape (N, C). None: all labels were annotated.
+        kind: "one of" or "many".
+        folds: Name of the fold of each clip. Shape (N,).
+
+    Returns:
+        The calibrated logits, and the threshold of each class for each clip. Both have shape (N, C).
+    """
+    calibrated, thresholds = logits.copy(), np.full(logits.shape, DEFAULT_THRESHOLD)
+    for fold in np.unique(folds):
+        own, others = folds == fold, folds != fold
+        asked = None if known is None else known[others]
+        found = calibrate(Classifier(kind), logits[others], truth[others], asked).classifier
+        calibrated[own] = logits[own] / found.temperature
+        thresholds[own] = found.thresholds or DEFAULT_THRESHOLD
+    return calibrated, thresholds
+
+
 def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.floating], known: Known, kind: str) -> float:
     """Return the temperature with the lowest negative log-likelihood (Guo et al. 2017, section 4.2).
 

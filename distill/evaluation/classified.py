@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,33 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
+class FoldScores:
+    """Scores of one fold, by the classifier that did not learn from it.
+
+    Args:
+        name: Name of the fold.
+        clips: Number of scored clips.
+        metrics: Values by name, as those of all clips.
+    """
+
+    name: str
+    clips: int
+    metrics: dict[str, float]
+
+
+class OverFolds(NamedTuple):
+    """A metric over the folds.
+
+    Args:
+        mean: Mean of the folds.
+        deviation: Standard deviation of the folds, with n - 1 in the denominator; NaN for one fold.
+    """
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Scores of a trained classifier on labelled clips.
 
@@ -70,6 +98,8 @@ class Evaluation:
             mean over them; accuracy if each clip has one label; calibration_error of the probabilities.
         intervals: 95 % bootstrap interval over the clips of each metric but calibration_error.
         classes: Scores of each class.
+        folds: Scores of each fold; empty unless each clip was scored by the classifier of its fold.
+        over_folds: Mean and standard deviation over the folds of each metric.
     """
 
     model: str
@@ -80,6 +110,8 @@ class Evaluation:
     metrics: dict[str, float]
     intervals: dict[str, Interval]
     classes: tuple[ClassScore, ...]
+    folds: tuple[FoldScores, ...] = ()
+    over_folds: dict[str, OverFolds] = field(default_factory=dict)
 
     @property
     def absent(self) -> list[str]:
@@ -95,7 +127,12 @@ def decide(probabilities: NDArray[np.floating], kind: str, thresholds: NDArray[n
 
 
 def evaluate_logits(
-    logits: NDArray[np.float32], labels: Labels, kind: str, thresholds: NDArray[np.floating], named: Mapping[str, str]
+    logits: NDArray[np.float32],
+    labels: Labels,
+    kind: str,
+    thresholds: NDArray[np.floating],
+    named: Mapping[str, str],
+    folds: Sequence[str] = (),
 ) -> Evaluation:
     """Score logits.
 
@@ -103,14 +140,15 @@ def evaluate_logits(
         logits: Calibrated logits. Shape (N, C).
         labels: Labels of the clips.
         kind: "one of" or "many".
-        thresholds: Probability from which on a class is decided for. Shape (C,). Not used for "one of".
+        thresholds: Probability from which on a class is decided for. Shape (C,), or (N, C) if they differ between
+            clips. Not used for "one of".
         named: Values of `model`, `data` and `part`.
+        folds: Names of the folds that are also scored alone; `labels.parts` has those of the clips.
     """
     truth, known = labels.truth, labels.known
-    probabilities = probabilities_of(logits, kind)
-    decided = decide(probabilities, kind, thresholds).astype(np.float32)
+    thresholds = np.broadcast_to(thresholds, logits.shape)
+    decided = decide(probabilities_of(logits, kind), kind, thresholds).astype(np.float32)
     weights = draw_weights(len(truth))
-    metrics = {**overall(logits, truth, known), "F1": overall(decided, truth, known, _DECIDED)["F1"]}
     resamples = {
         "F1": resampled_classes("F1", decided, truth, known, weights, _DECIDED),
         "mAP": resampled_classes("mAP", logits, truth, known, weights),
@@ -120,11 +158,44 @@ def evaluate_logits(
     intervals = {name: interval_of(mean_over_classes(name, values)) for name, values in resamples.items()}
     if labels.single:
         intervals["accuracy"] = interval_of(resampled_scores("accuracy", logits, truth, known, weights))
-    else:
+    parts = np.array(labels.parts)
+    alone = tuple(
+        FoldScores(fold, int((parts == fold).sum()), _metrics(logits, decided, labels, kind, parts == fold))
+        for fold in folds
+        if fold in labels.parts
+    )
+    return Evaluation(
+        kind=kind,
+        clips=len(truth),
+        metrics=_metrics(logits, decided, labels, kind, np.ones(len(truth), bool)),
+        intervals=intervals,
+        classes=_by_class(logits, decided, labels, resamples),
+        folds=alone,
+        over_folds=_over_folds(alone),
+        **named,
+    )
+
+
+def _metrics(
+    logits: NDArray[np.float32], decided: NDArray[np.float32], labels: Labels, kind: str, rows: NDArray[np.bool_]
+) -> dict[str, float]:
+    """Return all metrics of the clips at `rows` (N,) by name. `decided` (N, C) is 1 for the chosen classes."""
+    truth, known = labels.truth[rows], None if labels.known is None else labels.known[rows]
+    chosen = overall(decided[rows], truth, known, _DECIDED)["F1"]
+    metrics = {**overall(logits[rows], truth, known), "F1": chosen}
+    if not labels.single:
         del metrics["accuracy"]
-    metrics["calibration_error"] = reliability(probabilities, truth, known, kind).error
-    classes = _by_class(logits, decided, labels, resamples)
-    return Evaluation(kind=kind, clips=len(truth), metrics=metrics, intervals=intervals, classes=classes, **named)
+    metrics["calibration_error"] = reliability(probabilities_of(logits[rows], kind), truth, known, kind).error
+    return metrics
+
+
+def _over_folds(folds: Sequence[FoldScores]) -> dict[str, OverFolds]:
+    """Return mean and standard deviation of each metric over the folds."""
+    values = {name: np.array([fold.metrics[name] for fold in folds]) for fold in folds[:1] for name in fold.metrics}
+    return {
+        name: OverFolds(float(scores.mean()), float(scores.std(ddof=1)) if len(scores) > 1 else float("nan"))
+        for name, scores in values.items()
+    }
 
 
 def confusion_of(logits: NDArray[np.float32], labels: Labels) -> NDArray[np.int64] | None:

@@ -17,13 +17,13 @@ from distill.data.errors import AudioError, UserError
 from distill.data.sampling.batches import Draws
 from distill.data.store.format import SetAside
 from distill.objectives import OBJECTIVES
+from distill.run.clip_scores import ScoredClips
 from distill.run.embeddings import loader_workers
 from distill.run.encoders import choose_device, introduction
 from distill.run.filling import batches_of, embed_batch
 from distill.run.folder import Run
 from distill.run.precision import Prepared
 from distill.run.recordings import embed_recording, longest_at_once
-from distill.run.scored import ScoredClips
 from distill.run.transfer import LOGITS
 from distill.students.decisions import MANY, ONE_OF
 from distill.students.heads import Classifier

@@ -14,7 +14,7 @@ from distill.data.clips.manifest import Manifest
 from distill.data.clips.progress import with_progress
 from distill.data.errors import AudioError, UserError
 from distill.data.store.format import SetAside
-from distill.run.scored import ScoredClips
+from distill.run.clip_scores import ScoredClips
 from distill.runtimes.exported import ExportedStudent
 
 

@@ -67,6 +67,7 @@ class FitOptions:
         validation: Share of the clips to hold out for validation, from 0 to below 1. 0: none. None: chosen by the
             number of clips.
         fold: Fold or split of the data to hold out instead of a share. Empty: the validation split, else a share.
+            "all": a run for each fold of labelled data, in `fold_NAME` of `out`; then the scores of all.
         task: Published data set in the folder, such as "speech_commands_v1". "auto": found by its files.
         seed: Seed of weights, order, crops and dropout.
         init_from: Trained student with the initial weights, such as a run folder. Empty: random weights.

@@ -10,6 +10,7 @@ import torch
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
+from distill.data.encoders.packed import packed
 from distill.data.encoders.recordings import Pieces
 from distill.data.errors import UserError
 
@@ -50,6 +51,8 @@ class Arithmetic:
             encoder = copy.deepcopy(encoder)
             for network in encoder.children():
                 network.compile()
+        elif self.precision != "int8":
+            encoder = packed(encoder)
         if self.precision != "bfloat16":
             return Prepared(encoder)
         if encoder.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":

@@ -83,12 +83,19 @@ def graph_of(student: Student, space: str = "") -> StudentGraph:
         UserError: the student does not answer in the space.
     """
     projection = space_of(student.spaces, space) if space else nn.Identity()
-    rate, window_seconds = student.sample_rate, student.windows.seconds
-    # Two tokens less than a window: a graph cannot branch on the last ones.
-    longest = int(window_seconds * rate) - rate // 25 if window_seconds else None
+    longest = _longest_samples(student)
     module = _FromWaveform(student.eval(), projection)
     outputs = ("clip", "frames", "logits", "tokens")[: 4 if module.has_tokens else 3]
-    return StudentGraph(module, outputs, rate, longest, _metadata(student, longest))
+    return StudentGraph(module, outputs, student.sample_rate, longest, _metadata(student, longest))
+
+
+def _longest_samples(student: Student) -> int | None:
+    """Return the most samples of a clip that the student encodes whole, since a graph has no windows. None: any."""
+    rate = student.sample_rate
+    if student.windows.seconds:
+        # Two tokens less than a window: a graph cannot branch on the last ones.
+        return int(student.windows.seconds * rate) - rate // 25
+    return int(student.whole_seconds * rate) if student.whole_seconds < Student.whole_seconds else None
 
 
 def _metadata(student: Student, longest: int | None) -> dict[str, str]:

@@ -30,6 +30,10 @@ def write_pt2_file(graph: StudentGraph, path: Path) -> None:
             program.graph.erase_node(node)
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
+    program.example_inputs = (
+        (torch.zeros(1, graph.shortest),),
+        {},
+    )  # the file holds them; those of the trace have 5 MB
     names = dict(zip(graph.outputs, program.graph_signature.user_outputs, strict=True))  # which torch chooses
     metadata = {key: names.get(text, text) if key in _TENSORS else text for key, text in graph.metadata.items()}
     with silenced():  # torch warns of weights that are views

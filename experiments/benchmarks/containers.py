@@ -7,7 +7,6 @@ import shutil
 import statistics
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import soundfile
-from measure import Row, compare, median, table, write_section
+from measure import Row, cpu_seconds, median, table, write_section
 
 from distill.data.clips.dataset import ClipDataset, Crop
 from distill.data.clips.sources import read_manifest
@@ -77,13 +76,9 @@ def batches(folder: Path, order: Sequence[int], embeds: bool) -> list[Callable[[
     return [partial(read, list(order[first : first + BATCH])) for first in range(0, CLIPS, BATCH)]
 
 
-def cpu_seconds(function: Callable[[], None]) -> float:
-    begin = time.process_time()
-    function()
-    return time.process_time() - begin
-
-
-def in_turns(ours: Sequence[Callable[[], None]], rival: Sequence[Callable[[], None]]) -> tuple[float, float, float]:
+def batch_by_batch(
+    ours: Sequence[Callable[[], None]], rival: Sequence[Callable[[], None]]
+) -> tuple[float, float, float]:
     """Return the median CPU seconds of a pass of both, and the median ratio of the passes.
 
     The two take turns at every batch, so that other work on the machine slows both. The files lie in memory, and one
@@ -114,8 +109,8 @@ def measure(folder: Path, form: str, containers: dict[str, Callable[[Path, Seque
         place.mkdir()
         write(place, contents, form)
         for words, (order, embeds) in cases.items():
-            mine, theirs, ratio = in_turns(batches(place, order, embeds), batches(plain, order, embeds))
-            rows.append(compare(f"{name}, {words}", mine, theirs, GOAL, f"plain {form.upper()} files", ratio))
+            mine, theirs, ratio = batch_by_batch(batches(place, order, embeds), batches(plain, order, embeds))
+            rows.append(Row(f"{name}, {words}", mine, theirs, GOAL, f"plain {form.upper()} files", ratio))
             print(rows[-1], flush=True)
         shutil.rmtree(place)
     return rows
@@ -159,7 +154,7 @@ def main() -> None:
         f"{1000 * seconds:.1f} ms, since its whole group is decoded. A WAV of 16 bits in a container is read",
         "without libsndfile, a plain one with it. Mel statistics are the cheapest encoder there is.",
     ]
-    write_section("Sounds in containers", lines)
+    write_section("Sounds in containers", lines, "containers")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torchaudio
-from measure import ROOT, Row, compare, paired, table, write_section
+from measure import ROOT, Row, paired, table, write_section
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -46,7 +46,7 @@ def front_ends() -> list[Row]:
 
     torch.testing.assert_close(ast(), ast_rival(), atol=1e-3, rtol=1e-4)
     ours, theirs, ratio = paired(ast, ast_rival, pairs=25)
-    rows.append(compare("front-end of AST", ours, theirs, 3, "ASTFeatureExtractor of transformers", ratio))
+    rows.append(Row("front-end of AST", ours, theirs, 3, "ASTFeatureExtractor of transformers", ratio))
 
     povey = KaldiFbank(128, "povey", full_scale=2.0**15, mean=15.41663, scale=2 * 6.55582)
 
@@ -61,7 +61,7 @@ def front_ends() -> list[Row]:
 
     torch.testing.assert_close(povey(waveform), kaldi_loop(), atol=1e-4, rtol=0)
     ours, theirs, ratio = paired(lambda: povey(waveform), kaldi_loop, pairs=25)
-    rows.append(compare("front-end of BEATs", ours, theirs, 3, "torchaudio.compliance.kaldi, clip by clip", ratio))
+    rows.append(Row("front-end of BEATs", ours, theirs, 3, "torchaudio.compliance.kaldi, clip by clip", ratio))
 
     wide = torch.randn(BATCH, SECONDS * 48_000) * 0.1
     mel, clap = (
@@ -74,7 +74,7 @@ def front_ends() -> list[Row]:
         return clap(wide_clips, sampling_rate=48_000, return_tensors="pt")
 
     ours, theirs, ratio = paired(lambda: mel(wide), clap_rival, pairs=25)
-    rows.append(compare("front-end of CLAP", ours, theirs, 2, "ClapFeatureExtractor of transformers", ratio))
+    rows.append(Row("front-end of CLAP", ours, theirs, 2, "ClapFeatureExtractor of transformers", ratio))
     return rows
 
 
@@ -147,7 +147,7 @@ def attention() -> list[Row]:
     difference = float((teacher(batch).frames - literal(batch).frames).abs().max())
     ours, theirs, ratio = paired(lambda: teacher(batch), lambda: literal(batch), pairs=9)
     case = f"BEATs, 12 layers, 4 clips of 10 s (equal to {difference:.0e})"
-    return [compare(case, ours, theirs, 1.2, "literal transcription of its formulas", ratio)]
+    return [Row(case, ours, theirs, 1.2, "literal transcription of its formulas", ratio)]
 
 
 def random_teachers(folder: Path) -> dict[str, Teacher]:
@@ -180,7 +180,7 @@ def arithmetic() -> list[str]:
             for choice, setting in choices.items():
                 encode = setting.apply(teacher)
                 cosine = F.cosine_similarity(encode(batch).clip.float(), full).min()
-                ours, _, ratio = paired(partial(encode, batch), partial(teacher, batch), pairs=3)
+                ours, _, ratio = paired(partial(encode, batch), partial(teacher, batch))
                 lines.append(f"| `{name}` | {choice} | {4 / ours:.2f} | {ratio:.2f} | {float(cosine):.5f} |")
                 print(lines[-1], flush=True)
     return lines
@@ -216,4 +216,4 @@ def main() -> None:
         "",
         memory(),
     ]
-    write_section("Teachers", lines)
+    write_section("Teachers", lines, "encoders")

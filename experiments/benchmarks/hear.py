@@ -7,14 +7,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-from measure import ROOT, Row, compare, paired, peak_kib, table, write_section
+from measure import ROOT, Row, cpu_seconds, in_turns, paired, peak_kib, table, write_section
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -160,18 +159,10 @@ def literal(model: M) -> M:
     return model
 
 
-def cpu_seconds(function: Callable[[], object]) -> float:
-    begin = time.process_time()
-    function()
-    return time.process_time() - begin
-
-
 def paired_cpu(ours: Callable[[], object], rival: Callable[[], object], pairs: int) -> tuple[float, float, float]:
     """Return the median CPU seconds of both, in turns after one unmeasured round, and the median ratio."""
     ours(), rival()
-    taken = [(cpu_seconds(ours), cpu_seconds(rival)) for _ in range(pairs)]
-    medians = [statistics.median(values) for values in zip(*taken, strict=True)]
-    return medians[0], medians[1], statistics.median(theirs / mine for mine, theirs in taken)
+    return in_turns(ours, rival, pairs, cpu_seconds)
 
 
 def sgemm_rate() -> float:
@@ -202,7 +193,7 @@ def inference() -> tuple[list[Row], list[str]]:
         f"- The forward pass needs {GFLOP_10_S} GFLOP and ran at {GFLOP_10_S / ours:.0f} GFLOP/s, {share:.0%} of this "
         f"machine's sgemm at these sizes ({rate:.0f}); real-time factor {ours / 10:.4f}."
     )
-    return [compare(case, ours, theirs, 2.3, "literal transcription", ratio)], [note]
+    return [Row(case, ours, theirs, 2.3, "literal transcription", ratio)], [note]
 
 
 class LiteralMaskedTokenPrediction(MaskedTokenPrediction):
@@ -252,7 +243,7 @@ def step(objective: Objective, batch: AudioBatch) -> Callable[[], None]:
 def training() -> tuple[list[Row], list[str]]:
     batch = AudioBatch.of(torch.randn(16, 96_000) * 0.1, 16_000)
     ours, rival = stage_two(), literal(stage_two())
-    seconds, theirs, ratio = paired(step(ours, batch), step(rival, batch), pairs=5)
+    seconds, theirs, ratio = paired(step(ours, batch), step(rival, batch))
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         step(ours, batch)()
     events = sorted(profile.key_averages(), key=lambda event: -event.self_cpu_time_total)
@@ -260,7 +251,7 @@ def training() -> tuple[list[Row], list[str]]:
     shares = ", ".join(
         f"{event.key.removeprefix('aten::')} {event.self_cpu_time_total / total:.0%}" for event in events[:6]
     )
-    row = compare("stage 2, step of 16 x 6 s, two threads", seconds, theirs, 1.3, "literal transcription", ratio)
+    row = Row("stage 2, step of 16 x 6 s, two threads", seconds, theirs, 1.3, "literal transcription", ratio)
     return [row], [f"- Share of that step's time: {shares}."]
 
 
@@ -296,7 +287,7 @@ def alone(*words: str) -> list[float]:
 def memory() -> Row:
     ours, theirs = alone("memory", "ours")[0], alone("memory", "literal")[0]
     case = "stage 1, peak memory of a step of 32 x 6 s"
-    return case, f"{ours:.2f} GiB", f"{theirs:.2f} GiB (literal transcription)", theirs / ours, 2.0
+    return Row(case, ours, theirs, 2.0, "literal transcription", unit="GiB")
 
 
 def lengths() -> list[str]:
@@ -343,7 +334,7 @@ def main() -> None:
     more, profile = training()
     rows += [*more, memory()]
     print(*rows, *profile, sep="\n", flush=True)
-    write_section("HEAR", [*table(rows), "", *notes, *profile, *lengths()])
+    write_section("HEAR", [*table(rows), "", *notes, *profile, *lengths()], "hear")
 
 
 if __name__ == "__main__":

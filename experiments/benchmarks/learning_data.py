@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import torch
 import torchaudio
-from measure import Row, compare, median, paired, table, write_section
+from measure import Row, median, paired, table, write_section
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
@@ -95,7 +95,7 @@ def input_path(folder: Path) -> list[Row]:
     taken, theirs, ratio = paired(ours, rival, 5)
     assert len(EmbeddingStore(folder / "store")) == CLIPS
     case = f"input path, {CLIPS // BATCH * BATCH} clips of 10 s"
-    return [compare(case, taken, theirs, 3.0, "per clip, as S-SONDO", ratio)]
+    return [Row(case, taken, theirs, 3.0, "per clip, as S-SONDO", ratio)]
 
 
 def waiting(folder: Path) -> list[str]:
@@ -143,5 +143,4 @@ def main() -> None:
         folder = Path(name)
         rows = input_path(folder)
         lines = [*table(rows), "", *waiting(folder)]
-    command = "`python experiments/benchmarks/run.py learning_data`."
-    write_section("Data and evaluation", [command, "", *lines, *metrics(), *probe()])
+    write_section("Data and evaluation", [*lines, *metrics(), *probe()], "learning_data")

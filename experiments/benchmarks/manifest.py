@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
-from measure import ROOT, write_section
+from measure import ROOT, Row, table, write_section
 
 CLIPS = 10_000_000
 CLIPS_PER_FOLDER = 1000
@@ -58,19 +58,16 @@ def measured(table: Path) -> tuple[int, float, float]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder) / "clips.parquet"
-        write_table(table, CLIPS)
-        megabytes = table.stat().st_size / 1e6
-        clips, seconds, peak = measured(table)
+        path = Path(folder) / "clips.parquet"
+        write_table(path, CLIPS)
+        megabytes = path.stat().st_size / 1e6
+        clips, seconds, peak = measured(path)
     lines = [
-        "| case | measured | goal |",
-        "|---|---|---|",
-        f"| seconds | {seconds:.1f} | {GOAL_SECONDS} |",
-        f"| peak memory of the process, GiB | {peak:.2f} | {GOAL_GIB} |",
+        *table([Row("time", seconds, None, GOAL_SECONDS), Row("peak memory", peak, None, GOAL_GIB, unit="GiB")]),
         "",
         f"A Parquet table of {clips:,} rows with path, label and split ({megabytes:.0f} MB), read by one thread.",
     ]
-    write_section("Manifest", lines)
+    write_section("Manifest", lines, "manifest")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import torch
-from measure import Row, compare, paired, table, write_section
+from measure import Row, paired, table, write_section
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,9 +35,9 @@ def masked_against_all() -> Row:
         tokens = student.embed_patches(spectrogram).repeat_interleave(CLONES, 0)
         student.contextual(tokens).tokens.square().mean().backward()
 
-    taken, theirs, ratio = paired(ours, rival, 3)
+    taken, theirs, ratio = paired(ours, rival)
     case = f"student step, {CLIPS} clips of 10 s, {CLONES} clones, 80 % masked"
-    return compare(case, taken, theirs, 3.0, "all patches encoded", ratio)
+    return Row(case, taken, theirs, 3.0, "all patches encoded", ratio)
 
 
 def official_masks(clips: int, clones: int, columns: int, rows: int) -> Tensor:
@@ -133,15 +133,13 @@ def step_against_official() -> tuple[Row, list[str]]:
                 assert name
                 slow.mul_(0.9998).add_(fast.float() * 0.0002)
 
-    taken, theirs, ratio = paired(ours, rival, 3)
+    taken, theirs, ratio = paired(ours, rival)
     for _ in range(3):
         for name, seconds in profile(objective, batch).items():
             spent.setdefault(name, []).append(seconds)
     total = sum(statistics.median(values) for values in spent.values())
     shares = ", ".join(f"{name} {statistics.median(values) / total:.0%}" for name, values in spent.items())
-    row = compare(
-        f"training step of EAT tiny, {CLIPS} clips", taken, theirs, 1.0, "official order of operations", ratio
-    )
+    row = Row(f"training step of EAT tiny, {CLIPS} clips", taken, theirs, 1.0, "official order of operations", ratio)
     return row, [f"- share of a step's time: {shares}", "- losses of both are equal to 1e-4 on the same masks"]
 
 
@@ -176,5 +174,4 @@ def profile(objective: UtteranceFrame, batch: AudioBatch) -> dict[str, float]:
 def main() -> None:
     first = masked_against_all()
     second, notes = step_against_official()
-    command = "`python experiments/benchmarks/run.py masked_training`, on the CPU; no GPU was available."
-    write_section("Masked training", [command, "", *table([first, second]), "", *notes])
+    write_section("Masked training", [*table([first, second]), "", *notes], "masked_training")

@@ -1,30 +1,22 @@
-"""Compare the store, clustering, sampling and extraction with common alternatives."""
+"""Compare the store, clustering and sampling with common alternatives."""
 
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
-from measure import Row, compare, median, table, write_section
+from measure import Row, in_turns, table, write_section
 
-from distill.data.batch import AudioBatch
-from distill.data.clips.dataset import Crop
-from distill.data.clips.sources import read_manifest
-from distill.data.files import lock
 from distill.data.sampling.batches import BatchSampler
 from distill.data.sampling.clusters import cluster
 from distill.data.sampling.orders import ClusterOrder, cluster_weights
 from distill.data.store.reader import EmbeddingStore
 from distill.data.store.writer import StoreWriter
-from distill.run.embeddings import fill_store
-from distill.teachers.ast import AST
 
 
 def store(folder: Path) -> list[Row]:
@@ -45,7 +37,7 @@ def store(folder: Path) -> list[Row]:
         for clip_id in ids:
             np.savez(target / f"{clip_id}.npz", embed=by_id[clip_id])
 
-    ours, rival = median(write_ours), median(write_rival)
+    ours, rival, ratio = in_turns(write_ours, write_rival)
     store_folder = max(folder.glob("store*"), key=os.path.getmtime)
     npz_folder = max(folder.glob("npz*"), key=os.path.getmtime)
     order = np.random.default_rng(1).permutation(count)[:6400].reshape(-1, 64)
@@ -56,16 +48,11 @@ def store(folder: Path) -> list[Row]:
         for batch in batches:
             np.stack([np.load(npz_folder / f"{clip_id}.npz")["embed"] for clip_id in batch])
 
-    read_ours, read_theirs = median(lambda: [opened[batch] for batch in batches]), median(read_rival)
+    read_ours, read_theirs, read_ratio = in_turns(lambda: [opened[batch] for batch in batches], read_rival)
+    case, others = "store: write 20,000 x 768 as float16, with fsync and sha256", "one .npz per clip"
     return [
-        compare(
-            "store: write 20,000 x 768 as float16, with fsync and sha256",
-            ours,
-            rival,
-            20,
-            "one .npz per clip, no fsync",
-        ),
-        compare("store: 100 random reads of 64 rows", read_ours, read_theirs, 15, "one .npz per clip"),
+        Row(case, ours, rival, 20, f"{others}, no fsync", ratio),
+        Row("store: 100 random reads of 64 rows", read_ours, read_theirs, 15, others, read_ratio),
     ]
 
 
@@ -88,11 +75,10 @@ def clustering(folder: Path) -> list[Row]:
         )  # fmt: skip
         inertia["rival"] = float(kmeans.fit(points).inertia_)
 
-    seconds, theirs = median(ours), median(rival, 1)
+    seconds, theirs, ratio = in_turns(ours, rival)
     excess = inertia["ours"] / inertia["rival"] - 1
-    return [
-        compare(f"k-means 50,000 x 768, K 50 (inertia {excess:+.2%})", seconds, theirs, 10, "sklearn MiniBatchKMeans")
-    ]
+    case = f"k-means 50,000 x 768, K 50 (inertia {excess:+.2%})"
+    return [Row(case, seconds, theirs, 10, "sklearn MiniBatchKMeans", ratio)]
 
 
 def sampler(folder: Path) -> list[Row]:
@@ -109,15 +95,9 @@ def sampler(folder: Path) -> list[Row]:
         for _ in torch.utils.data.BatchSampler(drawn, 256, drop_last=True):
             pass
 
-    return [
-        compare(
-            "sampler: 2 M draws of 2 M clips, built and batched",
-            median(ours),
-            median(rival),
-            5,
-            "WeightedRandomSampler",
-        )
-    ]
+    seconds, theirs, ratio = in_turns(ours, rival)
+    case = "sampler: 2 M draws of 2 M clips, built and batched"
+    return [Row(case, seconds, theirs, 5, "WeightedRandomSampler", ratio)]
 
 
 def large_sampler() -> str:
@@ -136,46 +116,9 @@ def large_sampler() -> str:
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def extraction(folder: Path) -> list[Row]:
-    from transformers import ASTConfig, ASTForAudioClassification
-
-    config = ASTConfig(num_hidden_layers=6)  # half the depth of the published AST, to keep the run to minutes
-    ASTForAudioClassification(config).save_pretrained(folder / "ast")
-    sounds, random = folder / "sounds", np.random.default_rng(0)
-    sounds.mkdir()
-    for clip in range(32):
-        soundfile.write(sounds / f"{clip:03d}.flac", random.standard_normal(441_000) * 0.1, 44_100)
-    teacher, manifest = AST(str(folder / "ast")), read_manifest(sounds)
-    batches = [AudioBatch.of(torch.randn(8, 160_000) * 0.1, 16_000) for _ in range(4)]
-    runs = iter(range(100))
-
-    def ours() -> None:
-        path = folder / f"extracted{next(runs)}"
-        with lock(path, "benchmark"):
-            fill_store(teacher, manifest, path, Crop(), batch_size=8)
-
-    def rival() -> None:
-        with torch.inference_mode():
-            for batch in batches:
-                teacher(batch)
-
-    rival()
-    pairs = [(median(ours, 1), median(rival, 1)) for _ in range(4)]
-    seconds, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
-    return [
-        compare(
-            "distill embed: AST of 6 layers, 32 clips of 10 s, 44.1 kHz FLAC",
-            seconds,
-            theirs,
-            0.95,
-            "the forward pass alone, batches prepared",
-        )
-    ]
-
-
 def main() -> None:
     rows: list[Row] = []
-    for measure in (store, clustering, sampler, extraction):
+    for measure in (store, clustering, sampler):
         with tempfile.TemporaryDirectory() as folder:
             rows += measure(Path(folder))
         print(*rows[-2:], sep="\n", flush=True)
@@ -184,4 +127,4 @@ def main() -> None:
         "",
         f"- Sampler over 100 million clips in 1,000 clusters: {large_sampler()}.",
     ]
-    write_section("The pipeline", lines)
+    write_section("The pipeline", lines, "pipeline")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
@@ -11,17 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from measure import ROOT, write_section
+from measure import PAIRS, ROOT, Row, table, write_section
 
-REPEATS = 5
 CLIPS = 10
-COMMANDS: dict[str, tuple[str, str]] = {  # command: end of the measurement, goal in seconds
-    "--help": ("the end", "0.5"),
-    "list": ("the end", "0.7"),
-    "fit --help": ("the end", "none"),
-    "embed --teacher spectral": ("the first batch of ten clips", "5"),
-    "probe --teacher spectral": ("the first batch of ten clips", "5"),
-    "fit --teacher spectral --student mobilenet_v3 --student.width 0.1": ("the first batch of ten clips", "7"),
+COMMANDS: dict[str, tuple[str, float]] = {  # command: end of the measurement, goal in seconds
+    "--help": ("the end", 0.5),
+    "list": ("the end", 0.7),
+    "fit --help": ("the end", math.nan),
+    "embed --teacher spectral": ("the first batch of ten clips", 5),
+    "probe --teacher spectral": ("the first batch of ten clips", 5),
+    "fit --teacher spectral --student mobilenet_v3 --student.width 0.1": ("the first batch of ten clips", 5),
 }
 # Print the CPU seconds of the process at the first step of the progress bar with the command's name, or at the end of
 # the command. `probe` shows the bar of `embed`. `fit` shows that bar first, so its own bar is the one that counts.
@@ -68,7 +68,7 @@ def main() -> None:
     taken: dict[str, list[float]] = {"import torch": []}
     with tempfile.TemporaryDirectory() as folder:
         labelled_clips(Path(folder) / "clips")
-        for repeat in range(REPEATS + 1):  # in turns; the first round fills the disk cache
+        for repeat in range(PAIRS + 1):  # in turns; the first round fills the disk cache
             for command in ("import torch", *COMMANDS):
                 words = ["-"] if command == "import torch" else command.split()
                 if command.startswith(("embed", "probe", "fit")) and "--help" not in words:
@@ -79,12 +79,12 @@ def main() -> None:
                     taken.setdefault(command, []).append(seconds)
     medians = {command: statistics.median(seconds) for command, seconds in taken.items()}
     yardstick = medians.pop("import torch")
-    lines = ["| case | until | CPU seconds | times `import torch` | goal |", "|---|---|---|---|---|"]
-    for command, seconds in medians.items():
-        until, goal = COMMANDS[command]
-        lines.append(f"| `distill {command}` | {until} | {seconds:.2f} | {seconds / yardstick:.2f} | {goal} |")
+    rows = [
+        Row(f"`distill {command}`, until {until}", medians[command], None, goal)
+        for command, (until, goal) in COMMANDS.items()
+    ]
     note = (
-        f"User and system time of new processes, from the shell on; the median of {REPEATS}. There is no rival. "
+        f"User and system time of new processes, from the shell on; the median of {PAIRS}. There is no rival. "
         f"`import torch` alone took {yardstick:.2f} s in the same run."
     )
-    write_section("Start", [*lines, "", note])
+    write_section("Start", [*table(rows), "", note], "start")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from measure import ROOT, peak_kib, write_section
+from measure import ROOT, Row, peak_kib, table, write_section
 from numpy.typing import NDArray
 
 from distill.data.clips.dataset import Crop
@@ -109,25 +110,26 @@ def measured(case: Callable[[Path], object], folder: Path) -> tuple[float, float
 
 
 def main() -> None:
-    lines = ["`python experiments/benchmarks/run.py store`, one process with one thread of FAISS.", ""]
-    lines += ["| case | seconds | peak memory of the process, GiB |", "|---|---|---|"]
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for (clips, dim), cases in ((LONG, (open_store, cluster_and_draw, update_store)), (WIDE, (cluster_and_draw,))):
             path = Path(folder) / f"{dim}"
             make_store(path, clips, dim)
             for case in cases:
                 seconds, gib = measured(case, path)
-                lines.append(
-                    f"| {clips:,} clips of {dim}: {case.__name__.replace('_', ' ')} | {seconds:.1f} | {gib:.2f} |"
-                )
-    lines += [
+                name = f"{clips:,} clips of {dim}: {case.__name__.replace('_', ' ')}"
+                rows.append(Row(name, seconds, None, math.nan))
+                rows.append(Row(f"{name}, peak memory of the process", gib, None, GOAL_GIB, unit="GiB"))
+    lines = [
+        *table(rows),
         "",
+        "One process with one thread of FAISS.",
         f"Made-up stores in float16, from the page cache. Update: the list has {NEW} new clips; the states of the",
         f"files are given, not read from a disk. Cluster and draw: {CLUSTERS} clusters, written with their picture,",
-        f"then the first batch of {BATCH}. The goal of memory is {GOAL_GIB} GiB. Ten million clips of 768 numbers are",
+        f"then the first batch of {BATCH}. Ten million clips of 768 numbers are",
         "ten times the bytes of one million, read in the same pieces, and have the lists of the long store.",
     ]
-    write_section("Stores of millions", lines)
+    write_section("Stores of millions", lines, "store")
 
 
 if __name__ == "__main__":

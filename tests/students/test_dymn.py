@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from distill.data.errors import UserError
@@ -14,7 +15,7 @@ from distill.students.dymn import DyMN, _ContextGenerator, _DynamicActivation, _
 def test_each_clip_is_convolved_by_its_own_mixture_of_kernels(inputs: int, kernel: int, stride: int) -> None:
     layer, temperature = _DynamicConvolution(inputs, 6, 4, kernel, stride), torch.tensor(3.0)
     x, context = torch.randn(3, 6, 8, 10), torch.randn(3, 4)
-    found = layer(x, context, temperature)
+    found = layer(x, context, temperature, nn.Identity())
     kernels = layer.weight[0, 0].view(-1, 6, inputs, kernel, kernel)
     for clip in range(3):
         shares = (layer.residuals[0](context[clip]) / 3.0).softmax(0)
@@ -23,12 +24,26 @@ def test_each_clip_is_convolved_by_its_own_mixture_of_kernels(inputs: int, kerne
         torch.testing.assert_close(found[clip : clip + 1], expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("inputs", "kernel"), [(6, 1), (1, 3)])
+def test_a_normalisation_is_folded_into_the_kernels_of_each_clip(inputs: int, kernel: int) -> None:
+    layer, norm = _DynamicConvolution(inputs, 6, 4, kernel), nn.BatchNorm2d(6).eval()
+    for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        assert tensor is not None
+        nn.init.uniform_(tensor, 0.5, 2)
+    arguments = (torch.randn(3, 6, 8, 10), torch.randn(3, 4), torch.tensor(3.0))
+    with torch.no_grad():
+        expected = norm(layer(*arguments, nn.Identity()))
+        torch.testing.assert_close(layer(*arguments, norm), expected, atol=1e-6, rtol=1e-5)
+
+
 def test_a_high_temperature_mixes_the_kernels_equally() -> None:
     layer = _DynamicConvolution(6, 6, 4)
     x, context = torch.randn(1, 6, 2, 3), torch.randn(1, 4)
     mean = layer.weight[0, 0].mean(0).view(6, 6, 1, 1)
-    torch.testing.assert_close(layer(x, context, torch.tensor(1e6)), F.conv2d(x, mean), atol=1e-4, rtol=1e-4)
-    assert not layer(x, context, torch.tensor(1.0)).allclose(F.conv2d(x, mean), atol=1e-3)
+    torch.testing.assert_close(
+        layer(x, context, torch.tensor(1e6), nn.Identity()), F.conv2d(x, mean), atol=1e-4, rtol=1e-4
+    )
+    assert not layer(x, context, torch.tensor(1.0), nn.Identity()).allclose(F.conv2d(x, mean), atol=1e-3)
 
 
 def test_an_activation_with_coefficients_of_0_is_relu() -> None:
@@ -68,6 +83,6 @@ def test_a_graph_mixes_outputs_instead_of_kernels(
 ) -> None:
     layer, temperature = _DynamicConvolution(inputs, 6, 4, kernel, stride), torch.tensor(3.0)
     x, context = torch.randn(3, 6, 8, 10), torch.randn(3, 4)
-    expected = layer(x, context, temperature)
+    expected = layer(x, context, temperature, nn.Identity())
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    torch.testing.assert_close(layer(x, context, temperature), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(layer(x, context, temperature, nn.Identity()), expected, atol=1e-5, rtol=1e-4)

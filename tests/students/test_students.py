@@ -47,6 +47,15 @@ def test_a_clip_in_a_padded_batch_has_the_embedding_of_the_clip_alone(student: S
         assert int(together.frame_mask[row].sum()) == alone.frames.shape[1]
 
 
+def test_folded_normalisations_do_not_change_the_embeddings(student: Student) -> None:
+    batch = AudioBatch.of(torch.randn(2, student.sample_rate) * 0.1, student.sample_rate)
+    with_gradients = student(batch)
+    with torch.no_grad():
+        folded = student(batch)
+    for own, other in ((with_gradients.clip, folded.clip), (with_gradients.frames, folded.frames)):
+        assert (own - other).norm() < 1e-6 * own.norm()
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_it_computes_in_the_dtype_that_it_is_moved_to(student: Student, dtype: torch.dtype) -> None:
     check_dtype(student, dtype)

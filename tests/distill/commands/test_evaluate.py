@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 import distill
 from distill.cli.shell import main
@@ -20,6 +21,8 @@ from distill.run.folder import Run
 from distill.students.decisions import MANY, ONE_OF
 from distill.students.heads import Classifier, Head
 from distill.students.saved import save_student
+from tests.conftest import tone
+from tests.data.clips.published import trees
 from tests.distill.commands.test_fit import fit
 
 CPU = {"device": "cpu", "workers": 0}
@@ -120,3 +123,44 @@ def test_the_scored_part_is_the_one_that_was_not_trained_on(
     rows = [Row(row.id, row.path, labels=row.labels, split="test" if row.split == "0" else "") for row in manifest.rows]
     part, scored = scored_part(Manifest(manifest.source, rows), "", Run(tmp_path / "run"), "")
     assert (part, len(scored)) == ("the part 'test'", 4)
+
+
+def write_audioset(folder: Path) -> Path:
+    """Write twelve clips in the layout of AudioSet's balanced lists, with one or two of three labels."""
+    labels = ("/m/09x0r", "/m/04rlf", "/m/09x0r,/t/dd00088")
+    head = "# YTID, start_seconds, end_seconds, positive_labels"
+    indices = ('0,/m/09x0r,"Speech"', '1,/m/04rlf,"Music"', '2,/t/dd00088,"Gush"')
+    trees.table(folder / "class_labels_indices.csv", "index,mid,display_name", *indices)
+    for part, clips in (("balanced_train", range(6)), ("eval", range(6, 12))):
+        lines = [f'{number:011d}, 0.000, 10.000, "{labels[number % 3]}"' for number in clips]
+        trees.table(folder / f"{part}_segments.csv", head, *lines)
+        (folder / part).mkdir()
+        for number in clips:
+            sound = tone(300 * (1 + number % 3) + 10 * number, 0.5, seed=number)
+            soundfile.write(folder / part / f"Y{number:011d}.wav", sound, 16_000)
+    return folder
+
+
+def test_audioset_is_scored_by_map_on_its_evaluation_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_audioset(tmp_path / "AudioSet")
+    run = tmp_path / "run"
+    fit(data, run, teacher=None, objective="classification", epochs=1, task="audioset_20k")
+    capsys.readouterr()
+    result = distill.evaluate(str(run), str(data), task="audioset_20k", **CPU)
+    assert (result.part, result.clips, result.kind) == ("the part 'test'", 6, MANY)
+    assert "accuracy" not in result.metrics
+    scored = [score.average_precision for score in result.classes]
+    assert result.metrics["mAP"] == pytest.approx(np.mean(scored))
+    assert f"mAP                {result.metrics['mAP']:7.4f}" in capsys.readouterr().out
+
+
+def test_a_line_says_that_the_calibration_was_fitted_on_the_held_out_clips(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, line = sounds(20), "the probabilities were calibrated on these clips"
+    source = table(data, lambda number, path: f"{path.parent.name},{('', 'val', 'test')[number % 3]}")
+    fit(source, tmp_path / "run", teacher=None, objective="classification", epochs=1)
+    for fold, fitted in (("val", True), ("test", False)):
+        capsys.readouterr()
+        distill.evaluate(str(tmp_path / "run"), str(source), fold=fold, **CPU)
+        assert (line in capsys.readouterr().out) == fitted

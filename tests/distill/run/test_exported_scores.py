@@ -21,17 +21,18 @@ from distill.runtimes.onnx_file import write_onnx_file
 from tests.exported import exported_classifier
 from tests.students.tiny import tiny_student
 
-INSTALLED = {"numpy", "soundfile", "_soundfile", "cffi", "pycparser", "onnxruntime", "flatbuffers"}
-INSTALLED |= {
-    "typing_extensions",
-    "packaging",
-    "google",
-    "coloredlogs",
-    "humanfriendly",
-    "sympy",
-    "mpmath",
-    "distill",
-}  # that onnxruntime may import
+INSTALLED = {
+    "numpy",
+    "soundfile",
+    "_soundfile",
+    "_soundfile_data",
+    "cffi",
+    "_cffi_backend",
+    "pycparser",
+    "onnxruntime",
+    "flatbuffers",
+}
+INSTALLED |= {"typing_extensions", "packaging", "google", "sympy", "mpmath", "distill"}
 SCRIPT = """
 import importlib.metadata, json, sys
 installed, words = json.loads(sys.argv[1])

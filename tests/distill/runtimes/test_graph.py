@@ -35,6 +35,11 @@ def test_a_classifier_takes_at_most_a_window() -> None:
     assert float(graph.metadata["longest_seconds"]) == graph.longest / student.sample_rate
 
 
+def test_a_graph_takes_the_clips_that_are_encoded_whole() -> None:
+    assert graph_of(tiny_student("cnn")).longest is None
+    assert graph_of(tiny_student("patch_transformer")).longest == 160_000
+
+
 def test_a_tokenizer_has_tokens() -> None:
     student = tiny_student("hear_tokenizer").eval()
     graph = graph_of(student)

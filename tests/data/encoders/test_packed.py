@@ -1,0 +1,112 @@
+"""Linear layers with the layout of oneDNN compute what plain ones do, and step aside where they must."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from distill.data.encoders import packed as packing
+from distill.data.encoders.packed import PackedLinear, packed
+
+needs_onednn = pytest.mark.usefixtures("on_amd")
+
+
+@pytest.fixture
+def on_amd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pack on any processor: oneDNN runs on all of them."""
+    monkeypatch.setattr(packing, "gains", lambda: True)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    shared = nn.Linear(24, 24, bias=False)
+    return nn.Sequential(nn.Linear(16, 24), nn.GELU(), shared, shared, nn.Linear(24, 8)).eval().requires_grad_(False)
+
+
+@needs_onednn
+@pytest.mark.parametrize("shape", [(16,), (3, 16), (2, 5, 16), (0, 16)])
+def test_results_are_those_of_plain_layers(shape: tuple[int, ...]) -> None:
+    plain = network()
+    fast, inputs = packed(plain), torch.randn(shape)
+    assert next(fast.children()).__class__ is PackedLinear
+    torch.testing.assert_close(fast(inputs), plain(inputs), atol=1e-6, rtol=1e-6)
+    with torch.inference_mode():
+        torch.testing.assert_close(fast(inputs), plain(inputs), atol=1e-6, rtol=1e-6)
+
+
+@needs_onednn
+def test_parameters_are_shared_and_the_network_itself_does_not_change() -> None:
+    plain = network()
+    fast = packed(plain)
+    assert {id(tensor) for tensor in fast.parameters()} == {id(tensor) for tensor in plain.parameters()}
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    assert fast[2] is fast[3]
+    assert not any(isinstance(module, PackedLinear) for module in plain.modules())
+
+
+@needs_onednn
+def test_changed_weights_are_laid_out_again() -> None:
+    plain, inputs = network(), torch.randn(3, 16)
+    fast = packed(plain)
+    fast(inputs)
+    for parameter in plain.parameters():
+        parameter.mul_(2)
+    torch.testing.assert_close(fast(inputs), plain(inputs))
+    fast.load_state_dict({name: value / 4 for name, value in plain.state_dict().items()})
+    torch.testing.assert_close(fast(inputs), plain(inputs))
+    fast[0].weight.data = torch.zeros_like(fast[0].weight)
+    torch.testing.assert_close(fast(inputs), fast(torch.zeros(3, 16)))
+
+
+@needs_onednn
+def test_gradients_flow_as_through_plain_layers() -> None:
+    plain, inputs = network().requires_grad_(True), torch.randn(3, 16, requires_grad=True)
+    fast = packed(plain)
+    gradients = [torch.autograd.grad(net(inputs).sum(), [inputs, *net.parameters()]) for net in (fast, plain)]
+    torch.testing.assert_close(*gradients)
+    frozen = network()
+    (ours,) = torch.autograd.grad(packed(frozen)(inputs).sum(), inputs)
+    torch.testing.assert_close(ours, torch.autograd.grad(frozen(inputs).sum(), inputs)[0])
+
+
+@needs_onednn
+def test_autocast_gives_its_type() -> None:
+    plain, inputs = network(), torch.randn(3, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = packed(plain)(inputs), plain(inputs)
+    assert ours.dtype == theirs.dtype == torch.bfloat16
+    torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(packed(plain)(inputs), plain(inputs), atol=1e-6, rtol=1e-6)
+    assert packed(plain).double()(inputs.double()).dtype == torch.float64
+
+
+@needs_onednn
+def test_a_packed_network_is_copied_and_exported() -> None:
+    plain, inputs = network(), torch.randn(3, 16)
+    fast = packed(plain)
+    fast(inputs)
+    torch.testing.assert_close(copy.deepcopy(fast)(inputs), plain(inputs), atol=1e-6, rtol=1e-6)
+    program = torch.export.export(fast, (inputs,))
+    assert "mkldnn" not in str(program.graph)
+    torch.testing.assert_close(program.module()(inputs), plain(inputs))
+
+
+@needs_onednn
+def test_weights_above_the_limit_are_not_held_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = network()
+    monkeypatch.setattr(packing, "_MAX_BYTES", 4 * (16 * 24 + 24 * 24 + 24 * 8))
+    assert packed(plain) is not plain
+    monkeypatch.setattr(packing, "_MAX_BYTES", 4 * (16 * 24 + 24 * 24 + 24 * 8) - 1)
+    assert packed(plain) is plain
+
+
+def test_nothing_is_packed_where_it_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = network()
+    monkeypatch.setattr(packing, "gains", lambda: False)
+    assert packed(plain) is plain
+    without_layers = nn.GELU()
+    monkeypatch.setattr(packing, "gains", lambda: True)
+    assert packed(without_layers) is without_layers
