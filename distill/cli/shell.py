@@ -96,7 +96,8 @@ def _call(command: str, words: list[str]) -> None:
     if find_spec("torch") is None:
         from distill.cli.few_packages import options_without_torch
 
-        function_of(command)(**options_without_torch(command, written))
+        given = options_without_torch(command, written)  # before the import of a command that cannot run
+        function_of(command)(**given)
         return
     options = resolve(written)
     from distill.cli.parser import (

@@ -43,6 +43,10 @@ student = distill.ExportedStudent(words[2])
 print(student.embed(__import__("numpy").zeros(9_000, "float32"), 16_000).clip.shape)
 from distill.cli.shell import main
 main(words)
+try:
+    main(["fit", "--data", words[4]])
+except SystemExit as error:
+    assert error.code == 2
 assert "torch" not in [name for name, module in sys.modules.items() if module is not None]
 """
 
@@ -79,6 +83,7 @@ def test_a_night_is_scored_without_pytorch(sounds: Callable[..., Path], tmp_path
     ended = subprocess.run([sys.executable, "-c", SCRIPT, given], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "(1, " in ended.stdout
+    assert ended.stderr.startswith("distill: error: PyTorch is not installed: pip install audio-distill;")
     distill.predict(str(folder), str(data), str(tmp_path / "y.csv"), windows=0.2, scores="all", device="cpu")
     found, expected = (np.array([row[1:] for row in table(tmp_path / name)[1:]], float) for name in ("x.csv", "y.csv"))
     np.testing.assert_allclose(found, expected, atol=1e-4)
