@@ -7,9 +7,10 @@ from pathlib import Path
 from distill.adapters.hear import write_module
 from distill.data.errors import UserError, require_one_of
 from distill.runtimes.formats import FORMATS, format_of, write_student
+from distill.runtimes.official import write_official
 from distill.students.saved import load_student
 
-_HEAR = "hear"
+_HEAR, _OFFICIAL = "hear", "official"  # formats that are no runtimes
 
 
 def export(model: str = "", out: str = "", allow_import: str | None = None, space: str = "", format: str = "") -> None:
@@ -28,14 +29,17 @@ def export(model: str = "", out: str = "", allow_import: str | None = None, spac
     is printed, relative to the largest number of an output; it must be at most 1e-5.
 
     "hear" is no runtime: NAME.py is the module of one student that the HEAR kit takes, with the student beside it in
-    NAME_student/.
+    NAME_student/. "official" are the weights by the keys of the code of HEAR, S-SONDO, EfficientAT or EAT, as a state
+    dict of PyTorch. A student that starts from the file (`--student.checkpoint`) is compared with the written one.
 
     Args:
         model: Trained student: a run folder, a student folder or a hub id.
-        out: File to write. Its name ends in ".onnx", ".xml" (openvino), ".pt2" or ".safetensors"; for hear in ".py".
+        out: File to write. Its name ends in ".onnx", ".xml" (openvino), ".pt2" or ".safetensors"; for hear in ".py",
+            for official in ".pt" or ".pth".
         allow_import: Package from which the student's own class may be imported. None: no package.
         space: Name of a teacher of the student, in whose space "clip" lies. Empty: the student's own embedding.
-        format: onnx, openvino, pt2, safetensors (weights without a graph) or hear. Empty: the end of `out` decides.
+        format: onnx, openvino, pt2, safetensors (weights without a graph), hear or official. Empty: the end of `out`
+            decides.
 
     Raises:
         UserError: there is no such student, it does not answer in the space, packages are missing, the graph cannot be
@@ -44,11 +48,14 @@ def export(model: str = "", out: str = "", allow_import: str | None = None, spac
     if not model or not out:
         raise UserError("--model RUN and --out FILE are required, such as --out student.onnx")
     if format:
-        require_one_of("--format", format, [*FORMATS, _HEAR])
+        require_one_of("--format", format, [*FORMATS, _HEAR, _OFFICIAL])
+    if space and format in (_HEAR, _OFFICIAL):
+        raise UserError(f"--space {space}: --format {format} writes the student's own embedding; omit the option")
     if format == _HEAR:
-        if space:
-            raise UserError(f"--space {space}: HEAR scores the student's own embedding; omit the option")
         print(write_module(Path(out), model, allow_import))
+        return
+    if format == _OFFICIAL:
+        print(write_official(load_student(model, allow_import), Path(out)))
         return
     format_of(Path(out), format)  # before the student is loaded
     student = load_student(model, allow_import)
