@@ -103,7 +103,8 @@ class LatentPrediction(Objective):
         self.health = Health()
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
-        """Return {"prediction", "classification"} of one batch."""
+        """Return {"prediction", "classification"} of one batch. Raise UserError if it is longer than a window."""
+        self.student.require_one_window(batch)
         spectrogram, _ = self.student.spectrogram(batch)
         columns = spectrogram.shape[1] // self.student.patch
         hidden = self.mask.draw(len(batch), columns, self.student.rows)

@@ -133,7 +133,8 @@ class UtteranceFrame(Objective):
         self.health = Health()
 
     def forward(self, batch: AudioBatch) -> dict[str, Tensor]:
-        """Return the losses of one batch, by name."""
+        """Return the losses of one batch, by name. Raise UserError if it is longer than the student's window."""
+        self.student.require_one_window(batch)
         spectrogram, _ = self.student.spectrogram(batch)
         columns = spectrogram.shape[1] // self.student.patch
         hidden = self.mask.draw(len(batch) * self.clones, columns, self.student.rows)

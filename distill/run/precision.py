@@ -10,7 +10,7 @@ import torch
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
-from distill.data.encoders.packed import packed
+from distill.data.encoders.packed import packed, unpack
 from distill.data.encoders.recordings import Pieces
 from distill.data.errors import UserError
 
@@ -93,6 +93,7 @@ class Prepared:
 def _quantised(encoder: Encoder) -> Encoder:
     """Return a copy whose linear layers have int8 weights and quantise their input."""
     encoder = copy.deepcopy(encoder)
+    unpack(encoder)  # only plain layers are quantised
     with warnings.catch_warnings():
         # torch warns that this moves to torchao, which is not faster on a CPU.
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -14,12 +14,15 @@ from typing import TypeVar
 import numpy as np
 import torch
 from measure import ROOT, Row, cpu_seconds, in_turns, paired, peak_kib, table, write_section
+from sgemm import products, sgemm_seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
+from workers import DEFAULT_MALLOC, Worker, serve
 
 from distill.data.audio.filters import mel_filters
 from distill.data.audio.frames import frame_mask
 from distill.data.batch import AudioBatch, Embeddings
+from distill.data.encoders.packed import packed
 from distill.objectives.masked import MaskedTokenPrediction
 from distill.objectives.objective import Objective
 from distill.objectives.parts.quantizer import GumbelQuantizer, Quantized
@@ -32,9 +35,6 @@ from distill.students.hear.frontend import HearFrontEnd, Spectra
 from distill.students.hear.students import Hear, HearTokenizer, Tokens
 from distill.students.hear.transformer import RelativeAttention, RelativeBlock
 from distill.teachers.teacher import Teacher
-
-GFLOP_10_S = 18.2  # of the forward pass of a clip of 10 s, with cropped windows
-
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -84,7 +84,7 @@ class LiteralBlock(RelativeBlock):
 class LiteralAcousticModel(AcousticModel):
     """Encode all windows whole, with a mask."""
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, features: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
         clips, length, _ = features.shape
         if length <= self.window:
             return self._masked(features, lengths)
@@ -111,7 +111,7 @@ class LiteralAcousticModel(AcousticModel):
 
 
 class LiteralTaskModel(TaskModel):
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
         outside = ~frame_mask(lengths, tokens.shape[1])
         return self.transformer(tokens + self.pos_embed[:, : tokens.shape[1]], src_key_padding_mask=outside)
 
@@ -165,35 +165,48 @@ def paired_cpu(ours: Callable[[], object], rival: Callable[[], object], pairs: i
     return in_turns(ours, rival, pairs, cpu_seconds)
 
 
-def sgemm_rate() -> float:
-    """Measure GFLOP/s of this machine on products of 500 x 384 x 1536, the largest in HEAR."""
-    a, b = torch.randn(500, 384), torch.randn(384, 1536)
-    a @ b
-    seconds = statistics.median(cpu_seconds(lambda: [a @ b for _ in range(20)]) for _ in range(9)) / 20
-    return 2 * 500 * 384 * 1536 / seconds / 1e9
-
-
-def inference() -> tuple[list[Row], list[str]]:
+def classifier() -> tuple[HearClassifier, AudioBatch]:
+    """Return the whole of HEAR and a clip of 10 s, for one thread."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = HearClassifier(classes=50).eval()
-    rival = literal(model)
-    batch = AudioBatch.of(torch.randn(1, 160_000) * 0.1, 16_000)
+    return HearClassifier(classes=50).eval(), AudioBatch.of(torch.randn(1, 160_000) * 0.1, 16_000)
+
+
+def forward(model: HearClassifier, batch: AudioBatch) -> Tensor:
     with torch.inference_mode():
-        tokens = model.front_end(batch.waveform, batch.lengths)
-        features = model.acoustic.features(tokens.mel)
-        length = torch.tensor([features.shape[1]])
-        difference = float((model.acoustic(features, length) - rival.acoustic(features, length)).abs().max())
-        ours, theirs, ratio = paired_cpu(lambda: model(batch), lambda: rival(batch), 11)
-        rate = sgemm_rate()
+        return model(batch).logits
+
+
+def serve_forward(kind: str) -> None:
+    """Print the CPU seconds of a forward pass at each request: of "ours" as `distill.load` returns it, or "literal"."""
+    model, batch = classifier()
+    model = literal(model) if kind == "literal" else packed(model)
+    forward(model, batch)
+    serve(lambda: cpu_seconds(lambda: forward(model, batch)))
+
+
+def inference() -> list[Row]:
+    model, batch = classifier()
+    ours = packed(model)
+    torch.testing.assert_close(forward(ours, batch), forward(literal(model), batch), atol=1e-4, rtol=1e-4)
+    alone = sgemm_seconds(products(lambda: model(batch)), cpu_median)
+    share = alone / statistics.median(cpu_seconds(lambda: forward(ours, batch)) for _ in range(9))
     torch.set_num_threads(2)
-    case = f"`hear_classifier`, 10 s, batch 1, one thread, CPU time (acoustic features equal to {difference:.0e})"
-    share = GFLOP_10_S / ours / rate
-    note = (
-        f"- The forward pass needs {GFLOP_10_S} GFLOP and ran at {GFLOP_10_S / ours:.0f} GFLOP/s, {share:.0%} of this "
-        f"machine's sgemm at these sizes ({rate:.0f}); real-time factor {ours / 10:.4f}."
-    )
-    return [Row(case, ours, theirs, 2.3, "literal transcription", ratio)], [note]
+    rows = []
+    for name, environment, goal in (("default malloc", DEFAULT_MALLOC, 2.7), ("freed memory kept", {}, 1.6)):
+        with (
+            Worker([__file__, "serve", "ours"]) as mine,
+            Worker([__file__, "serve", "literal"], environment) as theirs,
+        ):
+            seconds, others, ratio = in_turns(mine, theirs, 9, Worker.measure)
+        case = "`hear_classifier`, 10 s, batch 1, one thread, CPU time"
+        rows.append(Row(case, seconds, others, goal, f"literal transcription, {name}", ratio, "s", share, 0.85))
+    return rows
+
+
+def cpu_median(function: Callable[[], object], repeats: int) -> float:
+    """Return the median of the CPU seconds of twenty calls, for one."""
+    return statistics.median(cpu_seconds(lambda: [function() for _ in range(20)]) / 20 for _ in range(repeats))
 
 
 class LiteralMaskedTokenPrediction(MaskedTokenPrediction):
@@ -251,7 +264,9 @@ def training() -> tuple[list[Row], list[str]]:
     shares = ", ".join(
         f"{event.key.removeprefix('aten::')} {event.self_cpu_time_total / total:.0%}" for event in events[:6]
     )
-    row = Row("stage 2, step of 16 x 6 s, two threads", seconds, theirs, 1.3, "literal transcription", ratio)
+    share = sgemm_seconds(products(step(ours, batch), True)) / seconds
+    case = "stage 2, step of 16 x 6 s, two threads"
+    row = Row(case, seconds, theirs, 1.5, "literal transcription", ratio, "s", share, 0.85)
     return [row], [f"- Share of that step's time: {shares}."]
 
 
@@ -271,7 +286,7 @@ def length(seconds: str) -> None:
     """Print CPU seconds and peak GiB of embedding one clip."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    student = Hear().eval()
+    student = packed(Hear().eval())
     waveform = torch.randn(round(float(seconds) * 16_000)) * 0.1
     student.embed(waveform[:16_000], 16_000)
     spent = cpu_seconds(lambda: student.embed(waveform, 16_000))
@@ -306,7 +321,7 @@ def onnx() -> str:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = HearClassifier(classes=50).eval()
+    model = packed(HearClassifier(classes=50).eval())
     waveform = torch.randn(1, 160_000) * 0.1
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False):
         write_student(model, Path(folder) / "hear.onnx")
@@ -328,14 +343,13 @@ def onnx() -> str:
 
 
 def main() -> None:
-    rows, notes = inference()
-    notes.append(onnx())
-    print(*rows, *notes, sep="\n", flush=True)
+    rows = inference()
+    print(*table(rows), sep="\n", flush=True)
     more, profile = training()
     rows += [*more, memory()]
-    print(*rows, *profile, sep="\n", flush=True)
-    write_section("HEAR", [*table(rows), "", *notes, *profile, *lengths()], "hear")
+    print(*table(rows), *profile, sep="\n", flush=True)
+    write_section("HEAR", [*table(rows), "", onnx(), *profile, *lengths()], "hear")
 
 
 if __name__ == "__main__":
-    {"memory": stage_one_memory, "length": length}[sys.argv[1]](sys.argv[2])
+    {"memory": stage_one_memory, "length": length, "serve": serve_forward}[sys.argv[1]](sys.argv[2])

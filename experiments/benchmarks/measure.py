@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "BENCHMARKS.md"
+T = TypeVar("T")
 PAIRS = 5  # measured at least
 _BEGIN, _END = "<!-- measured -->", "<!-- end of what was measured -->"
 
@@ -93,10 +95,7 @@ def settled(function: Callable[[], object]) -> float:
 
 
 def in_turns(
-    ours: Callable[[], object],
-    rival: Callable[[], object],
-    pairs: int = PAIRS,
-    measure: Callable[[Callable[[], object]], float] = seconds_of,
+    ours: T, rival: T, pairs: int = PAIRS, measure: Callable[[T], float] = seconds_of
 ) -> tuple[float, float, float]:
     """Return the medians of what `measure` gives for both, which run in turns, and the median ratio of the pairs."""
     taken = [(measure(ours), measure(rival)) for _ in range(pairs)]

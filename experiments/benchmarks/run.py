@@ -22,6 +22,8 @@ NAMES = (
     "embed",
     "encoders",
     "hear",
+    "training_step",
+    "batches",
     "learning_data",
     "masked_training",
     "devices",

@@ -14,6 +14,7 @@ from distill.data.audio.kaldi import KaldiFbank
 from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import read_state_dict, without_wrappers
+from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError, require_one_of
 from distill.students.patch_transformer.blocks import EPSILON, PostNormBlock, PreNormBlock, positions
 from distill.students.patch_transformer.official import OfficialEncoder, official_encoder, official_key
@@ -44,8 +45,9 @@ class PatchTransformer(Student):
     """A transformer over 16 x 16 patches of a log-mel spectrogram: 85.3 M parameters at EAT's size.
 
     A frame is the mean of the patches of one column, every 160 ms with patches of 16. A clip is the first token, or
-    the mean of its frames. Pre-train the student with the objective `utterance_frame` (EAT; with teachers CAT) or
-    `latent_prediction` (MATPAC), or train it with any teacher.
+    the mean of its frames. Clips of more than 10 s are encoded in windows of 10 s, in training too. Pre-train the
+    student with the objective `utterance_frame` (EAT; with teachers CAT) or `latent_prediction` (MATPAC), or train it
+    with any teacher.
 
     Args:
         hidden: Width of a token: 768 in EAT, 192 for a small and 96 for a tiny student.
@@ -60,7 +62,8 @@ class PatchTransformer(Student):
             384; 256 and 384; or 256, 384 and 768.
         pooling: Embedding of a clip: the "first" token, or the "mean" of its frames.
         frames: Number of spectra to which each clip is padded with zeros or cut, before it is normalised. 1024 in EAT
-            on AudioSet. 0 pads to the next whole patch, and masks the padding of shorter clips in a batch.
+            on AudioSet. 0 pads to the next whole patch, masks the padding of shorter clips in a batch, and encodes
+            longer clips in windows.
         mean: Mean that is subtracted from the spectrogram. None means that of AudioSet.
         scale: Number that the spectrogram is divided by. None means that of AudioSet.
         drop_path: Probability that the last block is dropped in training. It falls linearly to 0 at the first block.
@@ -110,6 +113,8 @@ class PatchTransformer(Student):
             raise UserError(f"--student.hidden {width}: must be a multiple of --student.heads {heads} and of 4")
         self.mel = _mel_front_end(bands, self.sample_rate)
         self.frames, self.pooling, self.spec_augment = frames, pooling, spec_augment
+        if not frames:
+            self.whole_seconds = Windows().seconds  # attention over a clip costs the square of its length
         default_mean, default_scale = _EAT if bands == 128 else _MATPAC
         self.mean = default_mean if mean is None else mean
         self.scale = default_scale if scale is None else scale
@@ -203,12 +208,12 @@ class PatchTransformer(Student):
         spectrogram, columns = self.spectrogram(batch)
         if self.training and self.spec_augment:
             spectrogram = blank_spans(spectrogram, self.spec_augment)
-        tokens = self.embed_patches(spectrogram.to(self.dtype))
         valid_columns = frame_mask(columns, spectrogram.shape[1] // self.patch)
         # An exported graph cannot branch on values, and its clips are not padded.
         unpadded = torch.compiler.is_exporting() or self._is_unpadded(batch, spectrogram)
-        valid = None if unpadded else valid_columns.repeat_interleave(self.rows, 1)
-        encoded = self.contextual(tokens, valid).tokens
+        valid = None if unpadded else valid_columns.unsqueeze(2).expand(-1, -1, self.rows)
+        tokens = self.embed_patches(spectrogram.to(self.dtype), None if valid is None else valid.to(self.dtype))
+        encoded = self.contextual(tokens, None if valid is None else valid.flatten(1)).tokens
         frames = encoded[:, 1:].unflatten(1, (-1, self.rows)).mean(2)
         hop = 160 / self.sample_rate
         columns_from_start = torch.arange(frames.shape[1], device=frames.device)
@@ -216,6 +221,15 @@ class PatchTransformer(Student):
         clip = encoded[:, 0] if self.pooling == "first" else None
         embeddings = Embeddings.of_frames(frames, times, valid_columns, clip=clip)
         return embeddings if self.head is None else embeddings._replace(logits=self.head(embeddings.clip))
+
+    def require_one_window(self, batch: AudioBatch) -> None:
+        """Raise UserError if a batch is longer than a window. Masked objectives encode clips whole."""
+        seconds = batch.waveform.shape[1] / batch.sample_rate
+        if not self.frames and seconds > self.whole_seconds:
+            raise UserError(
+                f"clips of {seconds:.1f} s are longer than a window, {self.whole_seconds:g} s: use --crop.seconds "
+                f"{self.whole_seconds:g}, or a fixed input (--student.frames)"
+            )
 
     def _is_unpadded(self, batch: AudioBatch, spectrogram: Tensor) -> bool:
         """Return whether all patches of a batch at 16 kHz are valid, by the lengths on the CPU."""

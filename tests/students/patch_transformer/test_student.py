@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import distill
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
+from distill.objectives import OBJECTIVES
 from distill.objectives.classification import Classification
 from distill.students.patch_transformer.blocks import positions
 from distill.students.patch_transformer.student import PatchTransformer, blank_spans
@@ -120,6 +121,49 @@ def test_hidden_patches_of_any_resolution_do_not_change_visible_tokens(sides: tu
     with torch.no_grad():
         tokens = [student.embed_patches(clip, visible)[0, shown] for clip in (spectrogram, changed)]
     torch.testing.assert_close(*tokens, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"resolutions": (4, 8, 16), "channels": (8, 12)}, {"bands": 80}])
+def test_a_clip_in_a_padded_batch_is_that_of_the_clip_alone(options: dict[str, Any]) -> None:
+    student, lengths = PatchTransformer(**TINY, **options).eval(), [30_000, 17_001, 4_000]  # with a part of a column
+    waveform = torch.randn(3, 30_000)
+    together = student.embed(waveform, 16_000, torch.tensor(lengths))
+    for row, length in enumerate(lengths):
+        alone = student.embed(waveform[row, :length], 16_000)
+        columns = alone.frames.shape[1]
+        assert int(together.frame_mask[row].sum()) == columns
+        torch.testing.assert_close(together.clip[row], alone.clip[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together.frames[row, :columns], alone.frames[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_long_clip_is_encoded_in_windows_of_10_s(training: bool) -> None:
+    student, waveform = PatchTransformer(**TINY).train(training), torch.randn(2, 25 * 16_000)
+    found = student(AudioBatch.of(waveform, 16_000, torch.tensor([25 * 16_000, 16_000])))
+    parts = [student(AudioBatch.of(waveform[:1, start : start + 160_000], 16_000)) for start in (0, 160_000, 320_000)]
+    mean = (2 * parts[0].clip + 2 * parts[1].clip + parts[2].clip) / 5
+    torch.testing.assert_close(found.clip[:1], mean, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.frames[:1, :62], parts[0].frames[:, :62], atol=1e-5, rtol=1e-5)
+    alone = student(AudioBatch.of(waveform[1:, :16_000], 16_000))
+    torch.testing.assert_close(found.clip[1:], alone.clip, atol=1e-5, rtol=1e-5)
+    assert found.clip.requires_grad
+
+
+def test_no_block_attends_to_more_than_a_window_unless_the_input_is_fixed() -> None:
+    seen: list[int] = []
+    for frames in (0, 1040):
+        student = PatchTransformer(**TINY, frames=frames).eval()
+        student.blocks[0].register_forward_pre_hook(lambda block, inputs: seen.append(inputs[0].shape[1]))
+        student.embed(torch.randn(11 * 16_000), 16_000)
+    assert set(seen) == {1 + 63 * 8, 1 + 65 * 8}
+
+
+@pytest.mark.parametrize("objective", ["utterance_frame", "latent_prediction"])
+def test_masked_objectives_refuse_clips_that_are_longer_than_a_window(objective: str) -> None:
+    student, clips = PatchTransformer(**TINY), AudioBatch.of(torch.zeros(1, 161_000), 16_000)
+    built = OBJECTIVES.create(objective, student=student, **({"teachers": {}} if objective[0] == "u" else {}))
+    with pytest.raises(UserError, match=r"clips of 10\.1 s are longer than a window, 10 s: use --crop\.seconds 10"):
+        built(clips)
 
 
 def test_drop_path_drops_blocks_in_training_only() -> None:
