@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from distill.data.errors import UserError, require_one_of
 
+TENSORS = ("output", "frames", "logits")  # fields of `GraphFacts` that name tensors
 LAYOUTS = {"samples": 1, "batch,samples": 2, "batch,1,samples": 3}  # dimensions of the input
 _WINDOW = 10.0  # seconds, if a file takes any length and states no windows
 _OTHER_NAMES = {  # of other programs
