@@ -9,9 +9,10 @@ from distill.data.clips.sources import Data
 from distill.data.errors import UserError, require_one_of
 from distill.run.excerpts import read_excerpts
 from distill.runtimes.formats import FORMATS, format_of, write_int8_student, write_student
+from distill.runtimes.official import write_official
 from distill.students.saved import load_student
 
-_HEAR = "hear"
+_HEAR, _OFFICIAL = "hear", "official"  # formats that are no runtimes
 
 
 def export(
@@ -37,16 +38,17 @@ def export(
     that did not calibrate it; a difference above 5 % of the largest number of an output is refused.
 
     "hear" is no runtime: NAME.py is the module of one student that the HEAR kit takes, with the student beside it in
-    NAME_student/.
+    NAME_student/. "official" are the weights by the keys of the code of HEAR, S-SONDO, EfficientAT or EAT, as a state
+    dict of PyTorch. A student that starts from the file (`--student.checkpoint`) is compared with the written one.
 
     Args:
         model: Trained student: a run folder, a student folder or a hub id.
         out: File to write. Its name ends in ".onnx", ".xml" (openvino), ".pt2", ".safetensors", ".tflite" or ".pte";
-            for hear in ".py".
+            for hear in ".py", for official in ".pt" or ".pth".
         allow_import: Package from which the student's own class may be imported. None: no package.
         space: Name of a teacher of the student, in whose space "clip" lies. Empty: the student's own embedding.
-        format: onnx, openvino, pt2, safetensors (weights without a graph), tflite, pte or hear. Empty: the end of `out`
-            decides.
+        format: onnx, openvino, pt2, safetensors (weights without a graph), tflite, pte, hear or official. Empty: the
+            end of `out` decides.
         seconds: Length of the clip that a .tflite or .pte file takes. None: 2 s.
         int8: Clips that calibrate an .onnx file in int8: a folder or a table, as for --data. 64 clips are used, and 32
             others for the comparison. Empty: float32.
@@ -58,11 +60,9 @@ def export(
     if not model or not out:
         raise UserError("--model RUN and --out FILE are required, such as --out student.onnx")
     if format:
-        require_one_of("--format", format, [*FORMATS, _HEAR])
-    if format == _HEAR:
-        if space:
-            raise UserError(f"--space {space}: HEAR scores the student's own embedding; omit the option")
-        print(write_module(Path(out), model, allow_import))
+        require_one_of("--format", format, [*FORMATS, _HEAR, _OFFICIAL])
+    if format in (_HEAR, _OFFICIAL):
+        print(_for_code(model, Path(out), allow_import, space, format))
         return
     if format_of(Path(out), format) != "onnx" and int8:  # before the student is loaded
         raise UserError(f"--out {out}: must end in .onnx, since --int8 writes ONNX files only")
@@ -72,3 +72,12 @@ def export(
         print(write_int8_student(student, Path(out), *clips, space))
         return
     print(write_student(student, Path(out), space, format, seconds))
+
+
+def _for_code(model: str, path: Path, allow_import: str | None, space: str, format: str) -> str:
+    """Write a student for a kit or for the published code. Return what was written, as one line."""
+    if space:
+        raise UserError(f"--space {space}: --format {format} writes the student's own embedding; omit the option")
+    if format == _HEAR:
+        return write_module(path, model, allow_import)
+    return write_official(load_student(model, allow_import), path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -147,6 +148,8 @@ def _metadata(student: Student, found: Embeddings, longest: int | None, fixed: i
         "clip_dim": str(found.clip.shape[1]),
         "frame_dim": str(found.frames.shape[2]),
         "teacher": ", ".join(student.teachers),
+        "frequency_band": json.dumps(student.frequency_band),
+        **({"classifier": json.dumps(student.classifier.as_config())} if student.classifier else {}),
         "sha256": hashlib.sha256(weights_of(student)).hexdigest(),
     }
 
