@@ -1,7 +1,7 @@
 # `make` needs Python 3.11, 3.12, 3.13 or 3.14, and nothing else. PYTHON chooses one: make PYTHON=python3.11
 BIN := .venv/bin
 
-.PHONY: all ready demo test slow tflite kits check lint structure types format docs benchmarks lock fresh release clean
+.PHONY: all ready demo test slow tflite exports kits check lint structure types format docs benchmarks lock fresh release clean
 
 all: ready
 	@echo 'make test runs the tests, make demo the demo.'
@@ -24,6 +24,11 @@ slow: ready
 tflite: ready
 	$(BIN)/python -m pip install --no-build-isolation --editable '.[tflite]'
 	$(BIN)/python -m pytest tests/teachers/test_tflite_file.py tests/teachers/test_tflite_graph.py
+
+# The tests of exported students with LiteRT's converter and ExecuTorch themselves. They need 2 GB more.
+exports: ready
+	$(BIN)/python -m pip install 'litert-torch>=0.10,<0.11' 'executorch>=1.5,<1.6'
+	$(BIN)/python -m pytest -o filterwarnings=default -p no:jaxtyping tests/distill/runtimes/test_tflite_file.py tests/distill/runtimes/test_pte_file.py
 
 # The evaluation kits of docs/kits.md themselves, on a tiny local task. They need 1 GB, and run offline.
 kits: ready

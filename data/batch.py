@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from distill.data.audio.frames import frame_mask, masked_mean
-from distill.data.audio.resample import resample, resampled_length
+from distill.data.audio.resample import resample
+from distill.data.audio.sinc import resampled_length
 
 _MAX_CHANNELS = 8  # a waveform of (many, at most 8) is taken for (samples, channels)
 

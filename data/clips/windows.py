@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.data.clips.dataset import clip_seconds
+from distill.data.clips.crop import clip_seconds
 from distill.data.clips.manifest import Manifest, Rows
 from distill.data.clips.views import ViewColumn, Views, clip_name, view_name
 from distill.data.errors import UserError

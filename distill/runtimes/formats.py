@@ -14,6 +14,8 @@ from distill.runtimes.check import Run, largest_difference, lengths_of
 from distill.runtimes.graph import StudentGraph, graph_of
 from distill.runtimes.onnx_file import run_onnx_file, write_onnx_file
 from distill.runtimes.openvino_file import run_openvino_file, write_openvino_file
+from distill.runtimes.pte_file import run_pte_file, write_pte_file
+from distill.runtimes.tflite_file import run_tflite_file, write_tflite_file
 from distill.runtimes.torch_files import open_safetensors, run_pt2_file, write_pt2_file, write_safetensors_file
 from distill.students.student import Student
 
@@ -28,6 +30,7 @@ class Format:
         run: Returns what computes the outputs of a file. The student is that which was written.
         packages: Modules that it needs.
         extra: Optional extra of this package that installs them.
+        fixed: Whether its files take one clip of a fixed length.
     """
 
     suffix: str
@@ -35,6 +38,7 @@ class Format:
     run: Callable[[Path, StudentGraph], Run]
     packages: tuple[str, ...] = ()
     extra: str = ""
+    fixed: bool = False
 
     def require_packages(self, name: str) -> None:
         """Raise UserError if a package is missing."""
@@ -42,6 +46,7 @@ class Format:
             raise UserError(f"--format {name} requires more packages: pip install 'audio-distill[{self.extra}]'")
 
 
+_FIXED_SECONDS = 2.0
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
 FORMATS = {
     "onnx": Format(".onnx", write_onnx_file, lambda path, _: run_onnx_file(path), _ONNX, "onnx"),
@@ -50,6 +55,10 @@ FORMATS = {
     ),
     "pt2": Format(".pt2", write_pt2_file, lambda path, graph: run_pt2_file(path, graph.outputs)),
     "safetensors": Format(".safetensors", write_safetensors_file, open_safetensors),
+    "tflite": Format(
+        ".tflite", write_tflite_file, run_tflite_file, ("litert_torch", "ai_edge_litert"), "tflite_export", fixed=True
+    ),
+    "pte": Format(".pte", write_pte_file, run_pte_file, ("executorch",), "pte", fixed=True),
 }
 
 
@@ -72,7 +81,7 @@ def format_of(path: Path, name: str = "") -> str:
     return found[0]
 
 
-def write_student(student: Student, path: Path, space: str = "", name: str = "") -> str:
+def write_student(student: Student, path: Path, space: str = "", name: str = "", seconds: float | None = None) -> str:
     """Write a student as a file, and compare it with PyTorch before it gets its name.
 
     Args:
@@ -80,6 +89,7 @@ def write_student(student: Student, path: Path, space: str = "", name: str = "")
         path: File to write.
         space: Name of the teacher in whose space "clip" lies. Empty: the student's own embedding.
         name: Name of the format. Empty: the suffix of the file decides.
+        seconds: Length of the clips of a format whose files take one length. None: 2 s.
 
     Returns:
         What was written, and the largest difference, as one line.
@@ -90,7 +100,7 @@ def write_student(student: Student, path: Path, space: str = "", name: str = "")
     """
     name = format_of(path, name)
     FORMATS[name].require_packages(name)
-    graph = graph_of(student, space)
+    graph = graph_of(student, space, _fixed_seconds(name, seconds))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as folder:
         written = Path(folder) / path.name
@@ -101,8 +111,19 @@ def write_student(student: Student, path: Path, space: str = "", name: str = "")
         size = sum(file.stat().st_size for file in files)
         for file in files:
             os.replace(file, path.with_name(file.name))
-    seconds = ", ".join(f"{samples / graph.sample_rate:g}" for samples in lengths)
+    checked = ", ".join(f"{samples / graph.sample_rate:g}" for samples in lengths)
     return (
         f"{path}: {size / 2**20:.1f} MiB; input waveform at {graph.sample_rate} Hz; differs from PyTorch by at most "
-        f"{difference:.1e} of the largest number (batches of 1 and 2 clips of {seconds} s)"
+        f"{difference:.1e} of the largest number "
+        f"({'three clips' if graph.fixed else 'batches of 1 and 2 clips'} of {checked} s)"
     )
+
+
+def _fixed_seconds(name: str, seconds: float | None) -> float:
+    """Return the length of the clips of a format. 0: free."""
+    if FORMATS[name].fixed:
+        return _FIXED_SECONDS if seconds is None else seconds
+    if seconds is not None:
+        fixed = " and ".join(key for key, kind in FORMATS.items() if kind.fixed)
+        raise UserError(f"--seconds {seconds:g}: only {fixed} have a fixed length; --format {name} takes any length")
+    return 0.0

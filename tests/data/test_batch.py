@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.data.audio.resample import resampled_length
+from distill.data.audio.sinc import resampled_length
 from distill.data.batch import AudioBatch, Embeddings
 
 

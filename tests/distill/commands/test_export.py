@@ -121,7 +121,14 @@ def test_hear_and_unknown_formats(tmp_path: Path, capsys: pytest.CaptureFixture[
     main(["export", "--model", str(tmp_path / "run"), "--format", "hear", "--out", str(tmp_path / "hear_run.py")])
     assert "frames of" in capsys.readouterr().out
     assert (tmp_path / "hear_run_student" / "model.safetensors").is_file()
-    with pytest.raises(UserError, match="--space musicnn: HEAR scores the student's own embedding"):
+    with pytest.raises(UserError, match="--space musicnn: --format hear writes the student's own embedding"):
         distill.export(str(tmp_path / "run"), str(tmp_path / "x.py"), space="musicnn", format="hear")
     with pytest.raises(UserError, match=r"--format 'haer': must be one of .*hear"):
         distill.export(str(tmp_path / "run"), str(tmp_path / "x.py"), format="haer")
+
+
+def test_the_official_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_student(tiny_student("mobilenet_v3").eval(), tmp_path / "run" / "student", "card")
+    main(["export", "--model", str(tmp_path / "run"), "--format", "official", "--out", str(tmp_path / "mn.pt")])
+    assert "tensors by the official keys" in capsys.readouterr().out
+    assert "student_model.model.features.0.0.weight" in torch.load(tmp_path / "mn.pt", weights_only=True)
