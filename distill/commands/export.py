@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill.adapters.hear import write_module
+from distill.data.clips.sources import Data
 from distill.data.errors import UserError, require_one_of
-from distill.runtimes.formats import FORMATS, format_of, write_student
+from distill.run.excerpts import read_excerpts
+from distill.runtimes.formats import FORMATS, format_of, write_int8_student, write_student
 from distill.runtimes.official import write_official
 from distill.students.saved import load_student
 
@@ -15,7 +17,7 @@ _HEAR, _OFFICIAL = "hear", "official"  # formats that are no runtimes
 
 def export(
     model: str = "", out: str = "", allow_import: str | None = None, space: str = "", format: str = "",
-    seconds: float | None = None,
+    seconds: float | None = None, int8: str = "",
 ) -> None:  # fmt: skip
     """Write a trained student for another runtime, for batches of clips of 0.1 s or longer.
 
@@ -32,6 +34,9 @@ def export(
     The file is compared with PyTorch on five lengths and two batches before it gets its name. The largest difference
     is printed, relative to the largest number of an output; it must be at most 1e-5.
 
+    `int8` writes an ONNX file whose convolutions and matrix products have 8 bits. It is compared with float32 on clips
+    that did not calibrate it; a difference above 5 % of the largest number of an output is refused.
+
     "hear" is no runtime: NAME.py is the module of one student that the HEAR kit takes, with the student beside it in
     NAME_student/. "official" are the weights by the keys of the code of HEAR, S-SONDO, EfficientAT or EAT, as a state
     dict of PyTorch. A student that starts from the file (`--student.checkpoint`) is compared with the written one.
@@ -45,6 +50,8 @@ def export(
         format: onnx, openvino, pt2, safetensors (weights without a graph), tflite, pte, hear or official. Empty: the
             end of `out` decides.
         seconds: Length of the clip that a .tflite or .pte file takes. None: 2 s.
+        int8: Clips that calibrate an .onnx file in int8: a folder or a table, as for --data. 64 clips are used, and 32
+            others for the comparison. Empty: float32.
 
     Raises:
         UserError: there is no such student, it does not answer in the space, packages are missing, the graph cannot be
@@ -57,8 +64,13 @@ def export(
     if format in (_HEAR, _OFFICIAL):
         print(_for_code(model, Path(out), allow_import, space, format))
         return
-    format_of(Path(out), format)  # before the student is loaded
+    if format_of(Path(out), format) != "onnx" and int8:  # before the student is loaded
+        raise UserError(f"--out {out}: must end in .onnx, since --int8 writes ONNX files only")
     student = load_student(model, allow_import)
+    if int8:
+        clips = read_excerpts(Data.of(int8), student.sample_rate)
+        print(write_int8_student(student, Path(out), *clips, space))
+        return
     print(write_student(student, Path(out), space, format, seconds))
 
 

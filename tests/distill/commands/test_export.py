@@ -109,7 +109,13 @@ def test_an_exported_student_is_a_teacher_without_other_options(name: str, sound
 
 
 def test_an_export_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["--model", "x"], ["--model", "x", "--out", "y.txt"], ["--model", "/nowhere", "--out", "y.onnx"]):
+    int8 = ["--model", "x", "--out", "y.pt2", "--int8", "sounds"]
+    for words in (
+        int8,
+        ["--model", "x"],
+        ["--model", "x", "--out", "y.txt"],
+        ["--model", "/nowhere", "--out", "y.onnx"],
+    ):
         with pytest.raises(SystemExit) as ended:
             main(["export", *words])
         assert ended.value.code == 2
