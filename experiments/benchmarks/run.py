@@ -25,6 +25,7 @@ NAMES = (
     "learning_data",
     "masked_training",
     "devices",
+    "students",
 )
 
 
