@@ -1,7 +1,7 @@
 # `make` needs Python 3.11, 3.12, 3.13 or 3.14, and nothing else. PYTHON chooses one: make PYTHON=python3.11
 BIN := .venv/bin
 
-.PHONY: all ready demo test slow tflite kits check lint structure types format docs benchmarks lock fresh release clean
+.PHONY: all ready demo test slow tflite exports kits browser check lint structure types format docs benchmarks lock fresh release clean
 
 all: ready
 	@echo 'make test runs the tests, make demo the demo.'
@@ -22,13 +22,25 @@ slow: ready
 
 # The tests of TensorFlow Lite files with LiteRT itself, which the other targets do not install.
 tflite: ready
-	$(BIN)/python -m pip install 'ai-edge-litert>=2.0'
+	$(BIN)/python -m pip install --no-build-isolation --editable '.[tflite]'
 	$(BIN)/python -m pytest tests/teachers/test_tflite_file.py tests/teachers/test_tflite_graph.py
+
+# The tests of exported students with LiteRT's converter and ExecuTorch themselves. They need 2 GB more.
+exports: ready
+	$(BIN)/python -m pip install 'litert-torch>=0.10,<0.11' 'executorch>=1.5,<1.6'
+	$(BIN)/python -m pytest -o filterwarnings=default -p no:jaxtyping tests/distill/runtimes/test_tflite_file.py tests/distill/runtimes/test_pte_file.py
 
 # The evaluation kits of docs/kits.md themselves, on a tiny local task. They need 1 GB, and run offline.
 kits: ready
-	$(BIN)/python -m pip install 'mteb>=2.26,<3' 'sentence-transformers>=6.2,<7'
+	$(BIN)/python -m pip install --no-build-isolation --editable '.[kits]'
 	$(BIN)/python experiments/kits/run.py --install --out .kits
+
+# An exported student under node and in a headless Chromium, and a click on the map of `distill report`. It needs node and
+# npm. CHROMIUM=PATH names an installed Chromium; otherwise playwright downloads one.
+browser: ready
+	$(BIN)/python -m pip install playwright
+	$(if $(CHROMIUM),,$(BIN)/python -m playwright install chromium)
+	$(BIN)/python experiments/browser/run.py --out .browser --chromium '$(CHROMIUM)'
 
 check: lint structure types
 

@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from filelock import FileLock, Timeout
-
 from distill.data.errors import UserError
 
 T = TypeVar("T")
@@ -101,6 +99,8 @@ def lock(folder: Path, task: str, seconds: float = 0.0) -> Iterator[None]:
     Raises:
         UserError: another process holds the lock. The message names its host and process.
     """
+    from filelock import FileLock, Timeout  # here, since an exported student runs without it
+
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / HOLDER  # a separate file, since some systems do not let others read a locked file
     held = FileLock(folder / LOCK, timeout=seconds)

@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # a type checker sees the names that `__getattr__` imports la
     from distill.frozen import Frozen as Frozen
     from distill.objectives.objective import Objective as Objective
     from distill.run.precision import Arithmetic as Arithmetic
+    from distill.runtimes.exported import ExportedStudent as ExportedStudent
     from distill.students.student import Student as Student
     from distill.teachers.precomputed import Precomputed as Precomputed
     from distill.teachers.teacher import Teacher as Teacher
@@ -97,6 +98,7 @@ _MODULES = {
     "UserError": "distill.data.errors",
     "Teacher": "distill.teachers.teacher",
     "Student": "distill.students.student",
+    "ExportedStudent": "distill.runtimes.exported",
     "Objective": "distill.objectives.objective",
     "Frozen": "distill.frozen",
     "Precomputed": "distill.teachers.precomputed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from distill.data.errors import UserError
 from distill.losses import LOSSES
 from distill.objectives import OBJECTIVES
 from distill.students import STUDENTS
@@ -27,6 +28,8 @@ def load(source: str, allow_import: str | None = None) -> Student:
     Raises:
         UserError: the source holds no student, or its class may not be imported.
     """
+    if source.lower().endswith(".onnx"):
+        raise UserError(f"{source} is an exported file, which needs no PyTorch: distill.ExportedStudent({source!r})")
     return load_student(source, allow_import)
 
 

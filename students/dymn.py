@@ -33,6 +33,9 @@ from distill.students.mobilenet_v3 import Layer, layers_of_width
 
 KERNELS = 4  # mixed in each dynamic convolution
 PIECES = 2  # linear pieces of a dynamic activation
+_EFFICIENTAT, _SSONDO = 1.0, 30.0  # temperatures of the official codes
+# Buffers of an official activation: scales and offsets of its coefficients, which `_DynamicActivation` has in its code.
+_CONSTANTS = {"lambdas": (1.0, 1.0, 0.5, 0.5), "init_v": (1.0, 0.0, 0.0, 0.0)}
 ANNEALED = 29 / 200  # share of a run after which the temperature is 1: 29 of EfficientAT's 200 epochs
 
 
@@ -77,10 +80,26 @@ class DyMN(RowStudent):
         self.register_buffer("temperature", torch.tensor(float(temperature)))
         if checkpoint is not None:
             network = nn.ModuleDict({"in_c": self.in_c, "layers": self.layers, "out_c": self.out_c})
-            ours = r"(?:.*\.)?((?:in_c|layers|out_c)\.(?!.*\.(?:lambdas|init_v)$).+)"
+            ours = rf"(?:.*\.)?((?:in_c|layers|out_c)\.(?!.*\.(?:{'|'.join(_CONSTANTS)})$).+)"
             file = self.load_official(network, checkpoint, ours)
             by_ssondo = any(key.startswith("student_model.") for key in file)
-            self.temperature.fill_(30.0 if by_ssondo else 1.0)
+            self.temperature.fill_(_SSONDO if by_ssondo else _EFFICIENTAT)
+
+    def official_state(self) -> dict[str, Tensor]:
+        """Return the weights by the keys of the code that computes at this temperature: EfficientAT 1, S-SONDO 30.
+
+        Raises:
+            UserError: the temperature is another one, or the student has another front-end or rows.
+        """
+        temperature = float(self.temperature)
+        if temperature not in (_EFFICIENTAT, _SSONDO):
+            raise UserError(f"the official code has the temperature 1 or 30, and the student {temperature:g}")
+        parts = {"in_c": self.in_c, "layers": self.layers, "out_c": self.out_c}
+        state = self.ssondo_state(parts, "") if temperature == _EFFICIENTAT else self.ssondo_state(parts)
+        for key in [key for key in state if key.endswith(".coef_net.0.weight")]:  # of a dynamic activation
+            own = key.removesuffix("coef_net.0.weight")
+            state |= {own + name: torch.tensor(values) for name, values in _CONSTANTS.items()}
+        return state
 
     def on_progress(self, share: float) -> None:
         """Lower the temperature of the softmaxes. It never rises, so a trained student keeps its temperature."""

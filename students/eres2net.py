@@ -78,6 +78,10 @@ class ERes2Net(LogMelStudent):
             parts = r"((?:conv1|bn1|layer\d(?:_downsample)?|fuse_mode\d+)\..+)"
             self.load_official(network, checkpoint, rf"(?:student_model\.)?(?:model\.)?{parts}")
 
+    def official_state(self) -> dict[str, Tensor]:
+        """Return the weights by S-SONDO's keys."""
+        return self.ssondo_state(dict(self.network.items()))
+
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode (B, M, T). Return frames (B, ceil(T / 16), C), and the number of valid frames of each clip (B,)."""
         network = self.network

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.batch import Embeddings
+from distill.students.decisions import DEFAULT_THRESHOLD
 from distill.students.spaces import Space
 
-ONE_OF, MANY = "one of", "many"
-DEFAULT_THRESHOLD = 0.5
 _TEXT_TEMPERATURE = 0.07  # of CLAP at the start of its training (arXiv 2211.06687)
 
 

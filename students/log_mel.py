@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ WINDOW, HOP = 0.032, 0.016  # seconds: 1024 and 512 samples at 32 kHz
 _MAX_WINDOW = 2.1  # seconds
 _ROWS = 4  # of the last feature map of a `RowStudent`
 _MIN_SAMPLE_RATE = 125  # Hz, so that a hop has two samples
+_SSONDO = "student_model.model."  # start of the keys of S-SONDO's networks
+_SSONDO_BAND = (32_000, 50.0, 16_000.0)  # Hz: sample rate, lowest and highest frequency
 
 
 class LogMelStudent(Student):
@@ -131,6 +134,23 @@ class LogMelStudent(Student):
         self.provenance = provenance(checkpoint, unused)
         return file
 
+    def ssondo_state(self, parts: Mapping[str, nn.Module], start: str = _SSONDO) -> dict[str, Tensor]:
+        """Return the weights of parts of the network by S-SONDO's keys, which `load_official` reads.
+
+        Args:
+            parts: Parts by their names, which are the official ones.
+            start: Start of all keys. Empty: those of EfficientAT, which has the same names.
+
+        Raises:
+            UserError: the student has another front-end.
+        """
+        if (self.sample_rate, *self._band) != _SSONDO_BAND:
+            rate, low, high = _SSONDO_BAND
+            raise UserError(f"the official code has {rate} Hz and a band of {low:g} to {high:g} Hz only")
+        return {
+            f"{start}{name}.{key}": tensor for name, part in parts.items() for key, tensor in part.state_dict().items()
+        }
+
 
 class RowStudent(LogMelStudent):
     """A student whose last feature map has four rows of frequency: one for each 32 of the 128 mel bands.
@@ -152,6 +172,18 @@ class RowStudent(LogMelStudent):
         if rows not in (1, 2, _ROWS):
             raise UserError(f"--student.rows {rows}: must be 1, 2 or {_ROWS}")
         self.rows = rows
+
+    def ssondo_state(self, parts: Mapping[str, nn.Module], start: str = _SSONDO) -> dict[str, Tensor]:
+        """Return the weights of parts of the network by S-SONDO's keys, as every `LogMelStudent` does.
+
+        Raises:
+            UserError: rows are kept apart, or the student has another front-end.
+        """
+        if self.rows != 1:
+            raise UserError(
+                f"the official code does not keep {self.rows} rows apart, as --student.rows {self.rows} does"
+            )
+        return super().ssondo_state(parts, start)
 
     def frames_of(self, x: Tensor) -> Tensor:
         """Return frames (B, T, C rows): the means of equal parts of the four rows of (B, C, 4, T)."""

@@ -116,6 +116,10 @@ class MobileNetV3(RowStudent):
         if checkpoint is not None:
             self.load_official(self.features, checkpoint, r"(?:.*\.)?features\.(\d+\..+)")
 
+    def official_state(self) -> dict[str, Tensor]:
+        """Return the weights by S-SONDO's keys. Those of EfficientAT are the same without their start."""
+        return self.ssondo_state({"features": self.features})
+
     def encode_mel(self, mel: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode (B, M, T). Return frames (B, ceil(T / 32), C R), and the number of valid frames (B,)."""
         x = self.features[0](mask_padding(mel.unsqueeze(1), valid))

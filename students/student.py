@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
+from distill.data.errors import UserError
 from distill.students.heads import Classifier
 from distill.students.spaces import Space, space_of
 
@@ -48,6 +49,14 @@ class Student(Encoder):
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
     by_length: bool | None = None
+
+    def official_state(self) -> dict[str, Tensor]:
+        """Return the weights by the keys of the published code.
+
+        Raises:
+            UserError: no published code computes what this student does.
+        """
+        raise UserError(f"no published code has the network of {type(self).__name__}, so it has no official format")
 
     def embed(self, waveform: Tensor, sample_rate: int, lengths: Tensor | None = None, space: str = "") -> Embeddings:
         """Encode waveforms in evaluation mode, without gradients, on the device of the student.

@@ -11,12 +11,10 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from distill.data.audio.frames import remove_mean
-from distill.data.batch import AudioBatch
 from distill.data.errors import UserError, require_one_of
 
+TENSORS = ("output", "frames", "logits")  # fields of `GraphFacts` that name tensors
 LAYOUTS = {"samples": 1, "batch,samples": 2, "batch,1,samples": 3}  # dimensions of the input
 _WINDOW = 10.0  # seconds, if a file takes any length and states no windows
 _OTHER_NAMES = {  # of other programs
@@ -223,15 +221,3 @@ def input_form(port: Port, facts: GraphFacts, where: str) -> InputForm:
     if 0 < window < 0.01:
         raise UserError(f"its input of {window * 1000:.3g} ms is too short; at least 10 ms are required: {where}")
     return InputForm(rate, layout, batch, samples, longest, window)
-
-
-def levelled(batch: AudioBatch, facts: GraphFacts) -> Tensor:
-    """Return the samples (batch, samples) at the level that the graph expects. Padding stays 0."""
-    waveform, peak = batch.waveform, facts.peak
-    if peak is not None:
-        return waveform * (peak / waveform.abs().amax(1, keepdim=True).clamp(min=1e-8))
-    if facts.level != "standard":
-        return waveform
-    centred = remove_mean(waveform, batch.lengths)
-    variance = centred.square().sum(1, keepdim=True) / batch.lengths.unsqueeze(1)
-    return centred / (variance + 1e-7).sqrt()

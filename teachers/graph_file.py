@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.data.audio.frames import frame_mask
+from distill.data.audio.frames import frame_mask, remove_mean
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import provenance, split_part
 from distill.data.encoders.windows import Windows, by_length
 from distill.data.errors import UserError, as_text
-from distill.teachers.graph import GraphFacts, Port, input_form, levelled
+from distill.teachers.graph import GraphFacts, Port, input_form
 from distill.teachers.graph_roles import measure
 from distill.teachers.graph_runtime import Graph
 from distill.teachers.teacher import Teacher
@@ -182,3 +182,15 @@ def _output(graph: Graph, facts: GraphFacts, where: str) -> str:
     if len(found) != 1:
         raise UserError(f"--teacher.output NAME is required, since there are several outputs: {where}")
     return found[0]
+
+
+def levelled(batch: AudioBatch, facts: GraphFacts) -> Tensor:
+    """Return the samples (batch, samples) at the level that the graph expects. Padding stays 0."""
+    waveform, peak = batch.waveform, facts.peak
+    if peak is not None:
+        return waveform * (peak / waveform.abs().amax(1, keepdim=True).clamp(min=1e-8))
+    if facts.level != "standard":
+        return waveform
+    centred = remove_mean(waveform, batch.lengths)
+    variance = centred.square().sum(1, keepdim=True) / batch.lengths.unsqueeze(1)
+    return centred / (variance + 1e-7).sqrt()

@@ -105,7 +105,8 @@ class HubModel(Teacher):
         """Return the hidden states (batch, time, dim) of clips of one length (batch, samples)."""
         waveform = F.pad(waveform, (0, max(0, round(_SHORTEST * self.sample_rate) - waveform.shape[1])))
         clips = [clip.numpy() for clip in waveform.cpu()]
-        inputs = self._extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")[self._input]
+        with torch.autocast(waveform.device.type, enabled=False), torch.autocast("cpu", enabled=False):
+            inputs = self._extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")[self._input]
         wanted = {"output_hidden_states": True} if self._layers else {}
         outputs = self.model(**{self._input: inputs.to(waveform.device, self.dtype)}, **wanted)
         hidden = getattr(outputs, "last_hidden_state", None)

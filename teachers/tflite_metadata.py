@@ -14,6 +14,7 @@ from typing import Any
 
 from distill.data.errors import UserError, first_line
 
+ATTACHED = "audio_distill.json"  # the file of `distill export`, with text by name
 _BUFFERS, _METADATA, _EXTERNAL = 12, 16, 20  # of Model
 _NAME, _BUFFER = 4, 6  # of Metadata
 _DATA = 4  # of Buffer
@@ -78,6 +79,8 @@ class _Table:
 def read_metadata(content: bytes, where: str) -> dict[str, str]:
     """Return the sample rate, the labels and the licence that a file states, as `GraphFacts.of` reads them.
 
+    A file of `distill export` states all that `GraphFacts` has.
+
     Args:
         content: The file, which the runtime has verified.
         where: The option and value of the user, for messages.
@@ -91,11 +94,21 @@ def read_metadata(content: bytes, where: str) -> dict[str, str]:
             raise UserError(f"{where}: its weights lie in other files, which is not supported")
         buffers = [entry.number(_BUFFER, "Uint32Flags") for entry in _named(model, "TFLITE_METADATA")]
         if not buffers:
-            return {}
+            return _attached(content)
         stated = _Table.root(list(model.tables(_BUFFERS))[buffers[0]].content(_DATA))
         return dict(_found(stated, content))
-    except (struct.error, IndexError, KeyError, ValueError, zipfile.BadZipFile, TypeError) as error:
+    except (struct.error, IndexError, KeyError, ValueError, zipfile.BadZipFile, TypeError, AttributeError) as error:
         raise UserError(f"{where}: its metadata cannot be read ({first_line(error)})") from error
+
+
+def _attached(content: bytes) -> dict[str, str]:
+    """Return the metadata that `distill export` attached, if any."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return {}
+    with zipfile.ZipFile(io.BytesIO(content)) as attached:
+        if ATTACHED not in attached.namelist():
+            return {}
+        return {str(name): str(text) for name, text in json.loads(attached.read(ATTACHED)).items()}
 
 
 def _named(model: _Table, name: str) -> Iterator[_Table]:

@@ -8,6 +8,7 @@ that of `nn.Linear`, up to the order of summation.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
+        self.training = linear.training
         self._layouts: dict[torch.dtype, tuple[tuple[int, int], Tensor, Tensor | None]] = {}
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -82,12 +84,31 @@ def packed(network: M) -> M:
     if not gains() or not 0 < size <= _MAX_BYTES or any(weight.device.type != "cpu" for weight in weights):
         return network
     network = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
-    replaced: dict[nn.Linear, PackedLinear] = {}
+    # A subclass may compute something else, or be read by its owner.
+    _replace(network, nn.Linear, PackedLinear)
+    return network
+
+
+def unpack(network: nn.Module) -> None:
+    """Replace packed layers of a network by plain ones, with the same parameters."""
+    _replace(network, PackedLinear, _plain)
+
+
+def _plain(packed_layer: PackedLinear) -> nn.Linear:
+    linear = nn.Linear(packed_layer.in_features, packed_layer.out_features, device="meta")
+    linear.weight, linear.bias = packed_layer.weight, packed_layer.bias
+    return linear.train(packed_layer.training)
+
+
+def _replace(network: nn.Module, kind: type[M], make: Callable[[M], nn.Module]) -> None:
+    """Replace the layers of a class, without its subclasses, each by one new layer wherever it occurs."""
+    replaced: dict[nn.Module, nn.Module] = {}
     for module in [*network.modules()]:
         for name, child in [*module._modules.items()]:  # also a layer that is there twice
-            if type(child) is nn.Linear:  # a subclass may compute something else, or be read by its owner
-                module.register_module(name, replaced.setdefault(child, PackedLinear(child)))
-    return network
+            if type(child) is kind:
+                if child not in replaced:
+                    replaced[child] = make(child)
+                module.register_module(name, replaced[child])
 
 
 @cache

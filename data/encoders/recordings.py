@@ -14,7 +14,8 @@ from distill.data.audio.parts import Part
 from distill.data.audio.read import Span, blocks, sample_rate_of
 from distill.data.audio.resample import resample_blocks
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.encoders.windows import MIN_WINDOWS_PER_BATCH, Encode, Tiling, join
+from distill.data.encoders.tiling import Tiling, cut_in_windows
+from distill.data.encoders.windows import MIN_WINDOWS_PER_BATCH, Encode, WindowGrid, join
 
 LONG_SECONDS = 120.0  # a longer part of a file is not held in memory at once
 _PIECE_SECONDS = 30.0
@@ -65,33 +66,14 @@ def window_batches(
         sample_rate: Rate of the pieces, in Hz.
         rows: Windows of a batch. The last batch may have fewer.
     """
-    size = round(tiling.seconds * sample_rate)
-    windows = _windows(pieces, tiling, sample_rate)
+    size = tiling.in_samples(sample_rate)[0]
+    windows = cut_in_windows((piece.numpy() for piece in pieces), tiling, sample_rate)
     while part := list(islice(windows, rows)):
         waveform = torch.zeros(len(part), size)
         for row, (_, samples) in zip(waveform, part, strict=True):
-            row[: len(samples)] = samples
+            row[: len(samples)] = torch.from_numpy(samples)
         lengths = torch.tensor([len(samples) for _, samples in part])
         yield [start for start, _ in part], AudioBatch.of(waveform, sample_rate, lengths)
-
-
-def _windows(pieces: Iterable[Tensor], tiling: Tiling, sample_rate: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield the first sample of each window of a clip, and the samples of the window."""
-    size, hop = round(tiling.seconds * sample_rate), round(tiling.hop * sample_rate)
-    received = start = 0  # samples of the clip so far; first sample of the next window
-    waiting = torch.zeros(0)  # the last samples so far: those that a window may still need
-    for piece in pieces:
-        received += len(piece)
-        waiting = torch.cat([waiting, piece])
-        while received >= start + size:
-            first = len(waiting) - (received - start)
-            yield start, waiting[first : first + size]
-            start += hop
-        waiting = waiting[max(0, len(waiting) - max(0, received - start)) :]
-    count = tiling.grid(torch.tensor([received]), sample_rate).counts[0] if received else 0
-    while start < count * hop:
-        yield start, waiting[max(0, len(waiting) - (received - start)) :]
-        start += hop
 
 
 def encode_pieces(
@@ -121,7 +103,7 @@ def encode_pieces(
             logits.add(part.logits, batch.lengths)
         last = starts[-1] + int(batch.lengths[-1])
     if frames:
-        return join(parts, tiling.grid(torch.tensor([last]), sample_rate), tiling.pooling)
+        return join(parts, WindowGrid.of(tiling, torch.tensor([last]), sample_rate), tiling.pooling)
     return Embeddings.of_clip(clip.result())._replace(logits=logits.result())
 
 

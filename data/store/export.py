@@ -13,6 +13,7 @@ import numpy as np
 from distill.data.errors import UserError
 from distill.data.files import write_atomically
 from distill.data.store.reader import EmbeddingStore
+from distill.data.store.texts import readable_id
 
 SUFFIXES = (".parquet", ".npz")
 
@@ -41,11 +42,6 @@ def export_store(store: EmbeddingStore, path: Path) -> None:
     check_export(path)
     write = _write_parquet if path.suffix.lower() == ".parquet" else _write_npz
     write_atomically(path, lambda file: write(store, file))
-
-
-def readable_id(clip_id: str) -> str:
-    r"""Return an id as valid Unicode. A byte of a file name that is not UTF-8 becomes "\xe9"."""
-    return clip_id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _write_parquet(store: EmbeddingStore, file: BinaryIO) -> None:

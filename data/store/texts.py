@@ -245,3 +245,8 @@ def _equal(texts: Texts, others: Texts) -> NDArray[np.bool_]:
     before = np.concatenate([np.zeros(1, np.int64), texts.ends[:-1]])[: len(texts)]
     equal[compared] = differences[texts.ends] == differences[before]
     return equal
+
+
+def readable_id(clip_id: str) -> str:
+    r"""Return an id as valid Unicode. A byte of a file name that is not UTF-8 becomes "\xe9"."""
+    return clip_id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

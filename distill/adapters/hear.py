@@ -14,10 +14,13 @@ from distill.adapters.timeline import Timeline
 from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
 from distill.data.files import write_text
-from distill.students.saved import load_student
+from distill.students.saved import card_of, load_student, save_student
 from distill.students.student import Student
 
 RATES = (16_000, 22_050, 44_100, 48_000)  # Hz, that hear-validator accepts; each data set of HEAR exists in these
+
+_MAX_STEP = 50.0  # ms; hear-validator warns of a larger one
+_COARSE = "; hear-validator warns of steps above 50 ms, which event tasks need"
 
 
 class HearModel(nn.Module):
@@ -48,7 +51,7 @@ def load_model(model_file_path: str = "", allow_import: str | None = None) -> He
         UserError: there is no such student.
     """
     if not model_file_path:
-        raise UserError("HEAR's model is required: --model RUN, or a module of distill.adapters.hear.write_module")
+        raise UserError("HEAR's model is required: --model RUN, or a module of `distill export --format hear`")
     return HearModel(load_student(model_file_path, allow_import)).eval()
 
 
@@ -74,28 +77,47 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, T
     return frames.float(), (1000 * times).expand(len(frames), -1)
 
 
-def write_module(path: Path, model: str) -> None:
-    """Write a module of one student. heareval stores embeddings by the name of a module, so students need one each.
+def write_module(path: Path, model: str, allow_import: str | None = None) -> str:
+    """Write a module of one student, and a copy of the student beside it: NAME.py and NAME_student/.
+
+    heareval stores embeddings by the name of a module, so students need one each.
 
     Args:
         path: File to write, NAME.py. Its folder must be on the Python path when the kit runs.
-        model: Run folder, student folder or hub id, which becomes the default of `load_model`.
+        model: Run folder, student folder or hub id.
+        allow_import: Package from which the student's own class may be imported, here and in the module. None: no
+            package.
+
+    Returns:
+        What was written, as one line.
 
     Raises:
-        UserError: the name is not one of a module.
+        UserError: the name is not one of a module, or there is no such student.
     """
     if path.suffix != ".py" or not path.stem.isidentifier():
         raise UserError(f"{path}: must be NAME.py, of letters, digits and _")
-    source = str(Path(model).resolve()) if Path(model).exists() else model
+    student = load_student(model, allow_import)
+    folder = path.with_name(f"{path.stem}_student")
+    save_student(student, folder, card_of(model))
     write_text(
         path,
         f'''"""HEAR's functions for one student."""
 
+from pathlib import Path
+
 from distill.adapters import hear
 from distill.adapters.hear import get_scene_embeddings, get_timestamp_embeddings
 
+STUDENT = str(Path(__file__).with_name({folder.name!r}))
 
-def load_model(model_file_path={source!r}):
-    return hear.load_model(model_file_path)
+
+def load_model(model_file_path=STUDENT):
+    return hear.load_model(model_file_path or STUDENT, allow_import={allow_import!r})
 ''',
+    )
+    written = HearModel(student)
+    step = 1000 * written.timeline.hop
+    return (
+        f"{path} and {folder}/: {written.sample_rate} Hz, scenes of {written.scene_embedding_size} numbers, frames of "
+        f"{written.timestamp_embedding_size} every {step:g} ms" + (_COARSE if step > _MAX_STEP else "")
     )

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from distill.cli.commands import COMMANDS, POSITIONAL, function_of
@@ -92,6 +93,12 @@ def _call(command: str, words: list[str]) -> None:
     written = parse_words(words)
     if command in POSITIONAL:
         written = name_positions(written, POSITIONAL[command])
+    if find_spec("torch") is None:
+        from distill.cli.few_packages import options_without_torch
+
+        given = options_without_torch(command, written)  # before the import of a command that cannot run
+        function_of(command)(**given)
+        return
     options = resolve(written)
     from distill.cli.parser import (
         parse_options,  # after the check of names, so that a misspelt one needs no jsonargparse

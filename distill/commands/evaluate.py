@@ -21,7 +21,7 @@ from distill.data.clips.summary import summary_of
 from distill.data.clips.tables import split_name
 from distill.data.errors import UserError, listed
 from distill.data.files import finite, lock, write_json, write_text
-from distill.evaluation.calibration import probabilities_of, reliability
+from distill.evaluation.calibration import reliability
 from distill.evaluation.classified import ClassScore, Evaluation, confusion_of, evaluate_logits
 from distill.evaluation.scoring import Labels
 from distill.evaluation.verdicts import interval_text
@@ -35,6 +35,7 @@ from distill.run.scored import Scored, joined, score_clips
 from distill.run.set_aside import report_set_aside
 from distill.run.sound_share import printing
 from distill.run.zero_shot import PROMPT, student_of_texts
+from distill.students.decisions import probabilities_of
 
 _MAX_NAMES = 8  # classes in a message
 _FITTED = (

@@ -15,7 +15,7 @@ from distill.run.folds import ALL_FOLDS, fold_run, folds_of
 from distill.run.job import Job
 from distill.run.launcher import launch, starts_processes
 from distill.run.options import FitArguments, FitOptions
-from distill.run.resuming import check_same_run
+from distill.run.resuming import Stopped, check_same_run
 from distill.students.saved import load_student
 from distill.students.student import Student
 from distill.training.joining import joined
@@ -105,7 +105,11 @@ def _fit_fold(arguments: FitArguments, run: Run, fold: str, given: frozenset[str
     resumes = arguments.resume and (own.path / "config.yaml").is_file()
     student = copy.deepcopy(arguments.student)  # an object would have the weights of the fold before
     single = replace(arguments, out=str(own.path), fold=fold, student=student, resume=resumes)
-    return _fit(single, _options(single, given | {"out"}), given | {"out"})
+    try:
+        return _fit(single, _options(single, given | {"out"}), given | {"out"})
+    except Stopped as stop:  # the command that it names must continue the other folds too
+        message = str(stop).replace(f"--out {own.path}", f"--out {run.path}")
+        raise Stopped(message, stop.signal_number) from stop
 
 
 def _score_folds(arguments: FitArguments, options: FitOptions) -> None:

@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 
 from distill.commands.arguments import called_with
 from distill.data.audio.read import AUDIO_SUFFIXES
-from distill.data.clips.dataset import Crop, Seconds
+from distill.data.clips.crop import Crop, Seconds
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.sources import Data, read_manifest
 from distill.data.clips.summary import summary_of
 from distill.data.clips.windows import root_of
-from distill.data.encoders.windows import Windows
+from distill.data.encoders.tiling import Windows
 from distill.data.errors import UserError, require_one_of
 from distill.data.store.format import SetAside
-from distill.evaluation.calibration import probabilities_of
-from distill.run.classifying import Scorer
-from distill.run.encoders import introduction
+from distill.run.clip_scores import ClipScorer
 from distill.run.predictions import (
     ALL,
     BEST,
@@ -36,7 +34,7 @@ from distill.run.predictions import (
 from distill.run.set_aside import report_set_aside
 from distill.run.sound_share import printing
 from distill.run.window_rows import WHOLE, row_tiling, window_rows
-from distill.students.heads import ONE_OF
+from distill.students.decisions import ONE_OF, probabilities_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ class PredictArguments:
     """The arguments of `predict`: a trained classifier, sounds, and the table.
 
     Args:
-        model: Student with classes: a run folder, a student folder or a hub id.
+        model: Student with classes: a run folder, a student folder, a hub id, or an ONNX file of `distill export`. The
+            file needs no PyTorch.
         data: Sounds: an audio file, a folder, a table, or the folder of a published data set. In Python also
             `distill.Data`.
         out: Table to write: .csv, .parquet, or .txt for a selection table of Raven.
@@ -92,12 +91,22 @@ class PredictArguments:
         """Whether the table is for Raven."""
         return Path(self.out).suffix.lower() == ".txt"
 
-    def choice(self, scorer: Scorer) -> Choice:
+    def scorer(self) -> ClipScorer:
+        """Load the classifier. Raises UserError if there is none."""
+        if self.model.lower().endswith(".onnx"):
+            from distill.run.exported_scores import ExportedScorer
+
+            return ExportedScorer.load(self.model, self.batch_size)
+        from distill.run.classifying import Scorer  # here, since it imports PyTorch
+
+        return Scorer.load(self.model, self.allow_import, self.batch_size, self.workers, self.device)
+
+    def choice(self, scorer: ClipScorer) -> Choice:
         """Return which classes of a clip become rows."""
         scores = self.scores
         if scores == "auto":
-            scores = BEST if scorer.classifier.kind == ONE_OF and not self.is_raven else PRESENT
-        thresholds = scorer.thresholds if scores == PRESENT else np.zeros(len(scorer.student.labels))
+            scores = BEST if scorer.kind == ONE_OF and not self.is_raven else PRESENT
+        thresholds = scorer.thresholds if scores == PRESENT else np.zeros(len(scorer.labels))
         if self.threshold is not None:
             thresholds = np.full(len(thresholds), self.threshold)
         return Choice(scores, thresholds, self.top)
@@ -131,21 +140,19 @@ def predict(arguments: PredictArguments, given: frozenset[str]) -> Predicted:
         UserError: the student has no classes, there is no sound, or no clip could be scored. Then no file is written.
     """
     arguments.check()
-    scorer = Scorer.load(
-        arguments.model, arguments.allow_import, arguments.batch_size, arguments.workers, arguments.device
-    )
+    scorer = arguments.scorer()
     manifest = _manifest(Data.of(arguments.data, arguments.root))
     print(summary_of(manifest))
     if arguments.is_raven and manifest.rows.parts is not None:
         raise UserError(f"--out {arguments.out}: Raven cannot open the sounds inside of {manifest.source}")
-    print(introduction(scorer.student))
+    print(scorer.introduction())
     crop = arguments.crop or scorer.crop
     root = "" if arguments.is_raven else f"{root_of(manifest)}/"
     if arguments.windows is not False:
-        tiling = row_tiling(scorer.student, arguments.windows, arguments.crop)
-        manifest, crop = window_rows(scorer.student, manifest, tiling), WHOLE
-    path, student = Path(arguments.out), scorer.student
-    table = PredictionTable(path, student.labels, arguments.choice(scorer), student.frequency_band)
+        tiling = row_tiling(scorer.encoder, arguments.windows, arguments.crop)
+        manifest, crop = window_rows(scorer.encoder, manifest, tiling), WHOLE
+    path = Path(arguments.out)
+    table = PredictionTable(path, scorer.labels, arguments.choice(scorer), scorer.frequency_band)
     reading = _Reading(scorer, manifest, crop, root)
     try:
         table.write(reading.batches())
@@ -167,14 +174,14 @@ class _Reading:
         root: Folder that paths are relative to. It ends in "/". Empty: paths stay as they are.
     """
 
-    def __init__(self, scorer: Scorer, manifest: Manifest, crop: Crop, root: str) -> None:
+    def __init__(self, scorer: ClipScorer, manifest: Manifest, crop: Crop, root: str) -> None:
         self.scorer, self.manifest, self.crop, self.root = scorer, manifest, crop, root
         self.set_aside: list[SetAside] = []
         self.seconds, self.clips = Seconds(), 0
 
     def batches(self) -> Iterator[tuple[Sequence[Place], NDArray[np.float64]]]:
         """Yield places and probabilities. Raises UserError at the end if no clip could be scored."""
-        kind = self.scorer.classifier.kind
+        kind = self.scorer.kind
         for batch in self.scorer.scores(self.manifest, self.crop, "predict"):
             self.set_aside += batch.set_aside
             self.seconds, self.clips = self.seconds.plus(batch.seconds), self.clips + len(batch.rows)

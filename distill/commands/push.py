@@ -43,6 +43,7 @@ def push(
         raise UserError("a student and a name on the hub are required: distill push RUN user/name")
     if not Path(model).exists():
         raise UserError(f"{model}: no such run or student folder")
+    _require_token()
     student = load_student(model, allow_import)
     taught = student.licence
     print(f"licence of the weights it learned from: {taught}")
@@ -55,6 +56,14 @@ def push(
         save_student(student, Path(folder), licensed_card(card_of(model), taught, licence))
         page = _upload(Path(folder), to, public)
     print(f"{page} ({'public if it is new' if public else 'private if it is new'})")
+
+
+def _require_token() -> None:
+    """Raise UserError without a token, before the student is loaded and a licence is decided."""
+    from huggingface_hub import get_token
+
+    if not get_token():
+        raise UserError("no token of the Hugging Face hub: run `hf auth login`, or set HF_TOKEN")
 
 
 def unclear_part(licence: str) -> str:
@@ -90,10 +99,8 @@ def licensed_card(card: str, taught: str, licence: str) -> str:
 
 def _upload(folder: Path, to: str, public: bool) -> str:
     """Upload a student folder in one commit. Return the address of the page."""
-    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+    from huggingface_hub import CommitOperationAdd, HfApi
 
-    if not get_token():
-        raise UserError("no token of the Hugging Face hub: run `hf auth login`, or set HF_TOKEN")
     api = HfApi(library_name="audio-distill")
     operations = [CommitOperationAdd(path.name, path) for path in sorted(folder.iterdir())]
     try:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.students.heads import DEFAULT_THRESHOLD, ONE_OF, Classifier
+from distill.students.decisions import DEFAULT_THRESHOLD, ONE_OF, log_softmax, probabilities_of
+from distill.students.heads import Classifier
 
 Floats = NDArray[np.float64]
 Known = NDArray[np.bool_] | None
@@ -63,12 +64,6 @@ class Calibrated(NamedTuple):
             f"calibrated on {self.clips:,} held-out clips: temperature {self.classifier.temperature:.3g}, calibration "
             f"error {self.before.error:.3f} before, {self.after.error:.3f} after on the same clips"
         )
-
-
-def probabilities_of(logits: NDArray[np.floating], kind: str) -> Floats:
-    """Return the probabilities of logits (N, C): softmax for "one of", sigmoid for "many"."""
-    wide = logits.astype(np.float64)
-    return np.exp(_log_softmax(wide)) if kind == ONE_OF else np.exp(-np.logaddexp(0, -wide))
 
 
 def calibrate(
@@ -134,7 +129,7 @@ def negative_log_likelihood(
     """Return the mean negative log-likelihood of clips ("one of") or of the annotated labels ("many")."""
     wide = logits.astype(np.float64)
     if kind == ONE_OF:
-        return float(-(_log_softmax(wide) * truth).sum(1).mean())
+        return float(-(log_softmax(wide) * truth).sum(1).mean())
     losses = np.logaddexp(0, wide) - wide * truth
     return float((losses if known is None else losses[known]).mean())
 
@@ -167,11 +162,6 @@ def reliability(
     means, shares = (np.divide(total, counts, out=np.full(_BINS, np.nan), where=filled) for total in (sums, hits))
     error = float(np.abs(sums - hits).sum() / counts.sum()) if len(bins) else math.nan
     return Reliability(means, shares, counts, error)
-
-
-def _log_softmax(logits: Floats) -> Floats:
-    shifted = logits - logits.max(1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
 
 def _best_threshold(probabilities: NDArray[np.floating], present: NDArray[np.bool_]) -> float:

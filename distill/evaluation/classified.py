@@ -18,10 +18,10 @@ from distill.evaluation.bootstrap import (
     resampled_classes,
     resampled_scores,
 )
-from distill.evaluation.calibration import probabilities_of, reliability
+from distill.evaluation.calibration import reliability
 from distill.evaluation.metrics import class_scores, confusion, d_prime, overall
 from distill.evaluation.scoring import Labels
-from distill.students.heads import ONE_OF
+from distill.students.decisions import ONE_OF, probabilities_of
 
 _DECIDED = 0.5  # between 0 and 1, the decisions
 

@@ -15,7 +15,8 @@ from distill.data.files import as_settings
 from distill.objectives.objective import Objective
 from distill.objectives.parts.augmentation import Augmentation
 from distill.objectives.parts.observed import observe
-from distill.students.heads import MANY, ONE_OF, Classifier, Head
+from distill.students.decisions import MANY, ONE_OF
+from distill.students.heads import Classifier, Head
 from distill.students.student import Student
 
 LABEL_LOSSES = ("auto", "cross_entropy", "binary")

@@ -15,7 +15,8 @@ from distill.evaluation.calibration import Calibrated, calibrate
 from distill.evaluation.scoring import labels_of, linear_head
 from distill.run.classifying import Scorer
 from distill.run.identity import data_digest
-from distill.students.heads import MANY, ONE_OF, Classifier
+from distill.students.decisions import MANY, ONE_OF
+from distill.students.heads import Classifier
 from distill.students.saved import save_student
 from distill.students.student import Student
 

@@ -12,7 +12,7 @@ from distill.data.files import plain
 from distill.run.encoders import parameters_text
 from distill.run.options import FitOptions
 from distill.run.quality_table import QualityReport
-from distill.students.heads import ONE_OF
+from distill.students.decisions import ONE_OF
 from distill.students.student import Student
 from distill.teachers.teacher import Teacher
 

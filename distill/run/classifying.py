@@ -10,40 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from distill.data.clips.dataset import ClipDataset, Crop, Loaded, Seconds
+from distill.data.clips.dataset import ClipDataset, Crop, Loaded
 from distill.data.clips.loading import loader
 from distill.data.clips.manifest import Manifest
 from distill.data.errors import AudioError, UserError
 from distill.data.sampling.batches import Draws
 from distill.data.store.format import SetAside
 from distill.objectives import OBJECTIVES
+from distill.run.clip_scores import ScoredClips
 from distill.run.embeddings import loader_workers
-from distill.run.encoders import choose_device
+from distill.run.encoders import choose_device, introduction
 from distill.run.filling import batches_of, embed_batch
 from distill.run.folder import Run
 from distill.run.precision import Prepared
 from distill.run.recordings import embed_recording, longest_at_once
 from distill.run.transfer import LOGITS
-from distill.students.heads import MANY, ONE_OF, Classifier
+from distill.students.decisions import MANY, ONE_OF
+from distill.students.heads import Classifier
 from distill.students.saved import load_student
 from distill.students.student import Student
-
-
-@dataclass(frozen=True)
-class ScoredClips:
-    """Some clips with their logits.
-
-    Args:
-        rows: Numbers of the clips in the manifest, in increasing order.
-        logits: Calibrated logits. Shape (clips, classes).
-        set_aside: Clips between them that cannot be used.
-        seconds: Sound of the clips.
-    """
-
-    rows: list[int]
-    logits: NDArray[np.float32]
-    set_aside: tuple[SetAside, ...]
-    seconds: Seconds
 
 
 @dataclass(frozen=True)
@@ -83,6 +68,30 @@ class Scorer:
         """Return the scorer of a student that has a classifier, on a device."""
         assert student.classifier is not None
         return cls(student.to(choose_device(device)), student.classifier, batch_size, workers)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.student.labels
+
+    @property
+    def kind(self) -> str:
+        """Whether a clip has "one of" the classes or "many"."""
+        return self.classifier.kind
+
+    @property
+    def frequency_band(self) -> tuple[float, float]:
+        """Lowest and highest frequency that the student covers, in Hz."""
+        return self.student.frequency_band
+
+    @property
+    def encoder(self) -> Student:
+        """The student, for the choice of windows."""
+        return self.student
+
+    def introduction(self) -> str:
+        """Return a description of the student and the source of its weights."""
+        return introduction(self.student)
 
     @property
     def thresholds(self) -> NDArray[np.float64]:
@@ -128,12 +137,7 @@ class Scorer:
                 aside.append(SetAside(clip.id, error.reason, error.detail))
             else:
                 found[number], seconds = pooled.logits[0].cpu().float().numpy(), seconds.plus(span.measured[-1])
-        for number in [number for number, row in found.items() if not np.isfinite(row).all()]:
-            del found[number]
-            aside.append(SetAside(clips.manifest.ids[number], "not_finite", "the student gives NaN or infinite values"))
-        kept = sorted(found)
-        table = np.stack([found[number] for number in kept]) if kept else np.zeros((0, len(self.student.labels)))
-        return ScoredClips(kept, table.astype(np.float32), tuple(aside), seconds)
+        return ScoredClips.of(found, clips.manifest, aside, seconds, len(self.student.labels))
 
 
 def _kind_of_run(run: Run) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
-from distill.data.encoders.packed import packed
+from distill.data.encoders.packed import packed, unpack
 from distill.data.encoders.recordings import Pieces
 from distill.data.errors import UserError, first_line
 
@@ -134,6 +134,7 @@ def _increased(x: torch.Tensor) -> torch.Tensor:
 def _quantised(encoder: Encoder) -> Encoder:
     """Return a copy whose linear layers have int8 weights and quantise their input."""
     encoder = copy.deepcopy(encoder)
+    unpack(encoder)  # only plain layers are quantised
     with warnings.catch_warnings():
         # torch warns that this moves to torchao, which is not faster on a CPU.
         warnings.simplefilter("ignore", DeprecationWarning)

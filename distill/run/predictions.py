@@ -13,11 +13,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.data.clips.dataset import row_seconds
+from distill.data.clips.crop import row_seconds
 from distill.data.clips.manifest import Row
 from distill.data.errors import UserError
 from distill.data.files import write_atomically
-from distill.data.store.export import readable_id
+from distill.data.store.texts import readable_id
 
 SUFFIXES = (".csv", ".parquet", ".txt")
 BEST, PRESENT, ALL = "best", "present", "all"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from distill.data.clips.dataset import Crop, Seconds
+from distill.data.clips.crop import Crop, Seconds
 
 _MIN_SHARE = 0.99  # a larger share needs no word
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from distill.data.errors import UserError
 from distill.run.baselines import teacher_of
-from distill.students.heads import ONE_OF, Classifier, TextHead
+from distill.students.decisions import ONE_OF
+from distill.students.heads import Classifier, TextHead
 from distill.students.saved import load_student
 from distill.students.spaces import space_of
 from distill.students.student import Student

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from distill.data.errors import UserError
 from distill.runtimes.graph import StudentGraph
@@ -21,35 +22,50 @@ Run = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.generic]]]
 """Computes the outputs by name from clips (batch, samples)."""
 
 
-def largest_difference(run: Run, graph: StudentGraph, lengths: Sequence[int], clips: Sequence[int] = _CLIPS) -> float:
+def largest_difference(run: Run, graph: StudentGraph, lengths: Sequence[int]) -> float:
     """Return the largest difference between a runtime and PyTorch, relative to the largest number of an output.
+
+    A graph of free length gets noise, in batches of 1 and 2 clips. A graph of a fixed length gets three clips, one by
+    one.
 
     Args:
         run: Computes the outputs in the runtime.
         graph: The student.
-        lengths: Samples of the clips.
-        clips: Sizes of the batches.
+        lengths: Samples of the clips, for a graph of free length.
 
     Raises:
         UserError: an output has another shape, is not finite, or differs by more than 1e-5.
     """
-    generator = torch.Generator().manual_seed(0)
     worst = 0.0
-    for samples in lengths:
-        waveform = torch.randn(max(clips), samples, generator=generator) * 0.1
+    for waveform, counts in _three_signals(graph.fixed) if graph.fixed else _noise(lengths):
         with torch.no_grad():
             values = graph.module(waveform)
-        for count in clips:
+        for count in counts:
             found = run(waveform[:count].numpy())
-            place = f"{count} x {samples / graph.sample_rate:g} s"
+            place = f"{count} x {waveform.shape[1] / graph.sample_rate:g} s"
             for name, expected in zip(graph.outputs, values, strict=True):
                 worst = max(worst, _difference(found[name], expected[:count].numpy(), f"{name} of {place}"))
     return worst
 
 
 def lengths_of(graph: StudentGraph) -> list[int]:
-    """Return the lengths of the check, in samples: five, from 0.1 s to 30 s or to the longest clip."""
-    return sorted({graph.samples(seconds) for seconds in CHECKED_SECONDS})
+    """Return the lengths of the check, in samples: the fixed one, or five from 0.1 s to 30 s or to the longest clip."""
+    return [graph.fixed] if graph.fixed else sorted({graph.samples(seconds) for seconds in CHECKED_SECONDS})
+
+
+def _noise(lengths: Sequence[int]) -> Iterator[tuple[Tensor, Sequence[int]]]:
+    """Yield clips, and how many of them make a batch."""
+    generator = torch.Generator().manual_seed(0)
+    for samples in lengths:
+        yield torch.randn(max(_CLIPS), samples, generator=generator) * 0.1, _CLIPS
+
+
+def _three_signals(samples: int) -> Iterator[tuple[Tensor, Sequence[int]]]:
+    """Yield noise, quiet noise and a tone of the fixed length."""
+    noise = torch.randn(1, samples, generator=torch.Generator().manual_seed(0)) * 0.1
+    tone = torch.sin(torch.arange(samples) * (2 * torch.pi / 32)).unsqueeze(0) * 0.5  # 1 kHz at 32 kHz
+    for waveform in (noise, noise * 1e-3, tone):
+        yield waveform, (1,)
 
 
 def _difference(found: NDArray[np.generic], expected: NDArray[np.generic], where: str) -> float:

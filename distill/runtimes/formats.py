@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +13,11 @@ from pathlib import Path
 from distill.data.errors import UserError, require_one_of
 from distill.runtimes.check import Run, largest_difference, lengths_of
 from distill.runtimes.graph import StudentGraph, graph_of
+from distill.runtimes.int8_file import Clips, write_int8_file
 from distill.runtimes.onnx_file import run_onnx_file, write_onnx_file
 from distill.runtimes.openvino_file import run_openvino_file, write_openvino_file
+from distill.runtimes.pte_file import run_pte_file, write_pte_file
+from distill.runtimes.tflite_file import run_tflite_file, write_tflite_file
 from distill.runtimes.torch_files import open_safetensors, run_pt2_file, write_pt2_file, write_safetensors_file
 from distill.students.student import Student
 
@@ -28,6 +32,7 @@ class Format:
         run: Returns what computes the outputs of a file. The student is that which was written.
         packages: Modules that it needs.
         extra: Optional extra of this package that installs them.
+        fixed: Whether its files take one clip of a fixed length.
     """
 
     suffix: str
@@ -35,6 +40,7 @@ class Format:
     run: Callable[[Path, StudentGraph], Run]
     packages: tuple[str, ...] = ()
     extra: str = ""
+    fixed: bool = False
 
     def require_packages(self, name: str) -> None:
         """Raise UserError if a package is missing."""
@@ -42,6 +48,7 @@ class Format:
             raise UserError(f"--format {name} requires more packages: pip install 'audio-distill[{self.extra}]'")
 
 
+_FIXED_SECONDS = 2.0
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
 FORMATS = {
     "onnx": Format(".onnx", write_onnx_file, lambda path, _: run_onnx_file(path), _ONNX, "onnx"),
@@ -50,6 +57,10 @@ FORMATS = {
     ),
     "pt2": Format(".pt2", write_pt2_file, lambda path, graph: run_pt2_file(path, graph.outputs)),
     "safetensors": Format(".safetensors", write_safetensors_file, open_safetensors),
+    "tflite": Format(
+        ".tflite", write_tflite_file, run_tflite_file, ("litert_torch", "ai_edge_litert"), "tflite_export", fixed=True
+    ),
+    "pte": Format(".pte", write_pte_file, run_pte_file, ("executorch",), "pte", fixed=True),
 }
 
 
@@ -72,7 +83,7 @@ def format_of(path: Path, name: str = "") -> str:
     return found[0]
 
 
-def write_student(student: Student, path: Path, space: str = "", name: str = "") -> str:
+def write_student(student: Student, path: Path, space: str = "", name: str = "", seconds: float | None = None) -> str:
     """Write a student as a file, and compare it with PyTorch before it gets its name.
 
     Args:
@@ -80,6 +91,7 @@ def write_student(student: Student, path: Path, space: str = "", name: str = "")
         path: File to write.
         space: Name of the teacher in whose space "clip" lies. Empty: the student's own embedding.
         name: Name of the format. Empty: the suffix of the file decides.
+        seconds: Length of the clips of a format whose files take one length. None: 2 s.
 
     Returns:
         What was written, and the largest difference, as one line.
@@ -90,19 +102,66 @@ def write_student(student: Student, path: Path, space: str = "", name: str = "")
     """
     name = format_of(path, name)
     FORMATS[name].require_packages(name)
-    graph = graph_of(student, space)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as folder:
-        written = Path(folder) / path.name
+    graph = graph_of(student, space, _fixed_seconds(name, seconds))
+    with _replacing(path) as written:
         FORMATS[name].write(graph, written)
         lengths = lengths_of(graph)
         difference = largest_difference(FORMATS[name].run(written, graph), graph, lengths)
-        files = sorted(Path(folder).iterdir(), key=lambda file: file == written)  # the named one last
-        size = sum(file.stat().st_size for file in files)
-        for file in files:
-            os.replace(file, path.with_name(file.name))
-    seconds = ", ".join(f"{samples / graph.sample_rate:g}" for samples in lengths)
+        size = sum(file.stat().st_size for file in written.parent.iterdir())
+    checked = ", ".join(f"{samples / graph.sample_rate:g}" for samples in lengths)
     return (
         f"{path}: {size / 2**20:.1f} MiB; input waveform at {graph.sample_rate} Hz; differs from PyTorch by at most "
-        f"{difference:.1e} of the largest number (batches of 1 and 2 clips of {seconds} s)"
+        f"{difference:.1e} of the largest number "
+        f"({'three clips' if graph.fixed else 'batches of 1 and 2 clips'} of {checked} s)"
     )
+
+
+def write_int8_student(student: Student, path: Path, calibration: Clips, checked: Clips, space: str = "") -> str:
+    """Write a student as an ONNX file in int8, and compare it with float32 before it gets its name.
+
+    Args:
+        student: Student to write, on the CPU. It is set to evaluation mode.
+        path: File to write.
+        calibration: Clips that set the scales of the activations.
+        checked: Other clips, on which the file is compared.
+        space: Name of the teacher in whose space "clip" lies. Empty: the student's own embedding.
+
+    Returns:
+        What was written, and the differences, as one line.
+
+    Raises:
+        UserError: packages are missing, the student cannot be written, or an output differs by more than 5 % of its
+            largest number.
+    """
+    FORMATS["onnx"].require_packages("onnx")
+    graph = graph_of(student, space)
+    with _replacing(path) as written:
+        error = write_int8_file(graph, written, calibration, checked)
+    outputs = ", ".join(f"{name} {largest:.1%}" for name, largest in error.largest.items())
+    return (
+        f"{path}: {path.stat().st_size / 2**20:.1f} MiB; input waveform at {graph.sample_rate} Hz; int8, calibrated on "
+        f"{len(calibration)} clips; on {len(checked)} others it differs from float32 by at most ({outputs}) of the "
+        f"largest number, lowest cosine {error.cosine:.4f}; {1000 * error.seconds:.1f} ms a clip, float32 "
+        f"{1000 * error.float_seconds:.1f} ms"
+    )
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a name in a temporary folder. Its files get their names beside `path` if no error is raised."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as folder:
+        written = Path(folder) / path.name
+        yield written
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file == written):  # the named one last
+            os.replace(file, path.with_name(file.name))
+
+
+def _fixed_seconds(name: str, seconds: float | None) -> float:
+    """Return the length of the clips of a format. 0: free."""
+    if FORMATS[name].fixed:
+        return _FIXED_SECONDS if seconds is None else seconds
+    if seconds is not None:
+        fixed = " and ".join(key for key, kind in FORMATS.items() if kind.fixed)
+        raise UserError(f"--seconds {seconds:g}: only {fixed} have a fixed length; --format {name} takes any length")
+    return 0.0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from distill.data.batch import AudioBatch
+from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError, first_line
 from distill.students import STUDENTS
 from distill.students.hear.students import HearTokenizer
@@ -38,6 +39,7 @@ class StudentGraph:
         sample_rate: In Hz.
         longest: Most samples of a clip. None: any number.
         metadata: What a file states about the student, as text by name.
+        fixed: Samples of the only clip that the graph takes. None: any number of clips of any length.
     """
 
     module: nn.Module
@@ -45,6 +47,7 @@ class StudentGraph:
     sample_rate: int
     longest: int | None
     metadata: Mapping[str, str]
+    fixed: int | None = None
 
     @property
     def shortest(self) -> int:
@@ -55,37 +58,58 @@ class StudentGraph:
         """Return the number of samples of a clip, at most the longest."""
         return min(round(seconds * self.sample_rate), self.longest or round(seconds * self.sample_rate))
 
+    @property
+    def example(self) -> Tensor:
+        """Silent clips of a size that the graph takes. Shape (batch, samples)."""
+        return torch.zeros(1, self.fixed) if self.fixed else torch.zeros(2, self.samples(_EXAMPLE_SECONDS))
+
     def traced(self) -> ExportedProgram:
-        """Trace the student, with free batch and length. Raises UserError if it cannot be traced."""
+        """Trace the student, with free batch and length unless they are fixed.
+
+        Raises:
+            UserError: it cannot be traced.
+        """
         # torch finds the range. It excludes lengths at which an inner dimension is 1, though the graph is valid.
         free = (torch.export.Dim.AUTO(min=1), torch.export.Dim.AUTO(min=self.shortest))
-        shapes = {"waveform": dict(enumerate(free))}
-        example = torch.zeros(2, self.samples(_EXAMPLE_SECONDS))
+        shapes = None if self.fixed else {"waveform": dict(enumerate(free))}
         try:
             with silenced(), torch.no_grad():
                 return torch.export.export(
-                    self.module, (example,), dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
+                    self.module,
+                    (self.example,),
+                    dynamic_shapes=shapes,
+                    prefer_deferred_runtime_asserts_over_guards=True,
                 )
         except Exception as error:  # torch.export raises any error of the traced code and of its own passes
             name = type(self.module.student).__name__
-            raise UserError(f"{name} cannot be written as a graph ({first_line(error)})") from error
+            raise UserError(f"{name} cannot be written as a graph ({cause_of(error)})") from error
 
 
-def graph_of(student: Student, space: str = "") -> StudentGraph:
+def graph_of(student: Student, space: str = "", seconds: float = 0.0) -> StudentGraph:
     """Return a student as a function of one tensor.
 
     Args:
         student: The student, on the CPU. It is set to evaluation mode.
         space: Name of the teacher in whose space "clip" lies. Empty: the student's own embedding.
+        seconds: Length of the only clip that the graph takes. 0: any number of clips of any length. An output without
+            columns is left out of such a graph, since the runtimes that need it have no empty tensors.
 
     Raises:
-        UserError: the student does not answer in the space.
+        UserError: the student does not answer in the space, or takes no clips of this length.
     """
     projection = space_of(student.spaces, space) if space else nn.Identity()
-    longest = _longest_samples(student)
-    module = _FromWaveform(student.eval(), projection)
-    outputs = ("clip", "frames", "logits", "tokens")[: 4 if module.has_tokens else 3]
-    return StudentGraph(module, outputs, student.sample_rate, longest, _metadata(student, longest))
+    rate, longest = student.sample_rate, _longest_samples(student)
+    fixed = round(seconds * rate) or None
+    if fixed and not SHORTEST_SECONDS * rate <= fixed <= (longest or fixed):
+        most = f" and at most {longest / rate:g}" if longest else ""
+        raise UserError(f"--seconds {seconds:g}: must be at least {SHORTEST_SECONDS}{most}")
+    found = student.eval().embed(torch.randn(1, min(fixed or 2 * rate, longest or 2 * rate)) * 0.1, rate)
+    outputs = ["clip", "frames", "logits", *(["tokens"] if isinstance(student, HearTokenizer) else [])]
+    if fixed and not found.logits.shape[1]:
+        outputs.remove("logits")
+    module = _FromWaveform(student, projection, outputs).eval()
+    metadata = _metadata(student, found, fixed or longest, fixed)
+    return StudentGraph(module, tuple(outputs), rate, longest, metadata, fixed)
 
 
 def _longest_samples(student: Student) -> int | None:
@@ -97,18 +121,24 @@ def _longest_samples(student: Student) -> int | None:
     return int(student.whole_seconds * rate) if student.whole_seconds < Student.whole_seconds else None
 
 
-def _metadata(student: Student, longest: int | None) -> dict[str, str]:
-    """Return what a file states about a student. Frames have the times that they have in a clip of two seconds."""
+def _metadata(student: Student, found: Embeddings, longest: int | None, fixed: int | None) -> dict[str, str]:
+    """Return what a file states about a student.
+
+    Args:
+        student: The student.
+        found: Embeddings of a clip of two seconds, or of the fixed length. They have the times that are stated.
+        longest: Most samples of a clip. None: any number.
+        fixed: Samples of each clip. None: any number.
+    """
     rate = student.sample_rate
     longest_seconds = None if longest is None else longest / rate
-    found = student.embed(torch.randn(1, min(2 * rate, longest or 2 * rate)) * 0.1, rate)
     times = found.frame_times.double()
     has_frames = len(times) > 1
     facts = GraphFacts(
         sample_rate=rate, output="clip", frames="frames" if has_frames else None,
         logits="logits" if found.logits.shape[1] else None, labels=student.labels or None, level="none",
-        window_seconds=longest_seconds or 0.0, shortest_seconds=SHORTEST_SECONDS, longest_seconds=longest_seconds,
-        frame_hop=round(float(times.diff().mean()), _DIGITS) if has_frames else None,
+        window_seconds=longest_seconds or 0.0, shortest_seconds=fixed / rate if fixed else SHORTEST_SECONDS,
+        longest_seconds=longest_seconds, frame_hop=round(float(times.diff().mean()), _DIGITS) if has_frames else None,
         first_frame=round(float(times[0]), _DIGITS) if has_frames else None, licence=student.licence,
     )  # fmt: skip
     return {
@@ -118,6 +148,8 @@ def _metadata(student: Student, longest: int | None) -> dict[str, str]:
         "clip_dim": str(found.clip.shape[1]),
         "frame_dim": str(found.frames.shape[2]),
         "teacher": ", ".join(student.teachers),
+        "frequency_band": json.dumps(student.frequency_band),
+        **({"classifier": json.dumps(student.classifier.as_config())} if student.classifier else {}),
         "sha256": hashlib.sha256(weights_of(student)).hexdigest(),
     }
 
@@ -125,21 +157,27 @@ def _metadata(student: Student, longest: int | None) -> dict[str, str]:
 class _FromWaveform(nn.Module):
     """A student as a function of one tensor, which a graph requires."""
 
-    def __init__(self, student: Student, projection: nn.Module) -> None:
+    def __init__(self, student: Student, projection: nn.Module, outputs: Sequence[str]) -> None:
         super().__init__()
-        self.student, self.projection = student, projection
+        self.student, self.projection, self.outputs = student, projection, tuple(outputs)
         self.head = student.classifier.head if student.classifier else None  # a graph holds what is a child module
-        self.has_tokens = isinstance(student, HearTokenizer)
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:
         clips, samples = waveform.shape
         lengths = torch.full((clips,), samples, dtype=torch.int64)
         batch = AudioBatch(waveform, lengths, self.student.sample_rate, (), waveform.new_zeros(clips, 0))
         embeddings = self.student.classified(self.student.encode(batch))
-        outputs = (self.projection(embeddings.clip), embeddings.frames, embeddings.logits)
+        found = {"clip": self.projection(embeddings.clip), "frames": embeddings.frames, "logits": embeddings.logits}
         if isinstance(self.student, HearTokenizer):
-            return (*outputs, self.student.to_codes(embeddings.frames).argmax(2))
-        return outputs
+            found["tokens"] = self.student.to_codes(embeddings.frames).argmax(2)
+        return tuple(found[name] for name in self.outputs)
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the first line of the error that caused the others. It names the operator; the others name passes."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)
 
 
 @contextmanager

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.data.errors import UserError, first_line
+from distill.data.errors import UserError
 from distill.runtimes.check import Run
-from distill.runtimes.graph import StudentGraph, silenced
+from distill.runtimes.graph import StudentGraph, cause_of, silenced
 
 
 def write_onnx_file(graph: StudentGraph, path: Path) -> None:
@@ -34,7 +34,7 @@ def write_onnx_file(graph: StudentGraph, path: Path) -> None:
             assert program is not None
             _simplify(program.model)
     except Exception as error:  # the exporter raises any error of its own passes
-        raise UserError(f"the student cannot be written as ONNX ({first_line(error)})") from error
+        raise UserError(f"the student cannot be written as ONNX ({cause_of(error)})") from error
     model = program.model_proto
     for name, text in graph.metadata.items():
         model.metadata_props.add(key=name, value=text)

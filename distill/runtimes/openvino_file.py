@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.data.errors import UserError, first_line
+from distill.data.errors import UserError
 from distill.runtimes.check import Run
-from distill.runtimes.graph import StudentGraph
+from distill.runtimes.graph import StudentGraph, cause_of
 from distill.runtimes.onnx_file import write_onnx_file
 
 SECTION = "audio_distill"  # of the metadata
@@ -32,7 +32,7 @@ def write_openvino_file(graph: StudentGraph, path: Path) -> None:
             model.set_rt_info(text, [SECTION, name])
         openvino.save_model(model, path, compress_to_fp16=False)
     except Exception as error:  # OpenVINO raises classes of its own
-        raise UserError(f"OpenVINO refuses the student ({first_line(error)})") from error
+        raise UserError(f"OpenVINO refuses the student ({cause_of(error)})") from error
     finally:
         source.unlink()
 

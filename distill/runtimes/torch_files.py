@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from distill.runtimes.check import Run
 from distill.runtimes.graph import StudentGraph, silenced
-
-_TENSORS = ("output", "frames", "logits")  # metadata that name outputs
+from distill.teachers.graph import TENSORS
 
 
 def write_pt2_file(graph: StudentGraph, path: Path) -> None:
@@ -35,7 +34,7 @@ def write_pt2_file(graph: StudentGraph, path: Path) -> None:
         {},
     )  # the file holds them; those of the trace have 5 MB
     names = dict(zip(graph.outputs, program.graph_signature.user_outputs, strict=True))  # which torch chooses
-    metadata = {key: names.get(text, text) if key in _TENSORS else text for key, text in graph.metadata.items()}
+    metadata = {key: names.get(text, text) if key in TENSORS else text for key, text in graph.metadata.items()}
     with silenced():  # torch warns of weights that are views
         torch.export.save(program, path, extra_files=metadata)
 

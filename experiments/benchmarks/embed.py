@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import torch
 import torchaudio
-from measure import ROOT, Row, in_turns, paired, processor, table, write_section
+from measure import ROOT, Row, paired, processor, several_in_turns, table, write_section
 from sgemm import products, sgemm_seconds
 
 from distill import create_teacher
@@ -130,18 +130,20 @@ def against_transformers(name: str, folder: Path) -> list[Row]:
 
     theirs = loop()
     np.testing.assert_allclose(embed(Arithmetic()), theirs, atol=2e-4 * float(np.abs(theirs).max()))
-    rows = []
-    case = f"`embed`, {name}, {clips} clips of {SECONDS} s, {FILE_RATE / 1000:g} kHz FLAC"
     rows_of_batch = list(range(min(BATCH, clips)))
     batch = ClipDataset(manifest, teacher.sample_rate, Crop()).__getitems__(Draws(rows_of_batch, rows_of_batch)).batch
     assert batch is not None
     alone = sgemm_seconds(products(lambda: teacher(batch))) * clips / len(batch)
-    ours, loops, ratio = in_turns(lambda: embed(Arithmetic()), loop)
-    rows.append(Row(f"{case}, float32", ours, loops, 1.15, "15 lines of transformers", ratio, "s", alone / ours, 0.8))
+    sides: list[Callable[[], object]] = [lambda: embed(Arithmetic())]
     if any(name in processor() for name in ("avx512_bf16", "amx")):
-        ours, loops, ratio = in_turns(lambda: embed(Arithmetic("bfloat16")), loop)
-        rows.append(Row(f"{case}, bfloat16", ours, loops, 2, "15 lines of transformers, float32", ratio))
-    return rows
+        sides.append(lambda: embed(Arithmetic("bfloat16")))
+    measured, theirs_seconds = several_in_turns(sides, loop)
+    case = f"`embed`, {name}, {clips} clips of {SECONDS} s, {FILE_RATE / 1000:g} kHz FLAC"
+    rival_name = "15 lines of transformers, float32"
+    seconds, ratio = measured[0]
+    full = Row(f"{case}, float32", seconds, theirs_seconds, 1.15, rival_name, ratio, "s", alone / seconds, 0.8)
+    fewer = [Row(f"{case}, bfloat16", seconds, theirs_seconds, 2, rival_name, ratio) for seconds, ratio in measured[1:]]
+    return [full, *fewer]
 
 
 @torch.inference_mode()

@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import copy
 import statistics
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
-from measure import ROOT, Row, cpu_seconds, in_turns, paired, peak_kib, table, write_section
+from measure import PAIRS, Row, cpu_seconds, in_turns, table, write_section
+from sgemm import products, sgemm_seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
+from workers import DEFAULT_MALLOC, Worker, serve
 
 from distill.data.audio.filters import mel_filters
 from distill.data.audio.frames import frame_mask
-from distill.data.batch import AudioBatch, Embeddings
+from distill.data.batch import AudioBatch
+from distill.data.encoders.packed import packed
 from distill.objectives.masked import MaskedTokenPrediction
 from distill.objectives.objective import Objective
 from distill.objectives.parts.quantizer import GumbelQuantizer, Quantized
-from distill.objectives.tokenizer import TokenizerDistillation
-from distill.runtimes.formats import write_student
 from distill.students.hear.acoustic import AcousticModel
 from distill.students.hear.classifier import HearClassifier, TaskModel
 from distill.students.hear.dropout import Dropout
 from distill.students.hear.frontend import HearFrontEnd, Spectra
 from distill.students.hear.students import Hear, HearTokenizer, Tokens
 from distill.students.hear.transformer import RelativeAttention, RelativeBlock
-from distill.teachers.teacher import Teacher
 
-GFLOP_10_S = 18.2  # of the forward pass of a clip of 10 s, with cropped windows
-
-
+CALLS = 5  # together are long enough for the clock of the processor
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -84,7 +78,7 @@ class LiteralBlock(RelativeBlock):
 class LiteralAcousticModel(AcousticModel):
     """Encode all windows whole, with a mask."""
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, features: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
         clips, length, _ = features.shape
         if length <= self.window:
             return self._masked(features, lengths)
@@ -111,7 +105,7 @@ class LiteralAcousticModel(AcousticModel):
 
 
 class LiteralTaskModel(TaskModel):
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
         outside = ~frame_mask(lengths, tokens.shape[1])
         return self.transformer(tokens + self.pos_embed[:, : tokens.shape[1]], src_key_padding_mask=outside)
 
@@ -165,35 +159,47 @@ def paired_cpu(ours: Callable[[], object], rival: Callable[[], object], pairs: i
     return in_turns(ours, rival, pairs, cpu_seconds)
 
 
-def sgemm_rate() -> float:
-    """Measure GFLOP/s of this machine on products of 500 x 384 x 1536, the largest in HEAR."""
-    a, b = torch.randn(500, 384), torch.randn(384, 1536)
-    a @ b
-    seconds = statistics.median(cpu_seconds(lambda: [a @ b for _ in range(20)]) for _ in range(9)) / 20
-    return 2 * 500 * 384 * 1536 / seconds / 1e9
-
-
-def inference() -> tuple[list[Row], list[str]]:
+def classifier() -> tuple[HearClassifier, AudioBatch]:
+    """Return the whole of HEAR and a clip of 10 s, for one thread."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = HearClassifier(classes=50).eval()
-    rival = literal(model)
-    batch = AudioBatch.of(torch.randn(1, 160_000) * 0.1, 16_000)
+    return HearClassifier(classes=50).eval(), AudioBatch.of(torch.randn(1, 160_000) * 0.1, 16_000)
+
+
+def forward(model: HearClassifier, batch: AudioBatch) -> Tensor:
     with torch.inference_mode():
-        tokens = model.front_end(batch.waveform, batch.lengths)
-        features = model.acoustic.features(tokens.mel)
-        length = torch.tensor([features.shape[1]])
-        difference = float((model.acoustic(features, length) - rival.acoustic(features, length)).abs().max())
-        ours, theirs, ratio = paired_cpu(lambda: model(batch), lambda: rival(batch), 11)
-        rate = sgemm_rate()
-    torch.set_num_threads(2)
-    case = f"`hear_classifier`, 10 s, batch 1, one thread, CPU time (acoustic features equal to {difference:.0e})"
-    share = GFLOP_10_S / ours / rate
-    note = (
-        f"- The forward pass needs {GFLOP_10_S} GFLOP and ran at {GFLOP_10_S / ours:.0f} GFLOP/s, {share:.0%} of this "
-        f"machine's sgemm at these sizes ({rate:.0f}); real-time factor {ours / 10:.4f}."
-    )
-    return [Row(case, ours, theirs, 2.3, "literal transcription", ratio)], [note]
+        return model(batch).logits
+
+
+def serve_forward(kind: str) -> None:
+    """Print the CPU seconds of a forward pass at each request: of "ours" as `distill.load` returns it, or "literal"."""
+    model, batch = classifier()
+    model = literal(model) if kind == "literal" else packed(model)
+    forward(model, batch)
+    serve(lambda: cpu_seconds(lambda: forward(model, batch)))
+
+
+def inference() -> list[Row]:
+    model, batch = classifier()
+    ours = packed(model)
+    torch.testing.assert_close(forward(ours, batch), forward(literal(model), batch), atol=1e-4, rtol=1e-4)
+    alone = sgemm_seconds(products(lambda: model(batch)), cpu_median)
+    share = alone / statistics.median(cpu_seconds(lambda: forward(ours, batch)) for _ in range(9))
+    rows = []
+    for name, environment, goal in (("default malloc", DEFAULT_MALLOC, 2.7), ("freed memory kept", {}, 1.6)):
+        with (
+            Worker([__file__, "serve", "ours"]) as mine,
+            Worker([__file__, "serve", "literal"], environment) as theirs,
+        ):
+            seconds, others, ratio = in_turns(mine, theirs, measure=Worker.measure)
+        case = "`hear_classifier`, 10 s, batch 1, one thread, CPU time"
+        rows.append(Row(case, seconds, others, goal, f"literal transcription, {name}", ratio, "s", share, 0.85))
+    return rows
+
+
+def cpu_median(function: Callable[[], object], repeats: int) -> float:
+    """Return the median of the CPU seconds of several calls, for one."""
+    return statistics.median(cpu_seconds(lambda: [function() for _ in range(CALLS)]) / CALLS for _ in range(repeats))
 
 
 class LiteralMaskedTokenPrediction(MaskedTokenPrediction):
@@ -201,7 +207,7 @@ class LiteralMaskedTokenPrediction(MaskedTokenPrediction):
 
     def score(self, batch: AudioBatch, tokens: Tokens, hidden: Tensor) -> dict[str, Tensor]:
         encoded = self.student.contextual(tokens.features * ~hidden.unsqueeze(2), tokens.lengths)
-        logits, labels = self.to_codes(encoded), self._labels(batch, tokens)
+        logits, labels = self.to_codes(encoded), self._codes(batch, tokens)
         return {"masked_tokens": F.cross_entropy(logits[hidden], labels[hidden])}
 
 
@@ -214,17 +220,6 @@ class LiteralQuantizer(GumbelQuantizer):
         vectors = self.project(products.sum(-2))
         mean = logits.softmax(-1)[inside].mean(0)
         return Quantized(vectors, chosen.argmax(-1), (mean - 1 / len(self.codebook)).square().sum())
-
-
-class ConstantTeacher(Teacher):
-    """Returns constant frames of 768 numbers every 20 ms, at no cost."""
-
-    sample_rate = 16_000
-
-    def encode(self, batch: AudioBatch) -> Embeddings:
-        times = 0.0175 + 0.02 * torch.arange(batch.waveform.shape[1] // 320)
-        frames = torch.ones(len(batch), len(times), 768)
-        return Embeddings.of_frames(frames, times, torch.ones(frames.shape[:2], dtype=torch.bool))
 
 
 def stage_two() -> MaskedTokenPrediction:
@@ -241,9 +236,10 @@ def step(objective: Objective, batch: AudioBatch) -> Callable[[], None]:
 
 
 def training() -> tuple[list[Row], list[str]]:
+    torch.set_num_threads(1)
     batch = AudioBatch.of(torch.randn(16, 96_000) * 0.1, 16_000)
     ours, rival = stage_two(), literal(stage_two())
-    seconds, theirs, ratio = paired(step(ours, batch), step(rival, batch))
+    seconds, theirs, ratio = paired_cpu(step(ours, batch), step(rival, batch), PAIRS)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         step(ours, batch)()
     events = sorted(profile.key_averages(), key=lambda event: -event.self_cpu_time_total)
@@ -251,91 +247,18 @@ def training() -> tuple[list[Row], list[str]]:
     shares = ", ".join(
         f"{event.key.removeprefix('aten::')} {event.self_cpu_time_total / total:.0%}" for event in events[:6]
     )
-    row = Row("stage 2, step of 16 x 6 s, two threads", seconds, theirs, 1.3, "literal transcription", ratio)
+    share = sgemm_seconds(products(step(ours, batch), True), cpu_median) / seconds
+    case = "stage 2, step of 16 x 6 s, one thread, CPU time"
+    row = Row(case, seconds, theirs, 1.5, "literal transcription", ratio, "s", share, 0.85)
     return [row], [f"- Share of that step's time: {shares}."]
 
 
-def stage_one_memory(kind: str) -> None:
-    """Print the memory that a step of stage 1 at batch 32 x 6 s adds at its peak, in GiB."""
-    torch.manual_seed(0)
-    objective = TokenizerDistillation(HearTokenizer(), {"constant": ConstantTeacher()}, alignment="index").train()
-    if kind == "literal":
-        objective = literal(objective)
-    batch = AudioBatch.of(torch.randn(32, 96_000) * 0.1, 16_000)
-    before = peak_kib()
-    step(objective, batch)()
-    print((peak_kib() - before) / 2**20)
-
-
-def length(seconds: str) -> None:
-    """Print CPU seconds and peak GiB of embedding one clip."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    student = Hear().eval()
-    waveform = torch.randn(round(float(seconds) * 16_000)) * 0.1
-    student.embed(waveform[:16_000], 16_000)
-    spent = cpu_seconds(lambda: student.embed(waveform, 16_000))
-    print(spent, peak_kib() / 2**20)
-
-
-def alone(*words: str) -> list[float]:
-    """Return the numbers that this file prints in a process of its own."""
-    ended = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, cwd=ROOT)
-    return [float(word) for word in ended.stdout.split()]
-
-
-def memory() -> Row:
-    ours, theirs = alone("memory", "ours")[0], alone("memory", "literal")[0]
-    case = "stage 1, peak memory of a step of 32 x 6 s"
-    return Row(case, ours, theirs, 2.0, "literal transcription", unit="GiB")
-
-
-def lengths() -> list[str]:
-    measured = {seconds: alone("length", str(seconds)) for seconds in (1, 3, 10, 30, 60, 120, 300, 600)}
-    slope = np.polyfit(np.log(list(measured)), np.log([spent for spent, _ in measured.values()]), 1)[0]
-    costs = ", ".join(f"{seconds} s: {spent:.2f}" for seconds, (spent, _) in measured.items())
-    peaks = ", ".join(f"{seconds} s: {measured[seconds][1]:.2f}" for seconds in (1, 60, 120, 300, 600))
-    return [
-        f"- `hear`, CPU seconds against length, one thread: {costs}. Exponent {slope:.3f} (goal: at most 1.05).",
-        f"- Peak memory of the process, GiB: {peaks}.",
-    ]
-
-
-def onnx() -> str:
-    import onnxruntime
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    model = HearClassifier(classes=50).eval()
-    waveform = torch.randn(1, 160_000) * 0.1
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False):
-        write_student(model, Path(folder) / "hear.onnx")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(str(Path(folder) / "hear.onnx"), options)
-    batch = AudioBatch.of(waveform, 16_000)
-    with torch.inference_mode():
-        theirs = session.run(["logits"], {"waveform": waveform.numpy()})[0]
-        difference = float(np.abs(theirs - model(batch).logits.numpy()).max())
-        runtime, eager, _ = paired_cpu(
-            lambda: session.run(["logits"], {"waveform": waveform.numpy()}), lambda: model(batch), 7
-        )
-    torch.set_num_threads(2)
-    return (
-        f"- ONNX of `hear_classifier`, 10 s, one thread, CPU time: onnxruntime {runtime:.3f} s, eager {eager:.3f} s; "
-        f"logits equal to {difference:.0e}."
-    )
-
-
 def main() -> None:
-    rows, notes = inference()
-    notes.append(onnx())
-    print(*rows, *notes, sep="\n", flush=True)
+    rows = inference()
+    print(*table(rows), sep="\n", flush=True)
     more, profile = training()
-    rows += [*more, memory()]
-    print(*rows, *profile, sep="\n", flush=True)
-    write_section("HEAR", [*table(rows), "", *notes, *profile, *lengths()], "hear")
+    write_section("HEAR", [*table([*rows, *more]), "", *profile], "hear")
 
 
 if __name__ == "__main__":
-    {"memory": stage_one_memory, "length": length}[sys.argv[1]](sys.argv[2])
+    serve_forward(sys.argv[2])

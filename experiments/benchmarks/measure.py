@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "BENCHMARKS.md"
+T = TypeVar("T")
 PAIRS = 5  # measured at least
 _BEGIN, _END = "<!-- measured -->", "<!-- end of what was measured -->"
 
@@ -93,15 +95,27 @@ def settled(function: Callable[[], object]) -> float:
 
 
 def in_turns(
-    ours: Callable[[], object],
-    rival: Callable[[], object],
-    pairs: int = PAIRS,
-    measure: Callable[[Callable[[], object]], float] = seconds_of,
+    ours: T, rival: T, pairs: int = PAIRS, measure: Callable[[T], float] = seconds_of
 ) -> tuple[float, float, float]:
     """Return the medians of what `measure` gives for both, which run in turns, and the median ratio of the pairs."""
-    taken = [(measure(ours), measure(rival)) for _ in range(pairs)]
-    medians = [statistics.median(values) for values in zip(*taken, strict=True)]
-    return medians[0], medians[1], statistics.median(theirs / mine for mine, theirs in taken)
+    ((median_of_ours, ratio),), theirs = several_in_turns([ours], rival, pairs, measure)
+    return median_of_ours, theirs, ratio
+
+
+def several_in_turns(
+    ours: Sequence[T], rival: T, rounds: int = PAIRS, measure: Callable[[T], float] = seconds_of
+) -> tuple[list[tuple[float, float]], float]:
+    """Measure several sides of ours and one rival in turns.
+
+    Returns:
+        The median and the median ratio of each of ours, and the median of the rival.
+    """
+    taken = [([measure(side) for side in ours], measure(rival)) for _ in range(rounds)]
+    found = []
+    for number in range(len(ours)):
+        ratios = [theirs / sides[number] for sides, theirs in taken]
+        found.append((statistics.median(sides[number] for sides, _ in taken), statistics.median(ratios)))
+    return found, statistics.median(theirs for _, theirs in taken)
 
 
 def paired(ours: Callable[[], object], rival: Callable[[], object], pairs: int = PAIRS) -> tuple[float, float, float]:

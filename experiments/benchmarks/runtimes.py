@@ -1,9 +1,9 @@
 """Every student as a file of every runtime: difference from PyTorch, size, and time for a clip of 2 s.
 
-    python experiments/benchmarks/runtimes.py [FOLDER] [RUN ...]
+    python experiments/benchmarks/runtimes.py [FOLDER] [STUDENT | RUN ...]
 
-The students have random weights; RUN adds a trained one. The files are written to FOLDER and reused, so a second run
-measures the times alone.
+A STUDENT has random weights, a RUN those of its training. None: all students. The files are written to FOLDER and
+reused, so a second run measures the times alone.
 """
 
 from __future__ import annotations
@@ -44,12 +44,17 @@ class TracedOnce(StudentGraph):
         return id(self)
 
 
-def students(runs: list[str]) -> dict[str, Callable[[], Student]]:
+def students(words: list[str]) -> dict[str, Callable[[], Student]]:
     """Return what builds each student, by its name in the table."""
     names = [name for name in STUDENTS.names() if STUDENTS.location(name) is not None]
-    made = {name: lambda name=name: distill.create_student(name, **OPTIONS.get(name, {})) for name in names}
-    trained = {f"{distill.load(run).spec.name}, trained": lambda run=run: distill.load(run) for run in runs}
-    return made | trained
+    return {
+        (name if name in names else f"{distill.load(name).spec.name}, trained"): (
+            (lambda name=name: distill.create_student(name, **OPTIONS.get(name, {})))
+            if name in names
+            else (lambda name=name: distill.load(name))
+        )
+        for name in words or names
+    }
 
 
 def written(graph: StudentGraph, folder: Path) -> dict[str, str]:
@@ -62,9 +67,8 @@ def written(graph: StudentGraph, folder: Path) -> dict[str, str]:
             try:
                 kind = formats.FORMATS[name]
                 kind.write(graph, folder / file)
-                difference = formats.largest_difference(
-                    kind.run(folder / file, graph), graph, formats.lengths_of(graph)
-                )
+                run = kind.run(folder / file, graph)
+                difference = formats.largest_difference(run, graph, formats.lengths_of(graph))
                 found[name] = f"{difference:.0e}"
             except UserError as error:
                 found[name] = str(error)
@@ -108,12 +112,12 @@ def row(name: str, graph: StudentGraph, folder: Path) -> str:
     return f"| `{name}` | {weights:.2f} M | {taken['eager']:.1f} ms | {' | '.join(cells)} |"
 
 
-def main(folder: Path | None = None, runs: list[str] | None = None) -> None:
+def main(folder: Path | None = None, words: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as temporary:
         rows = []
-        for name, build in students(runs or []).items():
+        for name, build in students(words or []).items():
             made = graph_of(build())
             graph = TracedOnce(**vars(made))
             rows.append(row(name, graph, (folder or Path(temporary)) / name.replace(", ", "_")))

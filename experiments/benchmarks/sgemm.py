@@ -58,9 +58,10 @@ class _Recorder(TorchDispatchMode):
         self.found[Product(batch, *left.shape[-2:], right.shape[-1])] += 1
 
 
-def products(function: Callable[[], object]) -> Counter[Product]:
-    """Return how often `function` computes each product. It must not run in inference mode, which hides them."""
-    with torch.no_grad(), _Recorder() as recorder:
+def products(function: Callable[[], object], gradients: bool = False) -> Counter[Product]:
+    """Return how often `function` computes each product, or with `gradients` those of its backward pass too."""
+    # Inference mode would hide the products inside a linear layer.
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients), _Recorder() as recorder:
         function()
     return recorder.found
 

@@ -25,7 +25,6 @@ import soundfile as sf
 import torch
 
 import distill
-from distill.adapters.hear import write_module
 from distill.students.saved import save_student
 
 HERE = Path(__file__).parent
@@ -112,7 +111,7 @@ def prepare(work: Path) -> None:
     save_student(random_student(), work / "student", "# A student with random weights\n")
     write_hear_tasks(work / "tasks")
     write_xares_tars(work / "env" / "tones")
-    write_module(work / "hear_student.py", str(work / "student"))
+    distill.export(str(work / "student"), str(work / "hear_student.py"), format="hear")
     (work / "student_encoder.py").write_text(
         "from distill.adapters.xares import encoder_class\n\nTinyEncoder = encoder_class('student')\n"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import distill
 from distill.data.encoders.encoder import Encoder
-from experiments.real.labels import family, note
+from experiments.real.labels import family, instrument, note
 from experiments.real.pitch import Notes
 from experiments.real.rows import with_error
 from experiments.real.study import TASKS, Recipe, Record, Study
@@ -42,15 +42,30 @@ def specialists(study: Study) -> list[str]:
 
 
 def write_domains(study: Study) -> int:
-    """Write the pool with a column of domains beside it, and return the number of single notes."""
-    with open(study.sounds / "pool.csv", newline="") as file:
-        header, *rows = csv.reader(file)
-    paths = [Path(row[header.index("path")]) for row in rows]
-    domains = ["notes" if family(path).label or note(path).label else "rest" for path in paths]
+    """Write a table with a column of domains, and return the number of single notes.
+
+    Few clips of the pool are notes. So its clips are joined by all further notes of `pool_all.csv`, but those of the
+    instruments on which pitch is tested.
+    """
+    with open(study.table("pool"), newline="") as file:
+        header, *pool = csv.reader(file)
+    with open(study.sounds / "pool_all.csv", newline="") as file:
+        _, *everything = csv.reader(file)
+    known = {row[0] for row in pool}
+    tested = {instrument(Path(row[0])) for row in everything if note(Path(row[0])).part == "test"}
+    others = (row for row in everything if row[0] not in known and instrument(Path(row[0])) not in tested)
+    rows = [*pool, *(row for row in others if _is_note(row))]
+    domains = ["notes" if _is_note(row) else "rest" for row in rows]
     with open(study.sounds / f"{_DATA}.csv", "w", newline="") as file:
         lines = ([*row, domain] for row, domain in zip(rows, domains, strict=True))
         csv.writer(file, lineterminator="\n").writerows([[*header, "domain"], *lines])
     return domains.count("notes")
+
+
+def _is_note(row: Sequence[str]) -> bool:
+    """Return whether a row of a table is the sample of an instrument. Its first column is the path."""
+    path = Path(row[0])
+    return bool(family(path).label or note(path).label)
 
 
 def _measured(study: Study, recipe: Recipe) -> list[Record]:

@@ -145,9 +145,10 @@ class HearClassifier(Student):
         return Embeddings.of_frames(frames, times, valid, clip=clip)._replace(logits=self.head(clip))
 
     def official_state(self) -> dict[str, Tensor]:
-        """Return the weights by the published keys, without the buffers of the front-end."""
+        """Return the weights and the buffers of the front-end by the published keys."""
         acoustic = to_official_acoustic(self.acoustic.state_dict())
-        official = {f"acoustic_model.{key}": tensor for key, tensor in acoustic.items()}
+        official = {f"preprocessor.{key}": tensor for key, tensor in self.front_end.official_state().items()}
+        official |= {f"acoustic_model.{key}": tensor for key, tensor in acoustic.items()}
         for theirs, ours in _PREFIXES.items():
             part = getattr(self, ours.rstrip("."))
             official |= {theirs + key: tensor for key, tensor in part.state_dict().items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ MEL_RATE = 16_000
 BANDS = 128
 _POINTS, _WINDOW, _HOP = 1024, 400, 160
 _OFFSET = 1e-6
+_ZEROS, _ROLLOFF = 6, 0.99  # of torchaudio's sinc filter: zero crossings at a side, and its share of the band
 _LEAST_DEVIATION = 1e-3  # of a log-spectrogram: real audio has above 1, and silence has rounding errors only
 
 
@@ -60,6 +62,17 @@ class HearFrontEnd(nn.Module):
             wide_window = torch.hann_window(int(0.025 * rate))
             self.wide = PowerSpectrum(rate, wide_window, points, int(0.010 * rate))
         self.frequencies = points // 2 + 1
+
+    def official_state(self) -> dict[str, Tensor]:
+        """Return the buffers of the published front-end by their keys, which its code requires in a file."""
+        state = {
+            "spectrogram.window": torch.hann_window(int(0.025 * self.rate)),
+            "mel_spectrogram.spectrogram.window": torch.hann_window(_WINDOW),
+            "mel_spectrogram.mel_scale.fb": mel_filters(BANDS, _POINTS, MEL_RATE, 0.0, MEL_RATE / 2, slaney=False),
+        }
+        if self.rate != MEL_RATE:
+            state["resampler.kernel"] = _resampling_kernel(self.to_mel_rate, self.rate)
+        return state
 
     def frames(self, lengths: Tensor) -> Tensor:
         """Return the number of valid frames of clips of these lengths, int64.
@@ -145,3 +158,19 @@ class HearFrontEnd(nn.Module):
         centred = (logarithm - mean) * valid
         deviation = (centred.square().sum((1, 2), keepdim=True) / count).sqrt()
         return self.standardise(centred, centred.new_zeros(()), deviation)
+
+
+def _resampling_kernel(resampler: nn.Module, rate: int) -> Tensor:
+    """Return the filter of a resampler to `MEL_RATE` as torchaudio keeps it: (outputs of a period, 1, inputs).
+
+    Each of its columns is the response to one impulse.
+    """
+    divisor = math.gcd(rate, MEL_RATE)
+    period, outputs = rate // divisor, MEL_RATE // divisor
+    before = math.ceil(_ZEROS * rate / (_ROLLOFF * min(rate, MEL_RATE)))
+    width = period + 2 * before
+    impulses = F.pad(torch.eye(width), (period - before % period, 2 * period))
+    skipped = outputs * ((before + period - before % period) // period)
+    with torch.no_grad():
+        responses = resampler(impulses)
+    return responses[:, skipped : skipped + outputs].T.unsqueeze(1).contiguous()

@@ -1,4 +1,4 @@
-"""EAT's and CAT's published weights: map the keys of fairseq and Hugging Face to ours."""
+"""EAT's and CAT's published weights: map the keys of fairseq and Hugging Face to ours and back."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from distill.data.encoders.checkpoint import Provenance, load_weights, provenance
 from distill.data.errors import UserError
 
-# Official prefixes of keys, and ours. They are replaced in this order.
-_PREFIXES = (
-    (r"modality_encoders\.IMAGE\.", ""),
-    (r"context_encoder\.norm\.", "norm."),
-    (r"pre_norm\.", "norm."),
-    (r"local_encoder\.proj\.", "patches.proj."),
-    (r"(patch_embed|conv_blocks|stage_output_decode)\.", r"patches.\1."),
-    (r"extra_tokens", "first"),
-    (r"head\.", "head.1."),
-    (r"fc_norm\.", "head.0."),
+_MODALITY = "modality_encoders.IMAGE."  # fairseq has it, Hugging Face has not
+# Starts of the official keys in fairseq's files, and of ours. Those of blocks are equal.
+_STARTS = (
+    (f"{_MODALITY}context_encoder.norm.", "norm."),
+    (f"{_MODALITY}local_encoder.proj.", "patches.proj."),
+    *((f"{_MODALITY}{part}.", f"patches.{part}.") for part in ("patch_embed", "conv_blocks", "stage_output_decode")),
+    (f"{_MODALITY}extra_tokens", "first"),
+    ("head.", "head.1."),
+    ("fc_norm.", "head.0."),
 )
 _STUDENT_KEYS = re.compile(r"(?:patches\.|norm\.|blocks\.|first$|head\.)")
 
@@ -88,14 +87,22 @@ def official_encoder(tensors: Mapping[str, Tensor], checkpoint: str, where: str)
     Raises:
         UserError: the tensors are not those of an EAT or CAT encoder.
     """
-    state = {}
-    for name, tensor in tensors.items():
-        for official, ours in _PREFIXES:
-            name = re.sub(f"^{official}", ours, name)
-        state[name] = tensor
+    state = {_our_key(key): tensor for key, tensor in tensors.items()}
     if "first" not in state or "norm.weight" not in state:
         raise UserError(
             f"{where}: not an EAT or CAT encoder (it has no extra token or no first norm; the first key is "
             f"{next(iter(state))!r})"
         )
     return OfficialEncoder(checkpoint, where, state)
+
+
+def official_key(key: str) -> str:
+    """Return the key of fairseq's files for one of ours."""
+    return next((official + key.removeprefix(ours) for official, ours in _STARTS if key.startswith(ours)), key)
+
+
+def _our_key(key: str) -> str:
+    """Return our key for an official one of fairseq or Hugging Face. Other keys stay, without the modality."""
+    bare = re.sub(r"^pre_norm\.", "context_encoder.norm.", key.removeprefix(_MODALITY))
+    starts = ((official.removeprefix(_MODALITY), ours) for official, ours in _STARTS)
+    return next((ours + bare.removeprefix(official) for official, ours in starts if bare.startswith(official)), bare)

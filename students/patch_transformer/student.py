@@ -17,7 +17,7 @@ from distill.data.encoders.checkpoint import read_state_dict, without_wrappers
 from distill.data.encoders.windows import Windows, by_similar_length
 from distill.data.errors import UserError, require_one_of
 from distill.students.patch_transformer.blocks import EPSILON, PostNormBlock, PreNormBlock, positions
-from distill.students.patch_transformer.official import OfficialEncoder, official_encoder
+from distill.students.patch_transformer.official import OfficialEncoder, official_encoder, official_key
 from distill.students.patch_transformer.patches import MultiResolution, PatchConvolution
 from distill.students.student import Student
 
@@ -132,6 +132,16 @@ class PatchTransformer(Student):
         self._positions = torch.zeros(0, 0)  # for the longest input until now
         if official is not None:
             self.provenance = official.load(self, classes)
+
+    def official_state(self) -> dict[str, Tensor]:
+        """Return the weights by the keys of EAT's and CAT's files for fairseq.
+
+        Raises:
+            UserError: the network is one of MATPAC's kind, which that code has not.
+        """
+        if isinstance(self.norm, nn.Identity) or not isinstance(self.mel, KaldiFbank):
+            raise UserError("EAT's code has --student.norm post and --student.bands 128 only")
+        return {official_key(key): tensor for key, tensor in self.state_dict().items()}
 
     @property
     def width(self) -> int:

@@ -152,3 +152,8 @@ def test_a_live_network_as_an_option_is_not_written_down() -> None:
         UserError, match="frozen has an option that cannot be saved: a MobileNetV3 is not a plain value"
     ):
         TEACHERS.spec_of(frozen)
+
+
+def test_an_exported_file_is_loaded_by_its_own_class() -> None:
+    with pytest.raises(UserError, match=r"distill.ExportedStudent\('runs/student.onnx'\)"):
+        distill.load("runs/student.onnx")

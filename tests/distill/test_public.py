@@ -14,11 +14,11 @@ from distill.students.student import Student
 ROOT = Path(__file__).parents[2]
 USER = Path(__file__).with_name("typed_user.py")
 PUBLIC = [
-    "Arithmetic", "AudioBatch", "Crop", "Data", "Embeddings", "Engine", "Frozen", "LogMel", "Objective", "Optimizer",
-    "Precomputed", "Sampling", "Student", "Teacher", "UserError", "Views", "Windows", "by_length", "check_contract",
-    "cluster", "create_student", "create_teacher", "embed", "evaluate", "export", "fit", "frame_mask", "list_students",
-    "list_teachers", "load", "predict", "probe", "push", "rank", "register_loss", "register_objective",
-    "register_student", "register_teacher", "report", "search", "store",
+    "Arithmetic", "AudioBatch", "Crop", "Data", "Embeddings", "Engine", "ExportedStudent", "Frozen", "LogMel",
+    "Objective", "Optimizer", "Precomputed", "Sampling", "Student", "Teacher", "UserError", "Views", "Windows",
+    "by_length", "check_contract", "cluster", "create_student", "create_teacher", "embed", "evaluate", "export", "fit",
+    "frame_mask", "list_students", "list_teachers", "load", "predict", "probe", "push", "rank", "register_loss",
+    "register_objective", "register_student", "register_teacher", "report", "search", "store",
 ]  # fmt: skip
 
 

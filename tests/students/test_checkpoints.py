@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -24,20 +23,6 @@ from tests.students.tiny import STUDENT_NAMES, tiny_options, tiny_student
 READERS = [name for name in STUDENT_NAMES if "checkpoint" in inspect.signature(STUDENTS.find(name)).parameters]
 
 
-def official_state(student: Any) -> dict[str, Tensor]:
-    """Return the weights of a student by the keys of its published files."""
-    if hasattr(student, "official_state"):
-        return dict(student.official_state())
-    state = student.state_dict()
-    if STUDENTS.name_of(type(student)) == "patch_transformer":
-        names = {"first": "extra_tokens", "norm.": "pre_norm.", "patches.proj.": "local_encoder.proj."}
-        return {
-            next((new + key.removeprefix(old) for old, new in names.items() if key.startswith(old)), key): tensor
-            for key, tensor in state.items()
-        }
-    return {key.removeprefix("network."): tensor for key, tensor in state.items() if key != "temperature"}
-
-
 def read(name: str, checkpoint: str | Path) -> Student:
     return distill.create_student(name, **{**tiny_options(name), "checkpoint": str(checkpoint)}).eval()
 
@@ -54,7 +39,7 @@ def student(name: str) -> Student:
 
 @pytest.fixture
 def state(student: Student) -> dict[str, Tensor]:
-    return {key: tensor.clone() for key, tensor in official_state(student).items()}
+    return {key: tensor.clone() for key, tensor in student.official_state().items()}
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -12,8 +12,8 @@ import distill
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.errors import UserError
 from distill.data.fingerprint import weights_digest
-from distill.evaluation.calibration import probabilities_of
-from distill.students.heads import MANY, ONE_OF, Classifier, Head
+from distill.students.decisions import MANY, ONE_OF, probabilities_of
+from distill.students.heads import Classifier, Head
 from distill.students.saved import load_student, save_student
 from distill.students.student import Student
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 import distill
 from distill.data.audio.mel import LogMel
 from distill.data.errors import UserError
-from distill.students.dymn import DyMN
+from distill.students.dymn import ANNEALED, DyMN
 from distill.students.eres2net import ERes2Net
 from distill.students.layers import mean_and_deviation
 from distill.students.log_mel import LogMelStudent
@@ -146,6 +146,49 @@ def test_several_slices_are_the_rows_of_a_batch(tmp_path: Path) -> None:
     )
     with torch.no_grad():
         np.testing.assert_allclose(pooled(student, slices[0]), golden.output("embedding_2slices")[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("golden", [MODELS[0], MODELS[2], MODELS[6]], ids=lambda golden: golden.name)
+def test_the_official_state_has_the_keys_and_shapes_of_ssondo(golden: Golden, tmp_path: Path) -> None:
+    published = {
+        f"student_model.{key}": tensor
+        for key, tensor in official_state(golden.name, golden.statistics).items()
+        if not key.startswith("classification_head.")  # it maps into the teacher's space
+    }
+    ours = golden.student(tmp_path).official_state()
+    assert [(key, ours[key].shape) for key in sorted(ours)] == [
+        (key, published[key].shape) for key in sorted(published)
+    ]
+    constants = ("lambdas", "init_v")  # the golden list has their shapes only
+    assert all(ours[key].equal(published[key]) for key in ours if not key.endswith(constants))
+
+
+def test_a_state_of_dymn_is_that_of_the_code_with_its_temperature() -> None:
+    student = DyMN(0.1)
+    student.on_progress(ANNEALED / 2)
+    with pytest.raises(UserError, match=r"has the temperature 1 or 30, and the student 15\.5"):
+        student.official_state()
+    student.on_progress(1.0)
+    state = student.official_state()
+    assert {key.partition(".")[0] for key in state} == {"in_c", "layers", "out_c"}
+    constants = state["layers.0.depth_act.lambdas"], state["layers.0.depth_act.init_v"]
+    activation, x, context = student.layers[0].depth_act, torch.randn(1, 8, 3, 3), torch.randn(1, 8)
+    # EfficientAT's formula: theta = (2 sigmoid - 1) lambda + init, and the maximum of two lines.
+    theta = (2 * activation.coef_net[0](context).sigmoid() - 1).view(8, 4) * constants[0] + constants[1]
+    lines = [theta[:, piece].view(8, 1, 1) * x[0] + theta[:, 2 + piece].view(8, 1, 1) for piece in range(2)]
+    torch.testing.assert_close(activation(x, context)[0], torch.maximum(*lines))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rows": 4}, "does not keep 4 rows apart"),
+        ({"sample_rate": 48_000}, "has 32000 Hz and a band of 50 to 16000 Hz"),
+    ],
+)
+def test_a_student_that_the_official_code_cannot_compute_has_no_state(options: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        MobileNetV3(0.1, **options).official_state()
 
 
 def test_bare_efficientat_keys_load_too(tmp_path: Path) -> None:

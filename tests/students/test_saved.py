@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import distill
+from distill.data.encoders import packed as packing
 from distill.data.encoders.registry import Spec
 from distill.data.errors import UserError
 from distill.students.saved import save_student, untrained_copy, untrained_student
@@ -92,3 +93,21 @@ def test_files_of_initial_weights_are_not_read_by_an_untrained_copy(tmp_path: Pa
     assert student.spec is not None
     student.spec = Spec(student.spec.name, {**student.spec.options, "checkpoint": str(tmp_path / "none.pt")})
     assert untrained_copy(student).parameter_count() == student.parameter_count()
+
+
+def test_a_loaded_student_is_packed_learns_and_is_saved_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "gains", lambda: True)
+    student = distill.create_student("hear", hidden=16, intermediate=32, heads=2, layers=1).eval()
+    save_student(student, tmp_path / "student", "card")
+    loaded, batch = distill.load(tmp_path / "student"), distill.AudioBatch.of(torch.randn(2, 4000), 16_000)
+    assert any(isinstance(module, packing.PackedLinear) for module in loaded.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(batch).clip, student(batch).clip, atol=1e-5, rtol=1e-5)
+    optimizer = torch.optim.SGD(loaded.train().parameters(), 0.1)
+    loaded(batch).clip.square().mean().backward()
+    optimizer.step()
+    save_student(loaded.eval(), tmp_path / "again", "card")
+    with torch.no_grad():
+        changed = loaded(batch).clip
+        torch.testing.assert_close(distill.load(tmp_path / "again")(batch).clip, changed)
+        assert (changed - student(batch).clip).abs().max() > 1e-4

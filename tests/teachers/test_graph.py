@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from distill.data.batch import AudioBatch
 from distill.data.errors import UserError
-from distill.teachers.graph import GraphFacts, InputForm, Port, input_form, levelled
+from distill.teachers.graph import GraphFacts, InputForm, Port, input_form
 
 FULL = GraphFacts(
     sample_rate=32_000, output="clip", frames="frames", logits="logits", labels=("a, b", "ü"), layout="batch,samples",
@@ -104,19 +102,3 @@ def test_clips_are_arranged(layout: str, batch: int | None, expected: tuple[int,
     found = InputForm(16_000, layout, batch, None, None, 10.0).arranged(np.ones((1, 5), np.float32))
     assert found.shape == expected
     assert found.sum() == 5
-
-
-def test_the_level_of_a_clip_does_not_depend_on_its_padding() -> None:
-    waveform = torch.zeros(3, 1000)
-    waveform[0] = torch.randn(1000, generator=torch.Generator().manual_seed(0)) * 0.1 + 0.3
-    waveform[1, :300] = waveform[0, :300]
-    batch = AudioBatch.of(waveform, 16_000, torch.tensor([1000, 300, 1000]))
-    peak = levelled(batch, GraphFacts(level="peak=0.25"))
-    torch.testing.assert_close(peak.abs().amax(1), torch.tensor([0.25, 0.25, 0.0]))
-    standard = levelled(batch, GraphFacts(level="standard"))
-    assert standard[1, 300:].abs().max() == 0
-    for clip in (standard[0], standard[1, :300]):
-        torch.testing.assert_close(torch.stack([clip.mean(), clip.std(correction=0)]), torch.tensor([0.0, 1.0]))
-    assert standard[2].abs().max() == 0
-    for level in (None, "none"):
-        assert levelled(batch, GraphFacts(level=level)).equal(batch.waveform)

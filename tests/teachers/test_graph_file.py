@@ -14,9 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 import distill
 from distill.cli.shell import main
+from distill.data.batch import AudioBatch
 from distill.data.encoders.windows import Windows
 from distill.data.errors import UserError
 from distill.run.identity import encoder_fingerprint
+from distill.teachers.graph import GraphFacts
+from distill.teachers.graph_file import levelled
 from tests.teachers.onnx_files import DIM, FLOAT, HOP, RATE, WINDOW, build, expected_frames, save
 
 INT64, BOOL = TensorProto.INT64, TensorProto.BOOL
@@ -207,3 +210,19 @@ def test_one_input_of_several_by_name(tmp_path: Path) -> None:
     torch.testing.assert_close(teacher.embed(waveform, RATE).clip, expected_frames(waveform).mean(1) * RATE)
     assert "level none, sr = 16000, flag = False; output sum" in teacher.reading
     assert "input" not in encoder_fingerprint(create(tmp_path, build(metadata=STATED)))["options"]
+
+
+def test_the_level_of_a_clip_does_not_depend_on_its_padding() -> None:
+    waveform = torch.zeros(3, 1000)
+    waveform[0] = torch.randn(1000, generator=torch.Generator().manual_seed(0)) * 0.1 + 0.3
+    waveform[1, :300] = waveform[0, :300]
+    batch = AudioBatch.of(waveform, 16_000, torch.tensor([1000, 300, 1000]))
+    peak = levelled(batch, GraphFacts(level="peak=0.25"))
+    torch.testing.assert_close(peak.abs().amax(1), torch.tensor([0.25, 0.25, 0.0]))
+    standard = levelled(batch, GraphFacts(level="standard"))
+    assert standard[1, 300:].abs().max() == 0
+    for clip in (standard[0], standard[1, :300]):
+        torch.testing.assert_close(torch.stack([clip.mean(), clip.std(correction=0)]), torch.tensor([0.0, 1.0]))
+    assert standard[2].abs().max() == 0
+    for level in (None, "none"):
+        assert levelled(batch, GraphFacts(level=level)).equal(batch.waveform)

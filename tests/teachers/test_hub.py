@@ -76,6 +76,9 @@ def test_a_fixed_length_model_of_transformers_is_timed(tmp_path: Path) -> None:
     assert teacher.frame_hop == pytest.approx(0.02, abs=1e-4)
     assert embeddings.frames.shape == (1, 1500, 32)
     assert int(embeddings.frame_mask.sum()) == 100
+    batch = distill.AudioBatch.of(torch.randn(2, 32_000), 16_000)
+    fewer_bits = distill.Arithmetic("bfloat16").apply(teacher)  # Whisper's extractor cannot compute in it
+    torch.testing.assert_close(fewer_bits(batch).clip.float(), teacher(batch).clip, atol=0.05, rtol=0.05)
 
 
 def test_a_classifier_without_a_decoder_is_read(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 
 import pytest
 
 from distill.data.errors import UserError
-from distill.teachers.tflite_metadata import read_metadata
+from distill.teachers.tflite_metadata import ATTACHED, read_metadata
 from tests.teachers.tflite_files import build, stated
 
 LABELS = {"labels.txt": "dog\ncat, black\nübung"}
@@ -41,3 +43,14 @@ def test_what_a_file_states(metadata: bytes, expected: dict[str, str]) -> None:
 def test_damaged_metadata_and_further_files_are_refused(content: bytes, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_metadata(content, "here")
+
+
+def test_what_an_exported_student_states() -> None:
+    content = io.BytesIO(build())
+    with zipfile.ZipFile(content, "a") as attached:
+        attached.writestr(ATTACHED, json.dumps({"sample_rate": "32000", "licence": "MIT"}))
+    assert read_metadata(content.getvalue(), "here") == {"sample_rate": "32000", "licence": "MIT"}
+    with zipfile.ZipFile(content, "a") as attached, pytest.warns(UserWarning, match="Duplicate"):
+        attached.writestr(ATTACHED, "[1]")
+    with pytest.raises(UserError, match="here: its metadata cannot be read"):
+        read_metadata(content.getvalue(), "here")

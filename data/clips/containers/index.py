@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from distill.data.audio.remote import Address, state_of
 from distill.data.clips.containers.scanning import Scan, scan
+from distill.data.clips.progress import with_progress
 from distill.data.errors import UserError
 from distill.data.files import write_atomically
 from distill.data.store.format import SetAside
@@ -67,7 +67,7 @@ def index_tars(root: Path | Address, tars: Sequence[Path | Address]) -> Index:
     refused: dict[Path | Address, str] = {}
     saved = time.monotonic()
     try:
-        for name, tar in tqdm(new.items(), desc="index", unit="tar", delay=1, mininterval=0.5, dynamic_ncols=True):
+        for name, tar in with_progress(new.items(), "index", "tar", delay=1):
             try:
                 known[name] = (stamps[name], scan(tar))
             except UserError as error:

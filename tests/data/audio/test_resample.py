@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from distill.data.audio import resample as module
 from distill.data.audio.read import Samples
-from distill.data.audio.resample import resample, resample_blocks, resampled_length
+from distill.data.audio.resample import resample, resample_blocks
+from distill.data.audio.sinc import resampled_length
 
 RATES = [(16_000, 32_000), (32_000, 16_000), (44_100, 16_000), (44_100, 32_000), (11_025, 48_000), (1_600, 1_599)]
 

@@ -12,8 +12,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from distill.data.clips import dataset
-from distill.data.clips.dataset import clip_seconds
+from distill.data.clips import crop
+from distill.data.clips.crop import clip_seconds
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.sources import Data, read_manifest
 from distill.data.clips.windows import in_windows, root_of, write_windows
@@ -98,7 +98,7 @@ def test_headers_are_read_once_and_only_where_the_length_is_unknown(
 ) -> None:
     folder = write(tmp_path, a=12.0, b=3.0)
     opened = []
-    monkeypatch.setattr(dataset, "duration", lambda path, part: opened.append(path.name) or 12.0)
+    monkeypatch.setattr(crop, "duration", lambda path, part: opened.append(path.name) or 12.0)
     rows = [Row("a", folder / "a.wav"), Row("b", folder / "b.wav", 0.0, 3.0)]
     assert len(cut(Manifest(folder, rows), 5.0, 5.0)) == 4
     assert opened == ["a.wav"]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from distill.data.encoders import packed as packing
-from distill.data.encoders.packed import PackedLinear, packed
+from distill.data.encoders.packed import PackedLinear, packed, unpack
 
 needs_onednn = pytest.mark.usefixtures("on_amd")
 
@@ -92,6 +92,17 @@ def test_a_packed_network_is_copied_and_exported() -> None:
     program = torch.export.export(fast, (inputs,))
     assert "mkldnn" not in str(program.graph)
     torch.testing.assert_close(program.module()(inputs), plain(inputs))
+
+
+@needs_onednn
+def test_unpacked_layers_are_plain_again() -> None:
+    plain = network()
+    again = packed(plain)
+    unpack(again)
+    assert [type(layer) for layer in again] == [type(layer) for layer in plain]
+    assert again[2] is again[3]
+    assert {id(tensor) for tensor in again.parameters()} == {id(tensor) for tensor in plain.parameters()}
+    assert not any(module.training for module in [*packed(plain).modules(), *again.modules()])
 
 
 @needs_onednn

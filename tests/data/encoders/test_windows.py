@@ -10,6 +10,7 @@ from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.windows import (
     Covered,
     Tiling,
+    WindowGrid,
     Windows,
     by_length,
     by_similar_length,
@@ -136,7 +137,7 @@ def test_short_clips_are_encoded_whole_beside_long_ones() -> None:
 def test_counts_of_seconds_are_those_of_samples(windows: Windows) -> None:
     lengths = torch.randint(1, 8000, (500,))
     by_seconds = tiling(windows).counts(lengths.numpy() / RATE)
-    assert by_seconds.tolist() == tiling(windows).grid(lengths, RATE).counts
+    assert by_seconds.tolist() == WindowGrid.of(tiling(windows), lengths, RATE).counts
 
 
 def test_memory_is_bounded_by_the_window() -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from distill.data.errors import UserError
 from distill.data.store import export
-from distill.data.store.export import check_export, export_store, readable_id
+from distill.data.store.export import check_export, export_store
 from distill.data.store.format import SetAside
 from distill.data.store.reader import EmbeddingStore
+from distill.data.store.texts import readable_id
 from distill.data.store.writer import StoreWriter
 
 IDS = [f"clip {row}.wav" for row in range(6)] + ["caf\udce9.wav", "ü/日本.wav"]

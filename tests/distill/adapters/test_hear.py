@@ -3,14 +3,35 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from distill.adapters import hear
 from distill.data.errors import UserError
+from distill.students.saved import save_student
 from distill.students.student import Student
 from tests.students.tiny import tiny_student
+
+OWN = """
+import torch
+
+import distill
+
+
+class Coarse(distill.Student):
+    sample_rate = 16_000
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(2))
+
+    def encode(self, batch):
+        frames = batch.waveform.unfold(1, 8000, 8000).abs().mean(2, keepdim=True) * self.scale
+        times = 0.25 + 0.5 * torch.arange(frames.shape[1])
+        return distill.Embeddings.of_frames(frames, times, torch.ones(frames.shape[:2], dtype=torch.bool))
+"""
 
 
 def test_a_rate_that_the_kit_accepts_is_declared() -> None:
@@ -44,16 +65,43 @@ def test_timestamps_are_in_milliseconds_even_and_reach_the_end(folder: str, seco
     assert 1000 * seconds - 16 <= float(times.max()) <= 1000 * seconds
 
 
-def test_a_written_module_loads_its_student(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hear.write_module(tmp_path / "hear_of_this_test.py", folder)
+def imported(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    module = importlib.import_module(name)
+    monkeypatch.delitem(sys.modules, name)
+    return module
+
+
+def test_a_written_module_is_moved_with_its_student(
+    folder: str, student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = hear.write_module(tmp_path / "here" / "hear_of_this_test.py", folder)
+    assert "48000 Hz" in line
+    assert "every 16 ms" in line
+    assert "warns" not in line
+    (tmp_path / "here").rename(tmp_path / "there")
+    module = imported(tmp_path / "there", "hear_of_this_test", monkeypatch)
+    audio = torch.randn(1, 48_000) * 0.1
+    for model in (module.load_model(), module.load_model("")):
+        found = module.get_scene_embeddings(audio, model)
+        torch.testing.assert_close(found, student.embed(audio, 48_000).clip, rtol=1e-5, atol=1e-6)
+    assert module.get_timestamp_embeddings(audio, model)[0].shape[0] == 1
+
+
+def test_a_module_imports_the_package_of_its_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hear_parts.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
-    try:
-        module = importlib.import_module("hear_of_this_test")
-        model = module.load_model()
-        assert module.get_scene_embeddings(torch.randn(1, 48_000), model).shape == (1, model.scene_embedding_size)
-        assert module.get_timestamp_embeddings(torch.randn(1, 48_000), model)[0].shape[0] == 1
-    finally:
-        sys.modules.pop("hear_of_this_test", None)
+    parts = importlib.import_module("hear_parts")
+    save_student(parts.Coarse().eval(), tmp_path / "student", "")
+    monkeypatch.delitem(sys.modules, "hear_parts")
+    with pytest.raises(UserError, match="--allow_import hear_parts"):
+        hear.write_module(tmp_path / "hear_own.py", str(tmp_path / "student"))
+    line = hear.write_module(tmp_path / "hear_own.py", str(tmp_path / "student"), "hear_parts")
+    assert "every 500 ms; hear-validator warns of steps above 50 ms" in line
+    monkeypatch.delitem(sys.modules, "hear_parts")
+    module = imported(tmp_path, "hear_own", monkeypatch)
+    assert module.load_model().scene_embedding_size == 2
 
 
 def test_a_name_that_python_cannot_import_and_a_missing_model_are_refused(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.sources import read_manifest
 from distill.data.errors import UserError
 from distill.run.folder import Run
-from distill.students.heads import MANY, ONE_OF, Classifier, Head
+from distill.students.decisions import MANY, ONE_OF
+from distill.students.heads import Classifier, Head
 from distill.students.saved import save_student
 from tests.conftest import tone
 from tests.data.clips.published import trees

@@ -12,6 +12,7 @@ import torch
 
 import distill
 from distill.cli.shell import main
+from distill.data.errors import UserError
 from distill.data.store.reader import EmbeddingStore
 from distill.runtimes.formats import write_student
 from distill.students.heads import Classifier, Head
@@ -108,8 +109,32 @@ def test_an_exported_student_is_a_teacher_without_other_options(name: str, sound
 
 
 def test_an_export_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["--model", "x"], ["--model", "x", "--out", "y.txt"], ["--model", "/nowhere", "--out", "y.onnx"]):
+    int8 = ["--model", "x", "--out", "y.pt2", "--int8", "sounds"]
+    for words in (
+        int8,
+        ["--model", "x"],
+        ["--model", "x", "--out", "y.txt"],
+        ["--model", "/nowhere", "--out", "y.onnx"],
+    ):
         with pytest.raises(SystemExit) as ended:
             main(["export", *words])
         assert ended.value.code == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_hear_and_unknown_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_student(tiny_student("bc_resnet").eval(), tmp_path / "run" / "student", "card")
+    main(["export", "--model", str(tmp_path / "run"), "--format", "hear", "--out", str(tmp_path / "hear_run.py")])
+    assert "frames of" in capsys.readouterr().out
+    assert (tmp_path / "hear_run_student" / "model.safetensors").is_file()
+    with pytest.raises(UserError, match="--space musicnn: --format hear writes the student's own embedding"):
+        distill.export(str(tmp_path / "run"), str(tmp_path / "x.py"), space="musicnn", format="hear")
+    with pytest.raises(UserError, match=r"--format 'haer': must be one of .*hear"):
+        distill.export(str(tmp_path / "run"), str(tmp_path / "x.py"), format="haer")
+
+
+def test_the_official_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_student(tiny_student("mobilenet_v3").eval(), tmp_path / "run" / "student", "card")
+    main(["export", "--model", str(tmp_path / "run"), "--format", "official", "--out", str(tmp_path / "mn.pt")])
+    assert "tensors by the official keys" in capsys.readouterr().out
+    assert "student_model.model.features.0.0.weight" in torch.load(tmp_path / "mn.pt", weights_only=True)

@@ -70,13 +70,14 @@ def test_a_stopped_run_trains_only_what_is_missing(
 
     def stopping(self: Job, resume: bool) -> distill.Student:
         if self.options.fold == "2":
-            raise Stopped("stopped", 15)
+            raise Stopped(f"continue with: distill fit --resume true --out {self.run.path} --allow_import tests", 15)
         return train(self, resume)
 
     with monkeypatch.context() as patch:
         patch.setattr(Job, "train", stopping)
-        with pytest.raises(Stopped):
+        with pytest.raises(Stopped, match=r"--out [^ ]*/run --allow_import tests$") as stopped:
             fit(source, tmp_path / "run", fold="all", **CLASSIFY)
+    assert stopped.value.exit_code == 128 + 15
     with pytest.raises(UserError, match="fold 2 has no trained student; continue with: distill fit --resume true"):
         distill.evaluate(str(tmp_path / "run"), str(source), **CPU)
     with pytest.raises(UserError, match="--resume continues it"):

@@ -14,7 +14,8 @@ import distill
 from distill.cli.shell import main
 from distill.data.clips.sources import read_manifest
 from distill.data.errors import UserError
-from distill.students.heads import MANY, Classifier, Head
+from distill.students.decisions import MANY
+from distill.students.heads import Classifier, Head
 from distill.students.saved import save_student
 from tests.conftest import tone
 from tests.distill.commands.test_evaluate import CPU, classifier

@@ -9,11 +9,10 @@ from distill.evaluation.calibration import (
     best_thresholds,
     fit_temperature,
     negative_log_likelihood,
-    probabilities_of,
     reliability,
 )
 from distill.evaluation.metrics import f1
-from distill.students.heads import MANY, ONE_OF
+from distill.students.decisions import MANY, ONE_OF, probabilities_of
 
 KINDS = [ONE_OF, MANY]
 

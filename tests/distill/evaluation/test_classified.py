@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distill.evaluation.calibration import probabilities_of
 from distill.evaluation.classified import confusion_of, decide, evaluate_logits
 from distill.evaluation.metrics import d_prime
 from distill.evaluation.scoring import Labels
-from distill.students.heads import MANY, ONE_OF
+from distill.students.decisions import MANY, ONE_OF, probabilities_of
 
 NAMED = {"model": "m", "data": "d", "part": "all clips"}
 NAMES = ("a", "b", "c", "d")

@@ -21,7 +21,8 @@ from distill.objectives.classification import Classification
 from distill.objectives.embedding import EmbeddingDistillation
 from distill.objectives.parts.augmentation import draw_mixup
 from distill.students import STUDENTS
-from distill.students.heads import MANY, ONE_OF, Classifier, Head
+from distill.students.decisions import MANY, ONE_OF
+from distill.students.heads import Classifier, Head
 from distill.students.student import Student
 from tests.own_parts import TinyConvolution
 from tests.students.tiny import STUDENT_NAMES, tiny_options

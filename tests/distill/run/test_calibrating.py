@@ -17,7 +17,8 @@ from distill.data.clips.sources import read_manifest
 from distill.data.errors import UserError
 from distill.evaluation.calibration import fit_temperature
 from distill.run.calibrating import calibrate_student
-from distill.students.heads import ONE_OF, Classifier, Head
+from distill.students.decisions import ONE_OF
+from distill.students.heads import Classifier, Head
 from tests.distill.commands.test_evaluate import CPU, table
 from tests.distill.commands.test_fit import fit
 from tests.own_parts import TinyConvolution

@@ -11,7 +11,8 @@ import pytest
 import distill
 from distill.data.errors import UserError
 from distill.run.parts import name_classes, take_weights
-from distill.students.heads import MANY, Classifier, Head
+from distill.students.decisions import MANY
+from distill.students.heads import Classifier, Head
 from distill.students.saved import save_student
 from tests.own_parts import TinyConvolution
 from tests.students.hear.tiny import HEAR_OPTIONS

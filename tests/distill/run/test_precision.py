@@ -12,6 +12,7 @@ import torch
 
 import distill
 from distill.data.audio.mel import LogMel
+from distill.data.encoders import packed as packing
 from distill.data.errors import UserError
 from distill.run.precision import compile_networks
 from distill.students.hear.frontend import HearFrontEnd
@@ -87,3 +88,17 @@ def test_a_compiled_encoder_says_the_same() -> None:
     batch = distill.AudioBatch.of(torch.randn(2, 4000), 16_000)
     compiled = distill.Arithmetic(compile=True).apply(student)
     torch.testing.assert_close(compiled(batch).clip, student(batch).clip, atol=1e-5, rtol=1e-5)
+
+
+def test_int8_reaches_the_layers_of_a_packed_student(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "gains", lambda: True)
+    student = distill.create_student("hear", hidden=16, intermediate=32, heads=2, layers=1).eval()
+    assert any(isinstance(module, packing.PackedLinear) for module in packing.packed(student).modules())
+    batch = distill.AudioBatch.of(torch.randn(2, 4000), 16_000)
+    with torch.inference_mode():
+        plain, from_packed, full = (
+            distill.Arithmetic(precision).apply(encoder)(batch).clip
+            for precision, encoder in (("int8", student), ("int8", packing.packed(student)), ("float32", student))
+        )
+    torch.testing.assert_close(from_packed, plain)
+    assert (full - plain).abs().max() > 1e-4

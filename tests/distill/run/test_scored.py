@@ -10,9 +10,9 @@ import pytest
 from distill.data.clips.dataset import Seconds
 from distill.data.clips.manifest import Row
 from distill.data.store.format import SetAside
-from distill.evaluation.calibration import best_thresholds, fit_temperature, probabilities_of
+from distill.evaluation.calibration import best_thresholds, fit_temperature
 from distill.run.scored import Scored, joined
-from distill.students.heads import MANY, ONE_OF
+from distill.students.decisions import MANY, ONE_OF, probabilities_of
 
 CLASSES = ("a", "b", "c")
 

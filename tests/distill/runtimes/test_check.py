@@ -57,3 +57,17 @@ def test_a_small_difference_is_returned(graph: StudentGraph) -> None:
 def test_a_large_difference_is_refused(graph: StudentGraph, name: str, change: Change, message: str) -> None:
     with pytest.raises(UserError, match=message):
         largest_difference(changed(graph, name, change), graph, [8_000])
+
+
+def test_a_fixed_length_is_checked_on_three_signals_one_by_one() -> None:
+    graph, levels = graph_of(tiny_student("hear_tokenizer"), seconds=0.5), []
+    run = changed(graph, "clip", lambda clip: clip)
+
+    def recorded(waveform: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
+        assert waveform.shape == (1, 8_000)
+        levels.append(float(np.abs(waveform).max()))
+        return run(waveform)
+
+    assert largest_difference(recorded, graph, lengths_of(graph)) < 5e-6
+    assert len(levels) == 3
+    assert levels[1] == pytest.approx(levels[0] / 1000)

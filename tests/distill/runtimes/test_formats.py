@@ -65,6 +65,12 @@ def test_another_suffix_or_format_is_refused(path: str, name: str, message: str)
         formats.format_of(Path(path), name)
 
 
+def test_only_fixed_formats_take_a_length(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--seconds 3: only tflite and pte have a fixed length"):
+        formats.write_student(Loudness(), tmp_path / "x.onnx", seconds=3)
+    assert [formats._fixed_seconds("pte", given) for given in (None, 3.0)] == [2.0, 3.0]
+
+
 def test_a_missing_package_is_one_line_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = replace(formats.FORMATS["openvino"], packages=("no_such_package",))
     monkeypatch.setitem(formats.FORMATS, "openvino", missing)

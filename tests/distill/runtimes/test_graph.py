@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import distill
+from distill.data.errors import UserError
 from distill.runtimes.graph import graph_of
 from distill.students.saved import save_student
 from tests.students.tiny import tiny_student
@@ -48,3 +49,19 @@ def test_a_tokenizer_has_tokens() -> None:
     expected, _ = student.tokenize(distill.AudioBatch.of(waveform, 16_000))
     assert graph.outputs[3] == "tokens"
     assert tokens.equal(expected)
+
+
+def test_a_fixed_length_has_one_clip_and_no_empty_output() -> None:
+    graph = graph_of(tiny_student("cnn"), seconds=0.5)
+    assert graph.outputs == ("clip", "frames")
+    assert graph.example.shape == (1, 16_000)
+    stated = graph.metadata
+    assert (stated["window_seconds"], stated["shortest_seconds"], stated["longest_seconds"]) == ("0.5",) * 3
+    (waveform,) = (node for node in graph.traced().graph.nodes if node.name == "waveform")
+    assert tuple(waveform.meta["val"].shape) == (1, 16_000)
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("cnn", 0.05), ("hear_classifier", 31.0)])
+def test_an_impossible_length_is_refused(name: str, seconds: float) -> None:
+    with pytest.raises(UserError, match=f"--seconds {seconds:g}: must be at least 0.1"):
+        graph_of(tiny_student(name), seconds=seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchaudio
 
 from distill.students.hear.frontend import HearFrontEnd
 from tests.students.hear.golden import (
@@ -50,3 +51,8 @@ def test_a_constant_signal_has_no_power() -> None:
 def test_mel_and_power_at_44_khz_have_equal_numbers_of_frames(samples: int) -> None:
     spectra = HearFrontEnd(44_100, 2048)(torch.randn(1, samples), torch.tensor([samples]), power=True)
     assert spectra.mel.shape[2] == spectra.power.shape[2]
+
+
+def test_the_official_buffers_of_44_khz_have_the_filter_of_torchaudio() -> None:
+    kernel = HearFrontEnd(44_100, 2048).official_state()["resampler.kernel"]
+    torch.testing.assert_close(kernel, torchaudio.transforms.Resample(44_100, 16_000).kernel, atol=1e-7, rtol=0)

@@ -53,3 +53,22 @@ def test_fine_tuned_logits_equal_the_official_ones(tmp_path: Path) -> None:
     assert other.head is not None
     assert other.head[1].weight.shape == (3, 32)
     assert "head.1.weight" in other.provenance.dropped
+
+
+def test_the_official_state_is_the_official_file(tmp_path: Path) -> None:
+    """EAT and CAT without decoder and slow copy; fine-tuned also with the head."""
+    for system in ("eat", "cat"):
+        published = {
+            key: tensor
+            for key, tensor in golden(system, "state_dict").items()
+            if not key.startswith(("_ema.", "clap_proj.")) and ".decoder." not in key
+        }
+        state = official_objective(system, tmp_path).student.official_state()
+        assert state.keys() == published.keys()
+        assert all(state[key].equal(published[key]) for key in state)
+    head = {
+        key for key in fine_tuned(tmp_path, classes=7).official_state() if "modality" not in key and "blocks" not in key
+    }
+    assert head == {"head.weight", "head.bias", "fc_norm.weight", "fc_norm.bias"}
+    with pytest.raises(UserError, match=r"EAT's code has --student\.norm post"):
+        PatchTransformer(hidden=16, layers=1, heads=2, norm="pre").official_state()
