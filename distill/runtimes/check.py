@@ -39,11 +39,12 @@ def largest_difference(run: Run, graph: StudentGraph, lengths: Sequence[int]) ->
     worst = 0.0
     for waveform, counts in _three_signals(graph.fixed) if graph.fixed else _noise(lengths):
         with torch.no_grad():
-            values = graph.module(waveform)
+            inputs = graph.input(waveform)
+            values = graph.module(inputs)
         for count in counts:
             place = f"{count} x {waveform.shape[1] / graph.sample_rate:g} s"
             try:
-                found = run(waveform[:count].numpy())
+                found = run(inputs[:count].numpy())
             except Exception as error:  # each runtime raises classes of its own
                 raise UserError(f"the check failed: the runtime refuses {place} ({_on_one_line(error)})") from error
             for name, expected in zip(graph.outputs, values, strict=True):
