@@ -1,7 +1,7 @@
 # `make` needs Python 3.11, 3.12, 3.13 or 3.14, and nothing else. PYTHON chooses one: make PYTHON=python3.11
 BIN := .venv/bin
 
-.PHONY: all ready demo test slow tflite exports kits check lint structure types format docs benchmarks lock fresh release clean
+.PHONY: all ready demo test slow tflite exports kits browser check lint structure types format docs benchmarks lock fresh release clean
 
 all: ready
 	@echo 'make test runs the tests, make demo the demo.'
@@ -34,6 +34,13 @@ exports: ready
 kits: ready
 	$(BIN)/python -m pip install --no-build-isolation --editable '.[kits]'
 	$(BIN)/python experiments/kits/run.py --install --out .kits
+
+# An exported student under node and in a headless Chromium, and a click on the map of `distill report`. It needs node and
+# npm. CHROMIUM=PATH names an installed Chromium; otherwise playwright downloads one.
+browser: ready
+	$(BIN)/python -m pip install playwright
+	$(if $(CHROMIUM),,$(BIN)/python -m playwright install chromium)
+	$(BIN)/python experiments/browser/run.py --out .browser --chromium '$(CHROMIUM)'
 
 check: lint structure types
 

@@ -222,26 +222,51 @@ class Clip(NamedTuple):
         samples: float32 in [-1, 1], or int16 as stored in a file. Shape (samples,).
         sample_rate: Rate of the file, in Hz.
         labels: Multi-hot labels. Shape (classes,).
+        partner: The clip with which it is mixed. None: it is not mixed.
+        share: Share of the clip in the mixture, from 0 to 1; the partner has the rest.
     """
 
     id: str
     samples: Tensor
     sample_rate: int
     labels: Tensor
+    partner: Clip | None = None
+    share: float = 1.0
+
+    def length(self, sample_rate: int) -> int:
+        """Return the number of samples at `sample_rate` Hz: those of the longer clip of a mixture."""
+        own = resampled_length(len(self.samples), self.sample_rate, sample_rate)
+        return own if self.partner is None else max(own, self.partner.length(sample_rate))
+
+    def write(self, sample_rate: int, out: Tensor) -> None:
+        """Write the samples at `sample_rate` Hz, mixed as by `AudioBatch.mix`, then zeros. Shape (samples,)."""
+        own = resampled_length(len(self.samples), self.sample_rate, sample_rate)
+        resample(self.samples, self.sample_rate, sample_rate, out=out[:own])
+        out[own:] = 0
+        if self.partner is not None:
+            length = self.partner.length(sample_rate)
+            other = torch.empty(length)
+            self.partner.write(sample_rate, other)
+            out.mul_(self.share)[:length].add_(other, alpha=1 - self.share)
+
+    def mixed_labels(self) -> Tensor:
+        """Return the labels, mixed as by `AudioBatch.mix`. Shape (classes,)."""
+        if self.partner is None:
+            return self.labels
+        return self.share * self.labels + (1 - self.share) * self.partner.labels
 
 
 def collate(clips: Sequence[Clip], sample_rate: int) -> AudioBatch:
-    """Resample clips to `sample_rate` Hz, each into its row of a zero-padded batch."""
-    lengths = [resampled_length(len(clip.samples), clip.sample_rate, sample_rate) for clip in clips]
+    """Resample clips to `sample_rate` Hz, each into its row of a zero-padded batch. Clips with a partner are mixed."""
+    lengths = [clip.length(sample_rate) for clip in clips]
     waveform = torch.empty(len(clips), max(lengths))
     # In reverse order, for the processor's cache: the last clips were decoded last, and the first are encoded first.
-    for clip, row, length in reversed(list(zip(clips, waveform, lengths, strict=True))):
-        resample(clip.samples, clip.sample_rate, sample_rate, out=row[:length])
-        row[length:] = 0
+    for clip, row in reversed(list(zip(clips, waveform, strict=True))):
+        clip.write(sample_rate, row)
     return AudioBatch(
         waveform=waveform,
         lengths=torch.tensor(lengths),
         sample_rate=sample_rate,
         ids=tuple(clip.id for clip in clips),
-        labels=torch.stack([clip.labels for clip in clips]),
+        labels=torch.stack([clip.mixed_labels() for clip in clips]),
     )

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill.data.audio.read import CHANNEL_POLICY, Samples, read
+from distill.data.audio.read import CHANNEL_POLICY, read
 from distill.data.audio.resample import RESAMPLER
 from distill.data.batch import AudioBatch, Clip, collate
 from distill.data.clips.crop import TOO_LONG, ClipSpan, Crop, Seconds, clip_seconds, row_seconds
-from distill.data.clips.decoding import decode_all
+from distill.data.clips.decoding import Decoded, decode_all
 from distill.data.clips.labels import multi_hot
 from distill.data.clips.manifest import Manifest, Row
-from distill.data.clips.views import Views
+from distill.data.clips.views import ClipViews, Views
 from distill.data.errors import AudioError
 from distill.data.sampling.batches import Draws
 from distill.data.store.format import SetAside
@@ -71,6 +71,7 @@ class ClipDataset(Dataset[Loaded]):
         seed: Seed of random crops and of the draws of views.
         longest_seconds: Longest clip that is decoded. A batch names longer ones without their samples.
         views: Views of the clips. Each draw gets one of them, and the batch has its id.
+        partners: Clips with which the views are mixed; see `ClipViews`.
     """
 
     def __init__(
@@ -82,9 +83,10 @@ class ClipDataset(Dataset[Loaded]):
         seed: int = 0,
         longest_seconds: float = math.inf,
         views: Views = Views(),
+        partners: NDArray[np.int32] | None = None,
     ) -> None:
         self.manifest, self.sample_rate, self.crop, self.seed = manifest, sample_rate, crop, seed
-        self.longest_seconds, self.views = longest_seconds, views
+        self.longest_seconds, self.views = longest_seconds, ClipViews(manifest.rows, views, partners)
         self._columns = {name: column for column, name in enumerate(classes)}
 
     def __len__(self) -> int:
@@ -98,19 +100,21 @@ class ClipDataset(Dataset[Loaded]):
     def __getitems__(self, batch: Draws) -> Loaded:
         """Load the clips of one batch. Clips that cannot be used are set aside. The loader calls this."""
         clips, aside, long, seconds = [], list[SetAside](), list[int](), Seconds()
-        numbered = [self.manifest.rows[number] for number in batch.rows]
-        pairs = zip(numbered, batch.draws, strict=True)
-        rows = [self.views.row(clip, self.views.drawn(self.seed, draw)) for clip, draw in pairs]
+        rows = [
+            self.views.row(number, self.views.drawn(number, self.seed, draw))
+            for number, draw in zip(batch.rows, batch.draws, strict=True)
+        ]
         spans = [self.span(row, draw) for row, draw in zip(rows, batch.draws, strict=True)]
         decoded = decode_all(rows, spans)
-        for number, clip, row, span, found in zip(batch.rows, numbered, rows, spans, decoded, strict=True):
-            if not isinstance(found, AudioError):
-                clips.append(self._changed(row, *found))
+        for number, row, span, found in zip(batch.rows, rows, spans, decoded, strict=True):
+            try:
+                clips.append(self._changed(row, found))
                 seconds = seconds.plus(span.measured[0])
-            elif found.reason == TOO_LONG:
-                long.append(int(number))
-            else:
-                aside.append(SetAside(clip.id, found.reason, found.detail))
+            except AudioError as error:
+                if error.reason == TOO_LONG:
+                    long.append(int(number))
+                else:
+                    aside.append(SetAside(self.manifest.ids[number], error.reason, error.detail))
         loaded = collate(clips, self.sample_rate) if clips else None
         return Loaded(loaded, tuple(aside), long=tuple(long), seconds=seconds)
 
@@ -119,17 +123,30 @@ class ClipDataset(Dataset[Loaded]):
 
     def clip(self, row: Row, draw: int = 0) -> Clip:
         """Return one clip, cropped, at its own sample rate. Raises AudioError."""
-        return self._changed(row, *read(row.path, self.span(row, draw), row.part))
+        return self._changed(row, read(row.path, self.span(row, draw), row.part))
 
     def span(self, row: Row, draw: int = 0) -> ClipSpan:
         """Return the part of its file that a clip is, cropped."""
         position = row.view.position if row.view else self.crop.place(self.seed, draw)
         return ClipSpan.of(row, self.crop, position, self.longest_seconds)
 
-    def _changed(self, row: Row, samples: Samples, sample_rate: int) -> Clip:
-        """Return a clip of decoded samples, changed by its view."""
-        waveform = torch.from_numpy(samples)
-        return Clip(row.id, row.view.change(waveform) if row.view else waveform, sample_rate, self.labels(row))
+    def _changed(self, row: Row, decoded: Decoded | AudioError) -> Clip:
+        """Return a decoded clip, changed by its view. Raises the error of the clip, or AudioError for its partner."""
+        if isinstance(decoded, AudioError):
+            raise decoded
+        samples, sample_rate = decoded
+        waveform, view = torch.from_numpy(samples), row.view
+        if view is None:
+            return Clip(row.id, waveform, sample_rate, self.labels(row))
+        clip = Clip(row.id, view.change(waveform), sample_rate, self.labels(row))
+        return clip if view.partner is None else clip._replace(partner=self._partner(view.partner), share=view.share)
+
+    def _partner(self, row: Row) -> Clip:
+        """Return the clip with which another one is mixed. Raises AudioError."""
+        try:
+            return self.clip(row)
+        except AudioError as error:
+            raise AudioError(error.reason, f"it is mixed with {row.id}: {error.detail}") from error
 
     def labels(self, clip: Row) -> Tensor:
         """Return the multi-hot labels (classes,) of one clip; NaN where a label was not annotated."""

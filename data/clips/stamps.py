@@ -17,6 +17,7 @@ from distill.data.audio.parts import WHOLE_FILE, Member, Part, open_part
 from distill.data.audio.remote import is_address, state_of
 from distill.data.clips.dataset import ClipDataset, Crop, Loaded
 from distill.data.clips.manifest import Manifest, Rows
+from distill.data.clips.views import mixed_bits, name_key
 from distill.data.errors import AudioError
 from distill.data.sampling.batches import Draws
 from distill.data.store.stamps import STAMP, Stamps
@@ -61,7 +62,8 @@ class FileStates:
     """The states of the files of a manifest today.
 
     A sound inside a container has the size of its own bytes, and the time of the container. Instead of the time, a file
-    of another machine has a number of its version; its content is not read for a digest.
+    of another machine has a number of its version; its content is not read for a digest. The state of a mixture of two
+    clips is that of both files.
 
     Args:
         manifest: The clips.
@@ -75,25 +77,30 @@ class FileStates:
 
     def stamps(self, numbers: NDArray[np.int64]) -> Stamps:
         """Return the states of the clips at `numbers`, without the digests of content. Shape (clips,)."""
-        stamps = np.zeros(len(numbers), STAMP)
-        stamps["window"] = window_digests(self.rows.starts[numbers], self.rows.durations[numbers])
-        last, state = "", (0, 0)
-        for place, path in enumerate(_paths(self.rows, numbers)):
-            if path != last:  # windows of one file, and sounds of one container, follow each other
-                last, state = path, _state(path)
-            stamps["size"][place], stamps["time"][place] = state
-        if self.rows.parts is not None:
-            sizes = self.rows.parts.sizes[numbers]
-            is_part = (sizes != WHOLE_FILE) & (stamps["time"] != 0)
-            stamps["size"][is_part] = np.maximum(sizes[is_part], 0)  # that of a cell is not known before it is read
+        stamps, views = _stamps_of(self.rows, numbers), self.rows.views
+        if views is not None and len(mixed := np.flatnonzero((partners := views.partners(numbers)) >= 0)):
+            clips, partners = views.clips.rows, partners[mixed]
+            others = _stamps_of(clips, partners)
+            stamps["size"][mixed] += others["size"]
+            stamps["time"][mixed] += others["time"]
+            stamps["window"][mixed] = mixture_digests(clips, views.places[numbers[mixed]], partners)
         return stamps
 
     def content(self, number: int) -> int:
         """Return the digest of the bytes of a clip's sound, never 0. 0: they are too many, or cannot be read."""
-        path = next(_paths(self.rows, np.array([number])))
+        own, views = self._content(self.rows, number), self.rows.views
+        partner = -1 if views is None else int(views.partners(np.array([number]))[0])
+        if views is None or partner < 0:
+            return own
+        other = self._content(views.clips.rows, partner)
+        return (zlib.crc32(other.to_bytes(4), own) or 1) if own and other else 0
+
+    def _content(self, rows: Rows, number: int) -> int:
+        """Return the digest of the bytes of one clip, as `content` does."""
+        path = next(_paths(rows, np.array([number])))
         if is_address(path):
             return 0
-        part = None if self.rows.parts is None else self.rows.parts[number]
+        part = None if rows.parts is None else rows.parts[number]
         size, time = _state(path)
         if not time or (part is None and not 0 < size <= self.max_bytes):
             return 0
@@ -105,22 +112,48 @@ class FileStates:
         return self._last_content[1]
 
 
+def _stamps_of(rows: Rows, numbers: NDArray[np.integer]) -> Stamps:
+    """Return the states of the clips at `numbers`, without partners and the digests of content. Shape (clips,)."""
+    stamps = np.zeros(len(numbers), STAMP)
+    stamps["window"] = window_digests(rows.starts[numbers], rows.durations[numbers])
+    last, state = "", (0, 0)
+    for place, path in enumerate(_paths(rows, numbers)):
+        if path != last:  # windows of one file, and sounds of one container, follow each other
+            last, state = path, _state(path)
+        stamps["size"][place], stamps["time"][place] = state
+    if rows.parts is not None:
+        sizes = rows.parts.sizes[numbers]
+        is_part = (sizes != WHOLE_FILE) & (stamps["time"] != 0)
+        stamps["size"][is_part] = np.maximum(sizes[is_part], 0)  # that of a cell is not known before it is read
+    return stamps
+
+
 def window_digests(starts: NDArray[np.float64], durations: NDArray[np.float64]) -> NDArray[np.uint32]:
     """Return a digest of each start and duration in seconds, never 0. NaN is the duration to the end of the file."""
     bits = np.where(np.isnan(durations), -1.0, durations).view(np.uint64)
-    mixed = _mixed(_mixed((starts + 0.0).view(np.uint64)) ^ bits)  # + 0.0, since -0.0 is the same start
-    return np.maximum((mixed >> np.uint64(32)).astype(np.uint32), np.uint32(1))
+    mixed = mixed_bits(mixed_bits((starts + 0.0).view(np.uint64)) ^ bits)  # + 0.0, since -0.0 is the same start
+    return _upper_half(mixed)
 
 
-def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return numbers in which each bit depends on all bits of the given one: SplitMix64."""
-    bits = bits + np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
-    return bits ^ (bits >> np.uint64(31))
+def mixture_digests(rows: Rows, places: NDArray[np.integer], partners: NDArray[np.integer]) -> NDArray[np.uint32]:
+    """Return a digest of the windows of mixed clips and of the name of the partner, never 0. Shape (mixtures,).
+
+    Args:
+        rows: The clips.
+        places: Place of each clip.
+        partners: Place of the partner of each clip.
+    """
+    own, other = (window_digests(rows.starts[numbers], rows.durations[numbers]) for numbers in (places, partners))
+    keys = np.fromiter(map(name_key, rows.ids.take(partners)), np.uint64, len(partners))
+    return _upper_half(mixed_bits((own.astype(np.uint64) << np.uint64(32) | other) ^ mixed_bits(keys)))
 
 
-def _paths(rows: Rows, numbers: NDArray[np.int64]) -> Iterator[str]:
+def _upper_half(bits: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Return 32 bits of each number, never 0."""
+    return np.maximum((bits >> np.uint64(32)).astype(np.uint32), np.uint32(1))
+
+
+def _paths(rows: Rows, numbers: NDArray[np.integer]) -> Iterator[str]:
     """Yield the path of the file of each clip."""
     if rows.paths is not None:
         yield from rows.paths.take(numbers)

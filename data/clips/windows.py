@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from distill.data.clips.crop import clip_seconds
 from distill.data.clips.manifest import Manifest, Rows
-from distill.data.clips.views import ViewColumn, Views, clip_name, view_name
+from distill.data.clips.views import ClipViews, ViewColumn, Views, clip_name, view_name
 from distill.data.errors import UserError
 from distill.data.files import write_atomically
 from distill.data.store.texts import FewTexts, Texts
@@ -73,20 +73,23 @@ def in_views(manifest: Manifest, views: Views) -> Manifest:
         views: Settings of the views.
 
     Raises:
-        UserError: a clip has the name of a view already.
+        UserError: a clip has the name of a view already, or there is no other clip to mix with.
     """
     if views.count == 1:
         return manifest
     if name := next((clip_id for clip_id in manifest.ids if clip_name(clip_id) != clip_id), ""):
         raise UserError(f"{manifest.source}: the clip {name!r} has the name of a view; rename it")
     rows = manifest.rows
+    if views.mixup and len(rows) < 2:
+        raise UserError(f"--views.mixup: {manifest.source} has one clip, and none to mix it with")
+    clips = ClipViews(rows, views, views.partners(rows.ids) if views.mixup else None)
     places = np.repeat(np.arange(len(rows)), views.count)
     numbers = np.tile(np.arange(views.count, dtype=np.int32), len(rows))
     viewed = replace(
         rows.take(places),
         ids=Texts.of(view_name(clip_id, number) for clip_id in rows.ids for number in range(views.count)),
         paths=_paths(rows, places),
-        views=ViewColumn(views, numbers),
+        views=ViewColumn(clips, places.astype(np.int32), numbers),
     )
     return Manifest(manifest.source, viewed, manifest.notes)
 

@@ -19,6 +19,7 @@ from distill.data.fingerprint import digest
 from distill.data.store.format import REMOVED, SCHEMA, SetAside, ShardFiles, Sidecar
 from distill.data.store.journal import read_journal_rows
 from distill.data.store.plan import Plan
+from distill.data.store.stamps import read_stamps
 from distill.data.store.texts import TextIndex, Texts
 
 _MAX_OPEN_FILES = 512  # half of what Linux lets a process open by default
@@ -56,6 +57,7 @@ class EmbeddingStore:
         self.removed = 0
         self._starts: list[int] = []  # first row of each done shard
         self._shards: list[tuple[ShardFiles, Sidecar]] = []
+        self._kept: list[NDArray[np.bool_] | None] = []  # which planned clips have an embedding; None: all
         self.missing_shards: list[int] = []
         self.ids, self.shard_count = self._add_shards(plan), plan.shard_count
         self._open_files = _OpenFiles(self.path)
@@ -75,14 +77,16 @@ class EmbeddingStore:
             if sidecar is None or sidecar.rows != len(rows):
                 self.missing_shards.append(shard)
                 continue
-            numbers = np.arange(rows.start, rows.stop)
+            numbers, kept = np.arange(rows.start, rows.stop), None
             if aside := {clip.id: clip for clip in sidecar.set_aside}:
-                numbers = numbers[[clip_id not in aside for clip_id in plan.ids_of(shard)]]
+                kept = np.array([clip_id not in aside for clip_id in plan.ids_of(shard)])
+                numbers = numbers[kept]
                 unusable = [clip for clip in aside.values() if clip.reason != REMOVED]
                 self.set_aside.extend(unusable)
                 self.removed += len(aside) - len(unusable)
             self._starts.append(count)
             self._shards.append((files, sidecar))
+            self._kept.append(kept)
             held.append(numbers)
             count += len(numbers)
         if count == len(plan.ids):
@@ -142,6 +146,17 @@ class EmbeddingStore:
                 raise StoreError(f"{self.path}: shard {files.number} shrank while it was read")
             result.append(np.frombuffer(data, self._dtype).reshape(-1, self.frame_dim).astype(np.float32))
         return result
+
+    def window_digests(self) -> NDArray[np.uint32]:
+        """Return the digest of the window of each clip when it was embedded. Shape (rows,). 0: unknown.
+
+        For a mixture of two clips it depends on both.
+        """
+        digests = [np.zeros(0, np.uint32)]
+        for (files, sidecar), kept in zip(self._shards, self._kept, strict=True):
+            stamps = read_stamps(files.stamps, sidecar.rows)["window"]
+            digests.append(stamps if kept is None else stamps[kept])
+        return np.concatenate(digests)
 
     def blocks(self) -> Iterator[tuple[Texts, NDArray[np.float32]]]:
         """Yield ids and embeddings (clips, dim), float32, of one shard after another. Together they are all rows."""

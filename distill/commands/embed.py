@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,8 +48,8 @@ class EmbedArguments:
         windows: Embed a row for each window of each clip, instead of its crop; windows.csv has their times. True: the
             windows of the encoder. A number: their length in seconds. `Windows`: length and hop.
         views: Embed several views of each clip, for `fit --objective.teacher_input same` without --live: the clip
-            itself, and others with crops at random positions. A number: how many. `Views`: also with random levels and
-            rotation.
+            itself, and others with crops at random positions. A number: how many. `Views`: also with random levels,
+            rotation, and mixed with other clips.
         batch_size: Clips per batch. It does not change the embeddings.
         dtype: Data type of the stored embeddings: "float16" or "float32".
         frames: Store the embeddings of frames too. Objectives that compare frames need them; they need much more disk.
@@ -155,7 +155,7 @@ def _rows(encoder: Encoder, data: Data, a: EmbedArguments) -> _Rows:
     if a.windows is False:
         crop = a.crop or Crop()
         rows = view_rows(encoder, manifest, views, crop, a.dtype, a.frames)
-        shape = {"views": asdict(views)} if views.count > 1 else {}
+        shape = {"views": views.as_fingerprint()} if views.count > 1 else {}
         on_sound = printing(crop, "--windows embeds all of it")
         return _Rows(rows, crop, Upkeep(drop=True, shaped_by=shape, on_sound=on_sound), False)
     if views.count > 1:

@@ -113,7 +113,7 @@ def evaluate(arguments: EvaluateArguments, given: frozenset[str]) -> Evaluation:
     """
     run = Run(arguments.model)
     if has_folds(run) and arguments.fold not in ("", ALL_FOLDS):
-        arguments = replace(arguments, model=str(fold_run(run.path, arguments.fold).path))
+        arguments = replace(arguments, model=str(_run_of_fold(run, arguments.fold)))
     manifest = read_manifest(arguments.source, arguments.task).labelled()
     folds = _folds(arguments, manifest)
     scorers = _fold_scorers(arguments, manifest, folds) if folds else iter([_scorer(arguments, manifest)])
@@ -155,12 +155,19 @@ def _folds(arguments: EvaluateArguments, manifest: Manifest) -> tuple[str, ...]:
         return ()
     folds = folds_of(manifest)
     for fold in folds:
-        if not (fold_run(run.path, fold).student / "config.json").is_file():
-            raise UserError(
-                f"--model {run.path}: fold {fold} has no trained student; continue with: distill fit --resume true "
-                f"--out {run.path}"
-            )
+        _run_of_fold(run, fold)
     return folds
+
+
+def _run_of_fold(run: Run, fold: str) -> Path:
+    """Return the folder of the run that held out a fold. Raises UserError if it has no student."""
+    own = fold_run(run.path, fold)
+    if not (own.student / "config.json").is_file():
+        raise UserError(
+            f"--model {run.path}: fold {fold} has no trained student; continue with: distill fit --resume true "
+            f"--out {run.path}"
+        )
+    return own.path
 
 
 def _fold_scorers(arguments: EvaluateArguments, manifest: Manifest, folds: Sequence[str]) -> Iterator[Scorer]:

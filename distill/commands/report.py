@@ -137,8 +137,7 @@ def draw_curve(folder: Run) -> None:
     """
     curves: dict[str, list[tuple[int, ProbeResult]]] = defaultdict(list)
     for student in folder.kept_students():
-        for path in sorted(student.rglob("result.json")):
-            result = _read(path)
+        for result in _results_in(student).values():
             curves[f"{result.data}, {result.protocol} probe, {result.metric}"].append((step_of(student), result))
     if not curves:
         raise UserError(
@@ -221,7 +220,7 @@ def named_results(folders: Sequence[Path]) -> list[tuple[str, ProbeResult]]:
     """
     found = []
     for folder in folders:
-        results = {path: _read(path) for path in sorted(folder.rglob("result.json")) if path.is_file()}
+        results = _results_in(folder)
         for path, result in results.items():
             others = [other for other, its in results.items() if its.identity != result.identity]
             owners = (parent for parent in [*reversed(path.parents)] if parent.is_relative_to(folder))
@@ -230,10 +229,17 @@ def named_results(folders: Sequence[Path]) -> list[tuple[str, ProbeResult]]:
     return found
 
 
-def _read(path: Path) -> ProbeResult:
-    """Return the result of a probe. Raise UserError if the file is not one."""
+def _results_in(folder: Path) -> dict[Path, ProbeResult]:
+    """Return the results of probes in a folder by their files. Raise UserError if a file result.json is no result."""
+    results = {path: _read(path) for path in sorted(folder.rglob("result.json")) if path.is_file()}
+    return {path: result for path, result in results.items() if result is not None}
+
+
+def _read(path: Path) -> ProbeResult | None:
+    """Return the result of a probe; None for one of `distill evaluate`. Raise UserError if the file is neither."""
     try:
-        return ProbeResult.from_json(json.loads(path.read_text()))
+        values = json.loads(path.read_text())
+        return None if "part" in values else ProbeResult.from_json(values)
     except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is not a result of `distill probe` ({error})") from error
 

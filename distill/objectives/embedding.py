@@ -58,7 +58,8 @@ class EmbeddingDistillation(Objective):
         augmentation: Changes to the student's input in training.
         teacher_input: Input of the teacher in training. "clean": the clips without augmentation; where two clips are
             mixed, their embeddings are mixed too. "same": the student's input. This needs a live teacher, or a store of
-            `distill embed --views`, whose views are then the student's input.
+            `distill embed --views`, whose views are then the student's input. A view that is mixed with another clip
+            has the weights of its own clip, whose share is the larger one, in `domains`.
         projector: "linear": the teacher's embedding becomes a linear function of the student's; or "mlp": Linear,
             Hardswish, Dropout, Linear, as in the paper.
         hidden: Width of the projector "mlp". 0 means 4/3 of the student's embedding, as 1280 is of 960 in the paper.
@@ -165,7 +166,7 @@ class EmbeddingDistillation(Objective):
         if self.augmentation != Augmentation():
             raise UserError(
                 "--objective.augmentation: the input is a view of the store, which has its changes already; leave it "
-                "out, and see `distill embed --views.gain` and `--views.roll`"
+                "out, and see `distill embed --views.gain`, `--views.roll` and `--views.mixup`"
             )
         return first
 

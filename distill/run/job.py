@@ -45,7 +45,7 @@ from distill.run.set_aside import report_set_aside
 from distill.run.shares import lock_share
 from distill.run.sound_share import printing
 from distill.run.start_checks import check_band, check_encoders, check_lengths
-from distill.run.targets import check_clips, check_store, usable_clips
+from distill.run.targets import check_clips, check_store, usable_clips, usable_partners
 from distill.students.saved import load_student, save_student, untrained_copy
 from distill.students.student import Student
 from distill.teachers.precomputed import Precomputed
@@ -195,7 +195,12 @@ class Job:
         parting = part_clips(manifest, options.fold, amounts.validation)
         if parting.left_alone:
             print(f"{parting.left_alone} clips of the split 'test' are not used")
-        train = ClipDataset(parting.train, sample_rate, amounts.crop, manifest.classes, options.seed, views=self.views)
+        stores = [teacher.store for teacher in self.parts.teachers.values() if teacher.store is not None]
+        partners = usable_partners(parting.train, stores, self.views)
+        train = ClipDataset(
+            parting.train, sample_rate, amounts.crop, manifest.classes, options.seed,
+            views=self.views, partners=partners,
+        )  # fmt: skip
         held_out = ClipDataset(parting.held_out, sample_rate, amounts.crop, manifest.classes)
         knowledge = Knowledge(lambda: EmbeddingStore(self.store(self._first_teacher)), self.clusters)
         order = draw_order(parting.train, options.sampling, options.seed, knowledge)
@@ -383,5 +388,5 @@ def first_draws(data: AudioData) -> list[str]:
     """
     clips = data.train_clips
     rows = data.order.indices(0, 0, min(len(clips), _STATISTICS_DRAWS)).tolist()
-    numbers = (clips.views.drawn(clips.seed, draw) for draw in range(len(rows)))
+    numbers = (clips.views.drawn(row, clips.seed, draw) for draw, row in enumerate(rows))
     return [view_name(clips.manifest.ids[row], number) for row, number in zip(rows, numbers, strict=True)]

@@ -29,11 +29,14 @@ def view_rows(
 
     Raises:
         UserError: there is no view to change, the crop is too long to be changed at once, or a clip has the name of a
-            view.
+            view, or there is no other clip to mix with.
     """
     if views.count == 1:
-        if views.gain or views.roll:
-            raise UserError("--views.gain and --views.roll need --views.count 2 or more: the first view has no changes")
+        if views.gain or views.roll or views.mixup:
+            raise UserError(
+                "--views.gain, --views.roll and --views.mixup need --views.count 2 or more: the first view has no "
+                "changes"
+            )
         return manifest
     if not 0 < crop.seconds <= LONG_SECONDS:
         raise UserError(f"--views: --crop.seconds {crop.seconds:g} must be above 0 and at most {LONG_SECONDS:g}")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from distill.data.audio.sinc import resampled_length
-from distill.data.batch import AudioBatch, Embeddings
+from distill.data.batch import AudioBatch, Clip, Embeddings, collate
 
 
 def test_resampling_a_padded_batch_equals_each_clip_alone() -> None:
@@ -79,6 +79,25 @@ def test_mixed_clips_have_mixed_samples_and_labels_and_the_longer_length() -> No
     torch.testing.assert_close(mixed.labels, torch.tensor([[0.75, 0.25], [0.5, 1.0], [1.0, 1.0]]))
     assert mixed.lengths.tolist() == [4, 3, 3]
     assert mixed.ids == batch.ids
+
+
+def test_a_clip_with_a_partner_is_mixed_at_the_rate_of_the_batch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = [torch.rand(count, generator=generator) - 0.5 for count in (800, 3_000)]
+    labels = torch.eye(2)
+    partner = Clip("b", noise[1], 16_000, labels[1])
+    clips = [Clip("a", noise[0], 8_000, labels[0], partner, 0.75), partner]
+    found = collate(clips, 16_000)
+    expected = collate([clips[0]._replace(partner=None), partner], 16_000).mix(
+        torch.tensor([1, 1]), torch.tensor([0.75, 1.0])
+    )
+    torch.testing.assert_close(found.waveform, expected.waveform, rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.labels, expected.labels)
+    assert found.lengths.tolist() == expected.lengths.tolist() == [3_000, 3_000]
+    assert found.ids == ("a", "b")
+    shorter = collate([clips[1]._replace(partner=clips[0]._replace(partner=None), share=0.5)], 16_000)
+    assert shorter.lengths.tolist() == [3_000]
+    torch.testing.assert_close(shorter.waveform[0, 1_600:], noise[1][1_600:] / 2)
 
 
 def test_mixed_embeddings_are_valid_where_both_clips_have_frames() -> None:

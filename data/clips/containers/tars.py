@@ -6,7 +6,7 @@ import json
 import os
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -108,6 +108,7 @@ def manifest_of(
         splits=splits,
         annotated=Category(((),), np.zeros(len(tar_of), np.int32)),
         parts=Parts(np.concatenate([s.firsts for s in scans]), np.concatenate([s.sizes for s in scans])),
+        domains=fields.domains,
     )
     has_folders = fields.label is None and folders is not None and folders.names != ("",)
     notes = Notes(
@@ -115,7 +116,7 @@ def manifest_of(
         labels=f"{fields.label!r} beside the sounds" if fields.label is not None else "",
         left_out=_left_out(scans),
         set_aside=set_aside,
-        unread_columns=tuple(name for name in fields.header if name not in (fields.label, fields.split)),
+        unread_columns=tuple(name for name in fields.header if name not in (fields.label, fields.split, fields.domain)),
         remarks=tuple(filter(None, (*fields.remarks, remark))),
         folder_labels=has_folders,
         label_of_folder=folders.label_of if folders is not None and has_folders else {},
@@ -162,22 +163,26 @@ def _record(text: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class _Fields:
-    """The labels and splits that are written beside sounds.
+    """The labels, splits and domains that are written beside sounds.
 
     Args:
         header: Names of all fields.
         label: The field of the labels. None: there is none.
         split: The field of the splits. None: there is none.
+        domain: The field of the domains. None: there is none.
         labels: Names of the classes of each sound.
         splits: Split of each sound. None: there is no such field.
+        domains: Domain of each sound. None: there is no such field.
         remarks: Rules that were applied, in words.
     """
 
     header: tuple[str, ...]
     label: str | None
     split: str | None
+    domain: str | None
     labels: Category
     splits: Category | None
+    domains: Category | None
     remarks: tuple[str, ...]
 
     @classmethod
@@ -189,28 +194,42 @@ class _Fields:
         columns = find_columns(source, tuple(header), label, split)
         name = _CLASS if columns.label is None and _CLASS in header else columns.label
         cells: dict[Cell, int] = {}
-        splits: dict[str, int] = {}
-        cell_of, split_of = array("i"), array("i")
+        cell_of = array("i")
         for text in (text for found in scans for text in found.records):
-            record = _record(text)
             try:
-                cell = as_cell(record.get(name)) if name is not None else ""
+                cell = as_cell(_record(text).get(name)) if name is not None else ""
             except ValueError as error:
                 raise UserError(f"--data {source}: in the field {name!r}, {error}") from error
             cell_of.append(cells.setdefault(cell, len(cells)))
-            part = record.get(columns.split) if columns.split is not None else None
-            split_of.append(splits.setdefault("" if part is None else split_name(str(part)), len(splits)))
         parsed = parse_cells(source, name or "", list(cells), several_labels(name or ""))
-        labels = Category(parsed.labels, np.frombuffer(cell_of, np.int32))
-        split_column = Category(tuple((split,) for split in splits), np.frombuffer(split_of, np.int32))
         return cls(
             tuple(header),
             name,
             columns.split,
-            labels,
-            None if columns.split is None else split_column,
+            columns.domain,
+            Category(parsed.labels, np.frombuffer(cell_of, np.int32)),
+            _names(scans, columns.split, split_name),
+            _names(scans, columns.domain, str.strip),
             parsed.remarks,
         )
+
+
+def _names(scans: Sequence[Scan], field: str | None, read: Callable[[str], str]) -> Category | None:
+    """Return one name of each sound, "" if it has none. None: there is no such field.
+
+    Args:
+        scans: What was found in each tar.
+        field: Name of the field.
+        read: Function of the text of a field that returns the name.
+    """
+    if field is None:
+        return None
+    names: dict[str, int] = {}
+    name_of = array("i")
+    for text in (text for found in scans for text in found.records):
+        value = _record(text).get(field)
+        name_of.append(names.setdefault("" if value is None else read(str(value)), len(names)))
+    return Category(tuple((name,) for name in names), np.frombuffer(name_of, np.int32))
 
 
 class _Folders:

@@ -79,7 +79,8 @@ class ClipWeights(nn.Module):
         column = manifest.rows.domains
         if column is None:
             raise UserError(
-                f"--objective.domains: {manifest.source} names no domains; add a column `domain` to a table"
+                f"--objective.domains: {manifest.source} names no domains; add a column `domain` to a table, or "
+                "a field `domain` to the JSON beside the sounds of a tar"
             )
         for (name,) in column.used():
             if name and name not in self.domains:

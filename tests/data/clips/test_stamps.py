@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from distill.data.clips import stamps
 from distill.data.clips.dataset import Crop
 from distill.data.clips.manifest import Manifest, Row
 from distill.data.clips.stamps import FileStates, StampedClips, window_digests
+from distill.data.clips.views import Views
+from distill.data.clips.windows import in_views
 from distill.data.sampling.batches import Draws
 from tests.conftest import tone
 
@@ -107,6 +110,34 @@ def test_a_sound_in_a_parquet_file_has_its_own_bytes(tmp_path: Path) -> None:
 
 def test_a_file_of_another_machine_never_changes(tmp_path: Path) -> None:
     assert state(tmp_path, path=Address("s3://bucket/a.flac"))[:2] == (0, 0)
+
+
+def test_the_state_of_a_mixture_is_that_of_both_files(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav", "c.wav"):
+        (tmp_path / name).write_bytes(b"sound of " + name.encode())
+        os.utime(tmp_path / name, ns=(5, 5))
+    views = Views(3, mixup=1.0)
+
+    def found(*rows: Row) -> tuple[np.void, int]:
+        manifest = in_views(Manifest(tmp_path, rows), views)
+        place = list(manifest.ids).index("a.wav@view1")
+        states = FileStates(manifest, Crop())
+        return states.stamps(np.array([place]))[0], states.content(place)
+
+    a, b, c = (Row(name, tmp_path / name) for name in ("a.wav", "b.wav", "c.wav"))
+    stamp, content = found(a, b)
+    assert stamp["size"] == sum((tmp_path / name).stat().st_size for name in ("a.wav", "b.wav"))
+    assert stamp["time"] == 10
+    assert found(b, a)[0] == stamp  # in any order
+    others = [found(a, c)[0], found(a, replace(b, start=1.0))[0], found(replace(a, start=1.0), b)[0]]
+    assert len({int(other["window"]) for other in [stamp, *others]}) == 4
+    own = FileStates(Manifest(tmp_path, [a]), Crop())
+    assert own.stamps(np.array([0]))[0]["window"] != stamp["window"]
+    (tmp_path / "b.wav").write_bytes(b"other of b.wav")
+    assert found(a, b)[0]["time"] != stamp["time"]
+    assert found(a, b)[1] != content
+    (tmp_path / "b.wav").unlink()
+    assert found(a, b)[1] == 0
 
 
 def test_a_batch_holds_the_states_before_reading(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from distill.data.errors import StoreError
 from distill.data.store import reader
-from distill.data.store.format import ClipFrames
+from distill.data.store.format import ClipFrames, SetAside
 from distill.data.store.reader import EmbeddingStore
+from distill.data.store.stamps import STAMP
 from distill.data.store.writer import StoreWriter
 from tests.data.store.stores import IDS, VECTORS, write_all, writer
 
@@ -79,6 +80,22 @@ def test_frames_are_kept_with_their_clips(tmp_path: Path) -> None:
     store.verify()
     (tmp_path / "00001.frames.bin").write_bytes(b"cut")
     assert StoreWriter(tmp_path, ids, 4, {}, "float32", frame_dim=3).missing_shards() == [1]
+
+
+def test_the_windows_of_the_clips_are_those_of_their_stamps(tmp_path: Path) -> None:
+    store = writer(tmp_path)
+    for number in range(store.shard_count):
+        shard = store.open(number)
+        stamps = np.zeros(len(shard.ids), STAMP)
+        stamps["window"] = 1 + np.arange(store.rows(number).start, store.rows(number).stop)
+        ids = list(shard.ids)
+        shard.put_aside(SetAside(ids[0], "missing", ""), stamps[0])
+        shard.add(ids[1:], VECTORS[store.rows(number).start + 1 : store.rows(number).stop], None, stamps[1:])
+        store.finish(shard)
+    read = EmbeddingStore(tmp_path)
+    assert {name: 1 + IDS.index(name) for name in read.ids} == dict(zip(read.ids, read.window_digests(), strict=True))
+    (tmp_path / "00001.stamps").unlink()
+    assert (EmbeddingStore(tmp_path).window_digests() == 0).sum() == 9
 
 
 def test_more_shards_than_open_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,10 @@ def test_mistakes_are_one_line(
     assert not (tmp_path / "run").exists()
     fit(source, tmp_path / "run", fold="all", **CLASSIFY)
     for call, message in (
+        (
+            lambda: distill.evaluate(str(tmp_path / "run"), str(source), fold="9", **CPU),
+            "fold 9 has no trained student",
+        ),
         (lambda: distill.load(str(tmp_path / "run")), "name one of its runs, such as .*fold_1"),
         (lambda: distill.evaluate(str(tmp_path / "run" / "fold_1"), str(source), fold="all", **CPU), "is not the fold"),
     ):

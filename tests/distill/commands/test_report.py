@@ -7,14 +7,19 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import distill
 from distill.commands.report import comparison_table, named_results
 from distill.data.errors import UserError
+from distill.data.files import finite, write_json
 from distill.evaluation.bootstrap import Difference, Interval
+from distill.evaluation.classified import evaluate_logits
 from distill.evaluation.cost import Cost
 from distill.evaluation.results import MEL, TEACHER, UNTRAINED, Baseline, ProbeResult, entries_of
+from distill.evaluation.scoring import Labels
+from distill.students.decisions import ONE_OF
 from tests.distill.commands.test_fit import fit
 
 COST = Cost(10.0, 1_000, 2_000_000, 0.01, 1 << 20, "1 threads of a CPU")
@@ -62,6 +67,17 @@ def test_a_result_comes_back_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "a" / "result.json").write_text('{"protocol": "linear", "unknown": 1}')
     with pytest.raises(UserError, match="is not a result of `distill probe`"):
         named_results([tmp_path])
+
+
+def test_scores_of_a_trained_head_are_no_results_of_probes(tmp_path: Path) -> None:
+    write(result(), tmp_path / "probe" / "drums" / "linear")
+    logits = np.eye(2, dtype=np.float32)
+    labels = Labels(("a", "b"), logits, None, ("", ""))
+    named = {"model": "runs/a", "data": "drums", "part": "all clips"}
+    evaluated = evaluate_logits(logits, labels, ONE_OF, np.full(2, 0.5), named)
+    (tmp_path / "evaluation" / "drums").mkdir(parents=True)
+    write_json(tmp_path / "evaluation" / "drums" / "result.json", finite(asdict(evaluated)))
+    assert [own for _, own in named_results([tmp_path])] == [result()]
 
 
 def test_a_baseline_of_several_results_is_one_row_and_gives_the_share_of_the_teacher() -> None:

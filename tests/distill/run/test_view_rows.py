@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from numpy.typing import NDArray
 
 import distill
 from distill.cli.shell import main
 from distill.data.clips.dataset import ClipDataset
+from distill.data.clips.sources import read_manifest
 from distill.data.errors import StoreError, UserError
 from distill.data.sampling.batches import Draws
+from distill.data.store.reader import EmbeddingStore
+from distill.data.store.stamps import STAMP
 from distill.run.job import Job, first_draws
 from distill.run.options import FitOptions
+from distill.run.targets import usable_clips, usable_partners
 from tests.distill.commands.test_fit import ENGINE
 from tests.distill.objectives.test_embedding_stores import HERE, SMALL
 from tests.own_parts import Loudness
 
 VIEWS = distill.Views(3, gain=6.0, roll=True, seed=2)
+MIXED = replace(VIEWS, mixup=1.0)
 CROP = distill.Crop(0.2)
 
 
@@ -33,7 +41,7 @@ def test_one_view_is_the_store_of_today(sounds: Callable[..., Path], tmp_path: P
     distill.embed(data, str(tmp_path / "none"), teacher="spectral", workers=0)
     distill.embed(data, str(tmp_path / "one"), teacher="spectral", views=1, workers=0)
     assert files(tmp_path / "one") == files(tmp_path / "none")
-    with pytest.raises(UserError, match=r"--views.gain and --views.roll need --views.count 2 or more"):
+    with pytest.raises(UserError, match=r"--views.gain, .* need --views.count 2 or more"):
         distill.embed(data, str(tmp_path / "two"), teacher="spectral", views=distill.Views(1, gain=3.0), workers=0)
 
 
@@ -62,20 +70,25 @@ def test_a_store_of_views_has_the_clean_rows_and_the_rows_of_the_views(
             distill.embed(data, str(tmp_path / "views"), views=other, **settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("views", [VIEWS, MIXED])
 def test_a_run_trains_on_the_views_of_its_store_and_is_watched_on_clean_clips(
-    sounds: Callable[..., Path], tmp_path: Path
+    views: distill.Views, sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = str(sounds(12))
     live, store = distill.create_teacher(Loudness), str(tmp_path / "s")
-    distill.embed(data, store, teacher=live, crop=CROP, views=VIEWS, dtype="float32", workers=0)
+    distill.embed(data, store, teacher=live, crop=CROP, views=views, dtype="float32", workers=0)
     teacher = distill.create_teacher("precomputed", store=store)
     same = {"class_path": "embedding", "init_args": {"teacher_input": "same"}}
     options = FitOptions(
         teacher, "cnn", data, str(tmp_path / "run"), same, max_steps=4, batch_size=4, engine=ENGINE,
     )  # fmt: skip
     job = Job(options)
-    assert job.views == VIEWS
+    assert job.views == views
     made = job.data(job.parts.manifest, 16_000)
+    held_out = len(made.validation_clips)
+    assert held_out
+    line = f"of {2 * (12 - held_out)} mixed views are not used, since the partner is not a training clip"
+    assert (line in capsys.readouterr().out) == bool(views.mixup)
     names = set()
     for batch in (loaded.batch for loaded in made.train_dataloader()):
         assert batch is not None
@@ -94,10 +107,92 @@ def test_a_run_trains_on_the_views_of_its_store_and_is_watched_on_clean_clips(
     assert tuple(first_draws(made)) == loaded.batch.ids  # the statistics of targets are those of what is drawn
 
 
+def embedded(data: Path, store: Path, views: distill.Views = MIXED) -> EmbeddingStore:
+    return distill.embed(str(data), str(store), teacher="spectral", crop=CROP, views=views, dtype="float32", workers=0)
+
+
+def partners(data: Path, *stores: EmbeddingStore) -> NDArray[np.int32]:
+    found = usable_partners(read_manifest(str(data)), stores, MIXED)
+    assert found is not None
+    return found
+
+
+def test_an_update_embeds_the_views_of_which_a_partner_changed(
+    sounds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = sounds(8)
+    first = embedded(data, tmp_path / "store")
+    assert (partners(data, first)[:, 1:] >= 0).all()
+    one, two = sorted(data.rglob("*.wav"))[:2]
+
+    def updated(change: str) -> None:
+        capsys.readouterr()
+        store = embedded(data, tmp_path / "store")
+        assert change in capsys.readouterr().out
+        fresh = embedded(data, tmp_path / "fresh" / change)
+        np.testing.assert_allclose(store[fresh.ids], fresh.read_all(), rtol=1e-4, atol=1e-4)
+        assert len(store) == len(fresh)
+        assert (partners(data, store)[:, 1:] >= 0).all()
+
+    updated("0 new, 0 changed, 0 removed, 24 unchanged")
+    soundfile.write(one, np.sin(np.arange(4_000) / 5.0), 16_000)
+    updated("0 new, 5 changed, 0 removed, 19 unchanged")  # its own three rows, and two views of which it is the partner
+    two.rename(two.with_name("other.wav"))
+    updated("3 new, 4 changed, 3 removed, 17 unchanged")
+
+
+def test_views_that_an_interrupted_update_left_are_not_used(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = sounds(8)
+    store = embedded(data, tmp_path / "store")
+    name = f"{store.ids[0]}@view1"
+    place = list(store.ids).index(name)
+    path = next(store.path.glob("*.stamps"))
+    stamps = np.fromfile(path, STAMP)
+    stamps["window"][place] += 1  # as of another partner
+    stamps.tofile(path)
+    found = partners(data, EmbeddingStore(store.path))
+    assert np.argwhere(found[:, 1:] < 0).tolist() == [[list(read_manifest(str(data)).ids).index(store.ids[0]), 0]]
+
+
+def test_stores_with_other_partners_are_not_mixed_up(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = sounds(8)
+    one = embedded(data, tmp_path / "one")
+    (data / "class0" / "000.wav").rename(tmp_path / "kept.wav")
+    fewer = embedded(data, tmp_path / "fewer")
+    alone, both = partners(data, fewer), partners(data, one, fewer)
+    assert (alone[:, 1:] >= 0).all()
+    assert (both[:, 1:] < 0).sum() == 2  # of which the clip that left was the partner
+    assert (both[both >= 0] == alone[both >= 0]).all()
+
+
+def test_a_broken_file_costs_its_own_mixtures_only(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data = sounds(8)
+    (data / "class0" / "000.wav").write_bytes(b"no sound")
+    store = embedded(data, tmp_path / "store")
+    assert len(store) == 24 - 3 - 2
+    usable = usable_clips(read_manifest(str(data)), [store], MIXED)
+    assert len(usable) == 7
+    found = usable_partners(usable, [store], MIXED)
+    assert found is not None
+    assert (found[:, 1:] < 0).sum() == 2
+    table = (store.path / "set_aside.csv").read_text()
+    assert table.count("it is mixed with class0/000.wav: ") == 2
+
+
 def test_a_run_with_views_learns_from_the_command_line(sounds: Callable[..., Path], tmp_path: Path) -> None:
     data, store = str(sounds(12)), str(tmp_path / "store")
-    words = ["--views.count=2", "--views.gain=6", "--crop.seconds=0.2", "--workers=0", "--data", data, "--out", store]
-    main(["embed", "--teacher", "spectral", *words])
+    words = [
+        "--views.count=2",
+        "--views.gain=6",
+        "--views.mixup=1",
+        "--crop.seconds=0.2",
+        "--workers=0",
+        "--data",
+        data,
+        "--out",
+        store,
+    ]
+    main(["embed", "--teacher", "spectral", *words, "--data", data, "--out", store])
     same = ["--teacher", "precomputed", "--teacher.store", store, "--objective.teacher_input", "same"]
     run = ["fit", *same, *SMALL, *HERE, "--data", data]
     for name in ("one", "two"):

@@ -21,6 +21,7 @@ from distill.data.clips.summary import summary_of
 from distill.data.errors import UserError
 from distill.data.sampling.batches import Draws
 from distill.data.store.stamps import compare
+from distill.objectives.parts.clip_weights import ClipWeights
 from tests.data.clips.containers.tars import samples, sound, write_tar
 
 
@@ -107,6 +108,24 @@ def test_splits_are_those_beside_the_sounds_or_of_the_tars(tmp_path: Path) -> No
     path = write_tar(tmp_path / "train-1.tar", {"a.wav": "x", "a.json": record})
     assert clips(tmp_path, path).splits.tolist() == ["3"]
     assert clips(tmp_path, path, split="part").splits.tolist() == ["test"]
+
+
+def test_domains_are_those_beside_the_sounds(tmp_path: Path) -> None:
+    beside = {"a": '{"Domain": " street ", "x": 1}', "b": '{"Domain": 3}', "c": '{"Domain": null}', "d": '{"x": 1}'}
+    members: dict[str, bytes | str] = {}
+    for name, record in beside.items():
+        members |= {f"{name}.wav": "x", f"{name}.json": record}
+    manifest = clips(tmp_path, write_tar(tmp_path / "0.tar", {**members, "e.wav": "x"}))
+    assert [row.domain for row in manifest.rows] == ["street", "3", "", "", ""]
+    assert summary_of(manifest).endswith("domains: 3 1, street 1; columns not read: x")
+    assert clips(tmp_path, write_tar(tmp_path / "1.tar", {"a.wav": "x"})).rows.domains is None
+    more = clips(tmp_path, tmp_path / "0.tar", tmp_path / "1.tar").rows
+    assert [row.domain for row in more] == ["street", "3", "", "", "", ""]
+    part = ClipWeights(("beats", "clap"), {"street": "beats", "song": "clap"}, 10.0, 0.0)
+    with pytest.raises(UserError, match=r"no teacher for the domain '3' in .*0\.tar"):
+        part.read_clips(read_manifest(tmp_path / "0.tar"))
+    with pytest.raises(UserError, match=r"1\.tar names no domains; .* a field `domain` to the JSON beside"):
+        part.read_clips(read_manifest(tmp_path / "1.tar"))
 
 
 def test_the_summary_names_layout_classes_splits_and_what_is_left_out(tmp_path: Path) -> None:

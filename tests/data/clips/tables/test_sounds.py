@@ -96,6 +96,12 @@ def test_pictures_beside_paths_do_not_matter(tmp_path: Path) -> None:
     assert [row.part for row in read_manifest(parquet(tmp_path, columns)).rows] == [None] * 4
 
 
+def test_sounds_have_domains(tmp_path: Path) -> None:
+    columns = {"audio": cells(["a", "b", "c", "d"]), "domain": ["street", None, " song", "song"]}
+    rows = read_manifest(hub(tmp_path, columns, {"audio": "Audio", "domain": "Value"})).rows
+    assert [row.domain for row in rows] == ["street", "", "song", "song"]
+
+
 def test_of_several_columns_of_bytes_none_is_guessed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the columns left, right hold bytes; rename that of the sounds to audio"):
         read_manifest(parquet(tmp_path, {"left": LONG, "right": LONG}))
