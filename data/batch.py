@@ -107,6 +107,18 @@ class AudioBatch:
         resampled = replace(self, waveform=waveform, lengths=lengths, sample_rate=sample_rate)
         return self._keep_on_host(resampled, lambda lengths: -(-lengths * sample_rate // self.sample_rate))
 
+    def select(self, rows: Tensor) -> AudioBatch:
+        """Return the clips at `rows`, int64 on the CPU, without the padding that they do not need. Shape (clips,)."""
+        samples, on_device = int(self.host_lengths[rows].max()), rows.to(self.lengths.device, non_blocking=True)
+        chosen = replace(
+            self,
+            waveform=self.waveform[on_device, :samples],
+            lengths=self.lengths[on_device],
+            ids=tuple(self.ids[row] for row in rows.tolist()),
+            labels=self.labels[on_device],
+        )
+        return self._keep_on_host(chosen, lambda lengths: lengths[rows], lambda labels: labels[rows])
+
     def with_waveform(self, waveform: Tensor) -> AudioBatch:
         """Return the same clips with other samples of the same shape."""
         return self._keep_on_host(replace(self, waveform=waveform))

@@ -23,6 +23,7 @@ from distill.students.layers import (
     initialise,
     mask_padding,
     may_fold,
+    normalise,
     round_to_8,
     scale_and_shift,
     valid_steps,
@@ -209,7 +210,7 @@ class _DynamicConvolution(nn.Module):
             return cast(Tensor, norm(self._mixed_outputs(x, mixture)))
         kernels = (mixture @ self.weight[0, 0]).view(-1, *self.shape)
         if not may_fold(norm):
-            return cast(Tensor, norm(self._convolve(x, kernels, None)))
+            return normalise(norm, self._convolve(x, kernels, None))
         scale, shift = scale_and_shift(norm)
         return self._convolve(x, kernels * scale.view(-1, 1, 1, 1), shift)
 

@@ -40,10 +40,24 @@ def convolve_and_normalise(convolution: nn.Module, norm: nn.Module, x: Tensor) -
     Layers that were replaced, or that have hooks, are called one after the other.
     """
     if type(convolution) is not nn.Conv2d or not may_fold(norm) or convolution._forward_hooks or norm._forward_hooks:
-        return cast(Tensor, norm(convolution(x)))
+        return normalise(norm, convolution(x))
     scale, shift = scale_and_shift(norm)
     bias = shift if convolution.bias is None else shift + scale * convolution.bias
     return convolution._conv_forward(x, convolution.weight * scale.view(-1, 1, 1, 1), bias)
+
+
+def normalise(norm: nn.Module, x: Tensor) -> Tensor:
+    """Return the batch normalisation of (B, C, M, T), with the right gradient where a size is 1.
+
+    PyTorch 2.14 computes a wrong gradient on a CPU if such a size has the stride of another memory format, as for clips
+    of a single frame. Input and gradient get plain strides then.
+    """
+    if not torch.is_grad_enabled() or 1 not in x.shape or torch.compiler.is_compiling():
+        return cast(Tensor, norm(x))
+    y = cast(Tensor, norm(x.contiguous()))
+    if y.requires_grad:
+        y.register_hook(Tensor.contiguous)
+    return y
 
 
 def may_fold(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:

@@ -5,6 +5,7 @@ In shapes, `windows` is the number of windows of all clips of a batch, in the or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,11 +26,14 @@ __all__ = [
     "WindowGrid",
     "Windows",
     "by_length",
+    "by_similar_length",
     "encode_apart",
     "encode_in_windows",
+    "groups_by_length",
     "join",
 ]
 
+_SIMILAR = 0.8  # of the longest clip; then a tenth of a group is padding, and there are few groups
 MIN_WINDOWS_PER_BATCH = 8  # a batch of fewer clips still encodes 8 windows at a time, for speed
 
 Encode = Callable[[AudioBatch], Embeddings]
@@ -115,26 +119,54 @@ def encode_in_windows(encode: Encode, batch: AudioBatch, tiling: Tiling) -> Embe
 
 def by_length(encode: Encode, batch: AudioBatch) -> Embeddings:
     """Encode clips of equal length together, without padding. For networks that do not support masks."""
-    lengths = batch.lengths.unique(sorted=True).tolist()
-    if lengths == [batch.waveform.shape[1]]:
+    return _in_groups(encode, batch, groups_by_length(batch.host_lengths, share=1.0))
+
+
+def by_similar_length(encode: Encode, batch: AudioBatch) -> Embeddings:
+    """Encode clips of similar length together, with little padding. For networks that support masks."""
+    return _in_groups(encode, batch, groups_by_length(batch.host_lengths))
+
+
+def groups_by_length(lengths: Tensor, share: float = _SIMILAR) -> list[Tensor]:
+    """Return the rows of clips in groups of similar length, from the shortest clips to the longest.
+
+    Args:
+        lengths: Length of each clip, int64, on the CPU. Shape (clips,).
+        share: Least length of a clip, as a share of the longest of its group. 1: equal lengths. Below 1, all clips
+            that are shorter than a tenth of the longest clip may share a group, so that there are few groups.
+    """
+    order = lengths.argsort(stable=True)
+    ascending = lengths[order]
+    if share < 1:
+        ascending = ascending.clamp(min=int(ascending[-1]) // 10)
+    groups, end = list[Tensor](), len(order)
+    while end:
+        start = int(torch.searchsorted(ascending, math.ceil(share * int(ascending[end - 1]))))
+        groups.insert(0, order[start:end])
+        end = start
+    return groups
+
+
+def _in_groups(encode: Encode, batch: AudioBatch, groups: Sequence[Tensor]) -> Embeddings:
+    """Encode the clips at the rows of each group together. The last group has the longest clips."""
+    if len(groups) == 1 and int(batch.host_lengths.max()) == batch.waveform.shape[1]:
         return encode(batch)
-    groups = [(batch.lengths == length).nonzero().flatten() for length in lengths]
-    return _merge([(rows, encode(_shortened(batch, rows))) for rows in groups])
+    return _merge([(rows, encode(batch.select(rows))) for rows in groups])
 
 
 def encode_apart(batch: AudioBatch, seconds: float, encode: Encode, encode_longer: Encode) -> Embeddings:
     """Encode the clips of up to `seconds` by one function, and the longer ones by another."""
-    is_longer = batch.lengths > seconds * batch.sample_rate
+    is_longer = batch.host_lengths > seconds * batch.sample_rate
     parts = [(~is_longer, encode), (is_longer, encode_longer)]
     groups = [(chosen.nonzero().flatten(), function) for chosen, function in parts if bool(chosen.any())]
-    return _merge([(rows, function(_shortened(batch, rows))) for rows, function in groups])
+    return _merge([(rows, function(batch.select(rows))) for rows, function in groups])
 
 
 def _merge(results: Sequence[tuple[Tensor, Embeddings]]) -> Embeddings:
     """Return the embeddings of a batch from those of groups of its rows. The last group has the longest clips."""
     longest = results[-1][1]
     parts = _pad_frames([part for _, part in results])
-    order = torch.cat([rows for rows, _ in results]).argsort()
+    order = torch.cat([rows for rows, _ in results]).argsort().to(longest.clip.device, non_blocking=True)
     return Embeddings(
         clip=torch.cat([part.clip for part in parts])[order],
         frames=torch.cat([part.frames for part in parts])[order],
@@ -142,11 +174,6 @@ def _merge(results: Sequence[tuple[Tensor, Embeddings]]) -> Embeddings:
         frame_mask=torch.cat([part.frame_mask for part in parts])[order],
         logits=torch.cat([part.logits for part in parts])[order],
     )
-
-
-def _shortened(batch: AudioBatch, rows: Tensor) -> AudioBatch:
-    """Return the clips at `rows`, without the padding that they do not need."""
-    return _select(batch, rows, batch.waveform[rows, : int(batch.lengths[rows].max())])
 
 
 def _select(batch: AudioBatch, rows: Tensor, waveform: Tensor) -> AudioBatch:

@@ -8,7 +8,7 @@ from distill.adapters.hear import write_module
 from distill.data.clips.sources import Data
 from distill.data.errors import UserError, require_one_of
 from distill.run.excerpts import read_excerpts
-from distill.runtimes.formats import FORMATS, format_of, write_int8_student, write_student
+from distill.runtimes.formats import FORMATS, INSIDE, format_of, write_int8_student, write_student
 from distill.runtimes.official import write_official
 from distill.students.saved import load_student
 
@@ -17,7 +17,7 @@ _HEAR, _OFFICIAL = "hear", "official"  # formats that are no runtimes
 
 def export(
     model: str = "", out: str = "", allow_import: str | None = None, space: str = "", format: str = "",
-    seconds: float | None = None, int8: str = "",
+    seconds: float | None = None, int8: str = "", front_end: str = INSIDE,
 ) -> None:  # fmt: skip
     """Write a trained student for another runtime, for batches of clips of 0.1 s or longer.
 
@@ -52,6 +52,8 @@ def export(
         seconds: Length of the clip that a .tflite or .pte file takes. None: 2 s.
         int8: Clips that calibrate an .onnx file in int8: a folder or a table, as for --data. 64 clips are used, and 32
             others for the comparison. Empty: float32.
+        front_end: inside, or outside for .tflite and .pte: the graph takes a log-mel spectrogram (1, bands, time), and
+            NAME_front_end.h beside it has the constants in C. For convolutional students.
 
     Raises:
         UserError: there is no such student, it does not answer in the space, packages are missing, the graph cannot be
@@ -71,7 +73,7 @@ def export(
         clips = read_excerpts(Data.of(int8), student.sample_rate)
         print(write_int8_student(student, Path(out), *clips, space))
         return
-    print(write_student(student, Path(out), space, format, seconds))
+    print(write_student(student, Path(out), space, format, seconds, front_end))
 
 
 def _for_code(model: str, path: Path, allow_import: str | None, space: str, format: str) -> str:

@@ -31,6 +31,7 @@ from distill.run.identity import code_digest, data_digest, identity
 from distill.run.options import FitOptions
 from distill.run.order import Knowledge, draw_order
 from distill.run.parts import Parts, check, prepare, resolve
+from distill.run.precision import compile_networks
 from distill.run.recipe import (
     default_steps,
     plan,
@@ -245,6 +246,7 @@ class Job:
         from distill.training.kept_students import KeptStudents
         from distill.training.progress import Progress
         from distill.training.trainer import quiet, trainer
+        from distill.training.trial import device_of
 
         options = self.options
         checkpoint = self.world.first(lambda: newest_checkpoint(self.run)) if resume else None
@@ -262,6 +264,9 @@ class Job:
         ends_early = not options.epochs and fixed_from is None
         callbacks = [*([early] if ends_early else []), keep_alive, kept, progress, alarms]
         torch.manual_seed(options.seed + 2 + self.world.rank * _SEEDS)
+        if options.engine.compile:
+            live = (teacher for teacher in objective.teachers.values() if teacher.store is None)
+            compile_networks(device_of(options.engine), self.parts.student, *live)
         with quiet(), closing(progress):
             fitting = trainer(options.engine, data, callbacks, self.run.path, self.world)
             fitting.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)

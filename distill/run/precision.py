@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
 from distill.data.encoders.packed import packed, unpack
 from distill.data.encoders.recordings import Pieces
-from distill.data.errors import UserError
+from distill.data.errors import UserError, first_line
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 
@@ -24,7 +26,8 @@ class Arithmetic:
     Args:
         precision: "float32"; "bfloat16" in the matrix products, with the front-end in float32, for GPUs and for CPUs
             with AVX-512 or AMX; or "int8" in the linear layers, by dynamic quantisation, for CPUs.
-        compile: Compile the networks with torch.compile. It needs a C++ compiler and takes about a minute.
+        compile: Compile the networks with torch.compile, for inputs of fixed shapes. It needs a C++ compiler, and takes
+            about a minute. Without a compiler, a line says so and the networks are not compiled.
 
     Raises:
         ValueError: the precision is unknown.
@@ -49,8 +52,7 @@ class Arithmetic:
             encoder = _quantised(encoder)
         if self.compile:
             encoder = copy.deepcopy(encoder)
-            for network in encoder.children():
-                network.compile()
+            compile_networks(encoder.device, encoder)
         elif self.precision != "int8":
             encoder = packed(encoder)
         if self.precision != "bfloat16":
@@ -88,6 +90,45 @@ class Prepared:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=self.in_bfloat16)
+
+
+def compile_networks(device: torch.device, *encoders: Encoder) -> None:
+    """Compile the networks of encoders in place, for inputs of fixed shapes. Print a line where this is impossible.
+
+    Front-ends are not compiled. The state dict stays as it is, and copies of an encoder are not compiled.
+
+    Args:
+        device: Device that they will run on.
+        encoders: The encoders.
+    """
+    if fault := _compiler_fault(device):
+        print(f"not compiled, as torch.compile does not work here: {fault}")
+        return
+    for encoder in encoders:
+        for network in _networks(encoder):
+            network.compile(dynamic=False)
+
+
+def _networks(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the parts of a module that have weights. A list of blocks is not called itself, so its blocks are parts."""
+    for child in module.children():
+        if isinstance(child, nn.ModuleList | nn.ModuleDict) or type(child) is nn.Sequential:
+            yield from _networks(child)
+        elif next(child.parameters(), None) is not None:
+            yield child
+
+
+def _compiler_fault(device: torch.device) -> str:
+    """Return why torch.compile does not work on a device, in one line. Empty: it works."""
+    try:
+        torch.compile(_increased)(torch.ones(16, device=device))
+    except Exception as error:  # those of compilers, of missing headers and of Triton
+        return first_line(error)
+    return ""
+
+
+def _increased(x: torch.Tensor) -> torch.Tensor:
+    return x + 1
 
 
 def _quantised(encoder: Encoder) -> Encoder:

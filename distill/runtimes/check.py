@@ -34,15 +34,19 @@ def largest_difference(run: Run, graph: StudentGraph, lengths: Sequence[int]) ->
         lengths: Samples of the clips, for a graph of free length.
 
     Raises:
-        UserError: an output has another shape, is not finite, or differs by more than 1e-5.
+        UserError: the runtime fails, or an output has another shape, is not finite, or differs by more than 1e-5.
     """
     worst = 0.0
     for waveform, counts in _three_signals(graph.fixed) if graph.fixed else _noise(lengths):
         with torch.no_grad():
-            values = graph.module(waveform)
+            inputs = graph.input(waveform)
+            values = graph.module(inputs)
         for count in counts:
-            found = run(waveform[:count].numpy())
             place = f"{count} x {waveform.shape[1] / graph.sample_rate:g} s"
+            try:
+                found = run(inputs[:count].numpy())
+            except Exception as error:  # each runtime raises classes of its own
+                raise UserError(f"the check failed: the runtime refuses {place} ({_on_one_line(error)})") from error
             for name, expected in zip(graph.outputs, values, strict=True):
                 worst = max(worst, _difference(found[name], expected[:count].numpy(), f"{name} of {place}"))
     return worst
@@ -66,6 +70,11 @@ def _three_signals(samples: int) -> Iterator[tuple[Tensor, Sequence[int]]]:
     tone = torch.sin(torch.arange(samples) * (2 * torch.pi / 32)).unsqueeze(0) * 0.5  # 1 kHz at 32 kHz
     for waveform in (noise, noise * 1e-3, tone):
         yield waveform, (1,)
+
+
+def _on_one_line(error: BaseException) -> str:
+    """Return the end of an error's message, since runtimes name the operator after their own files."""
+    return " ".join(str(error).split())[-200:] or type(error).__name__
 
 
 def _difference(found: NDArray[np.generic], expected: NDArray[np.generic], where: str) -> float:

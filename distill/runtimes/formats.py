@@ -12,6 +12,7 @@ from pathlib import Path
 
 from distill.data.errors import UserError, require_one_of
 from distill.runtimes.check import Run, largest_difference, lengths_of
+from distill.runtimes.front_end import c_header, without_front_end
 from distill.runtimes.graph import StudentGraph, graph_of
 from distill.runtimes.int8_file import Clips, write_int8_file
 from distill.runtimes.onnx_file import run_onnx_file, write_onnx_file
@@ -19,6 +20,7 @@ from distill.runtimes.openvino_file import run_openvino_file, write_openvino_fil
 from distill.runtimes.pte_file import run_pte_file, write_pte_file
 from distill.runtimes.tflite_file import run_tflite_file, write_tflite_file
 from distill.runtimes.torch_files import open_safetensors, run_pt2_file, write_pt2_file, write_safetensors_file
+from distill.students.log_mel import LogMelStudent
 from distill.students.student import Student
 
 
@@ -48,6 +50,7 @@ class Format:
             raise UserError(f"--format {name} requires more packages: pip install 'audio-distill[{self.extra}]'")
 
 
+INSIDE = "inside"  # of the graph
 _FIXED_SECONDS = 2.0
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
 FORMATS = {
@@ -83,7 +86,9 @@ def format_of(path: Path, name: str = "") -> str:
     return found[0]
 
 
-def write_student(student: Student, path: Path, space: str = "", name: str = "", seconds: float | None = None) -> str:
+def write_student(
+    student: Student, path: Path, space: str = "", name: str = "", seconds: float | None = None, front_end: str = INSIDE
+) -> str:
     """Write a student as a file, and compare it with PyTorch before it gets its name.
 
     Args:
@@ -92,6 +97,8 @@ def write_student(student: Student, path: Path, space: str = "", name: str = "",
         space: Name of the teacher in whose space "clip" lies. Empty: the student's own embedding.
         name: Name of the format. Empty: the suffix of the file decides.
         seconds: Length of the clips of a format whose files take one length. None: 2 s.
+        front_end: "inside", or "outside" for a format whose files take one length: the input is a log-mel spectrogram
+            (1, bands, time), and a C header with the constants of the front-end lies beside the file.
 
     Returns:
         What was written, and the largest difference, as one line.
@@ -103,15 +110,20 @@ def write_student(student: Student, path: Path, space: str = "", name: str = "",
     name = format_of(path, name)
     FORMATS[name].require_packages(name)
     graph = graph_of(student, space, _fixed_seconds(name, seconds))
+    if outside := _is_outside(front_end, name):
+        graph = without_front_end(graph)
     with _replacing(path) as written:
         FORMATS[name].write(graph, written)
+        if outside:
+            assert isinstance(student, LogMelStudent)
+            written.with_name(f"{path.stem}_front_end.h").write_text(c_header(student))
         lengths = lengths_of(graph)
         difference = largest_difference(FORMATS[name].run(written, graph), graph, lengths)
         size = sum(file.stat().st_size for file in written.parent.iterdir())
     checked = ", ".join(f"{samples / graph.sample_rate:g}" for samples in lengths)
     return (
-        f"{path}: {size / 2**20:.1f} MiB; input waveform at {graph.sample_rate} Hz; differs from PyTorch by at most "
-        f"{difference:.1e} of the largest number "
+        f"{path}: {size / 2**20:.1f} MiB; input {'log-mel' if outside else 'waveform'} at {graph.sample_rate} Hz; "
+        f"differs from PyTorch by at most {difference:.1e} of the largest number "
         f"({'three clips' if graph.fixed else 'batches of 1 and 2 clips'} of {checked} s)"
     )
 
@@ -155,6 +167,14 @@ def _replacing(path: Path) -> Iterator[Path]:
         yield written
         for file in sorted(Path(folder).iterdir(), key=lambda file: file == written):  # the named one last
             os.replace(file, path.with_name(file.name))
+
+
+def _is_outside(front_end: str, name: str) -> bool:
+    """Return whether the front-end is left out. Raise UserError if the format does not allow it."""
+    require_one_of("--front_end", front_end, (INSIDE, "outside"))
+    if front_end == "outside" and not FORMATS[name].fixed:
+        raise UserError("--front_end outside: only tflite and pte files are written without their front-end")
+    return front_end == "outside"
 
 
 def _fixed_seconds(name: str, seconds: float | None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -40,6 +40,7 @@ class StudentGraph:
         longest: Most samples of a clip. None: any number.
         metadata: What a file states about the student, as text by name.
         fixed: Samples of the only clip that the graph takes. None: any number of clips of any length.
+        front_end: Computes the input of the module from clips (batch, samples), if it is outside of the graph.
     """
 
     module: nn.Module
@@ -48,6 +49,7 @@ class StudentGraph:
     longest: int | None
     metadata: Mapping[str, str]
     fixed: int | None = None
+    front_end: Callable[[Tensor], Tensor] | None = None
 
     @property
     def shortest(self) -> int:
@@ -60,8 +62,12 @@ class StudentGraph:
 
     @property
     def example(self) -> Tensor:
-        """Silent clips of a size that the graph takes. Shape (batch, samples)."""
-        return torch.zeros(1, self.fixed) if self.fixed else torch.zeros(2, self.samples(_EXAMPLE_SECONDS))
+        """The input for silent clips of a size that the graph takes."""
+        return self.input(torch.zeros(1, self.fixed) if self.fixed else torch.zeros(2, self.samples(_EXAMPLE_SECONDS)))
+
+    def input(self, waveform: Tensor) -> Tensor:
+        """Return the input of the module for clips (batch, samples)."""
+        return waveform if self.front_end is None else self.front_end(waveform)
 
     def traced(self) -> ExportedProgram:
         """Trace the student, with free batch and length unless they are fixed.
@@ -166,6 +172,10 @@ class _FromWaveform(nn.Module):
         clips, samples = waveform.shape
         lengths = torch.full((clips,), samples, dtype=torch.int64)
         batch = AudioBatch(waveform, lengths, self.student.sample_rate, (), waveform.new_zeros(clips, 0))
+        return self.outputs_of(batch)
+
+    def outputs_of(self, batch: AudioBatch) -> tuple[Tensor, ...]:
+        """Return the outputs for a batch at the rate of the student."""
         embeddings = self.student.classified(self.student.encode(batch))
         found = {"clip": self.projection(embeddings.clip), "frames": embeddings.frames, "logits": embeddings.logits}
         if isinstance(self.student, HearTokenizer):

@@ -21,6 +21,8 @@ class Engine:
         precision: "32-true", "bf16-mixed" or "16-mixed".
         workers: Processes that decode audio, for each device. 0 decodes in the main process.
         checkpoint_minutes: Maximum time between two checkpoints. A checkpoint is also saved at every validation.
+        compile: Compile the networks of the student and of live teachers with torch.compile, as
+            `--arithmetic.compile` of `distill embed` does.
         sync_batch_norm: Normalise by the statistics of all devices in each step. GPUs only.
         logger: "tensorboard", "wandb", or both with a comma between them: logs the rows of metrics.csv there too.
             Empty: metrics.csv alone.
@@ -33,5 +35,6 @@ class Engine:
     precision: str = "32-true"
     workers: int = 1
     checkpoint_minutes: float = 10.0
+    compile: bool = False
     sync_batch_norm: bool = False
     logger: str = ""

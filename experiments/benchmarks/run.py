@@ -29,6 +29,7 @@ NAMES = (
     "learning_data",
     "masked_training",
     "devices",
+    "students",
 )
 
 

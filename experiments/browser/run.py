@@ -124,10 +124,15 @@ def check_map(out: Path, page: Any) -> None:
     distill.report(map=store, data=data)
     messages, requests = messages_of(page), list[str]()
     page.on("request", lambda request: requests.append(request.url))
-    page.goto((Path(store) / "map.html").resolve().as_uri())
+    page.goto((Path(store) / "map" / "map.html").resolve().as_uri())
     box = page.locator("circle").nth(3).bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_function("!player.paused && player.currentTime > 0.2")
+    for _ in range(100):  # the page forbids what `wait_for_function` does
+        if page.evaluate("!player.paused && player.currentTime > 0.2"):
+            break
+        page.wait_for_timeout(100)
+    else:
+        sys.exit("the map plays no sound")
     page.screenshot(path=str(out / "map.png"))
     played = page.evaluate("[player.currentTime, player.duration]")
     outside = [url for url in requests if not url.startswith(("data:", "file:"))]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.data.audio.frames import frame_mask
+from distill.data.encoders.windows import groups_by_length
 from distill.data.errors import UserError
 from distill.students.hear.frontend import BANDS
 from distill.students.hear.transformer import RelativeBlock
@@ -89,12 +90,25 @@ class AcousticModel(nn.Module):
         return self._in_windows(features, lengths if host_lengths is None else host_lengths)
 
     def blocks(self, tokens: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
-        """Apply all blocks to (batch, time, hidden). `time` must be at most a window."""
-        valid = frame_mask(lengths, tokens.shape[1])
-        known = lengths if host_lengths is None else host_lengths
-        unpadded = not torch.compiler.is_exporting() and bool((known >= tokens.shape[1]).all())
+        """Apply all blocks to (batch, time, hidden), by clips of similar length. `time` must be at most a window."""
+        if torch.compiler.is_exporting():
+            return self._padded_blocks(tokens, ~frame_mask(lengths, tokens.shape[1]))
+        known = (lengths.cpu() if host_lengths is None else host_lengths).clamp(min=1, max=tokens.shape[1])
+        groups = groups_by_length(known)
+        if len(groups) == 1:
+            return self._padded_blocks(tokens, _padding(known, tokens))
+        parts = []
+        for rows in groups:
+            part = tokens[rows.to(tokens.device, non_blocking=True), : int(known[rows].max())]
+            encoded = self._padded_blocks(part, _padding(known[rows], part))
+            parts.append(F.pad(encoded, (0, 0, 0, tokens.shape[1] - part.shape[1])))
+        order = torch.cat(groups).argsort().to(tokens.device, non_blocking=True)
+        return torch.cat(parts)[order]
+
+    def _padded_blocks(self, tokens: Tensor, padding: Tensor | None) -> Tensor:
+        """Apply all blocks to (batch, time, hidden); `padding` (batch, time) is True at padding, None without any."""
         for layer in self.layers:
-            tokens = layer(tokens, None if unpadded else ~valid)
+            tokens = layer(tokens, padding)
         return tokens
 
     def _in_whole_windows(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -132,6 +146,18 @@ class AcousticModel(nn.Module):
                     sums[clip, start : start + size] += window * taper
                     weights[clip, start : start + size] += taper
         return sums / weights.clamp(min=LEAST_WEIGHT)
+
+
+def _padding(lengths: Tensor, tokens: Tensor) -> Tensor | None:
+    """Return a mask (batch, time) that is True after the end of each clip; None if there is no padding.
+
+    Args:
+        lengths: Number of valid tokens of each clip, int64, on the CPU. Shape (batch,).
+        tokens: Shape (batch, time, hidden).
+    """
+    if bool((lengths >= tokens.shape[1]).all()):
+        return None
+    return ~frame_mask(lengths, tokens.shape[1]).to(tokens.device, non_blocking=True)
 
 
 def _overlap_add(windows: Tensor, step: int) -> Tensor:

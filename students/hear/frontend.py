@@ -135,7 +135,8 @@ class HearFrontEnd(nn.Module):
     def _power_spectrogram(self, stft: PowerSpectrum, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Return the power spectrogram (batch, frequencies, frames) of clips that are mirrored at both ends."""
         half = stft.points // 2
-        if self.official:
+        # The clips of an exported graph are not padded, and OpenVINO fails to gather a free number of samples.
+        if self.official or torch.compiler.is_exporting():
             return stft.power(F.pad(waveform, (half, half), mode="reflect"))
         missing = max(0, half + 1 - waveform.shape[1])
         waveform = F.pad(waveform, (0, missing))

@@ -14,7 +14,7 @@ from distill.data.audio.kaldi import KaldiFbank
 from distill.data.audio.mel import LogMel
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.checkpoint import read_state_dict, without_wrappers
-from distill.data.encoders.windows import Windows
+from distill.data.encoders.windows import Windows, by_similar_length
 from distill.data.errors import UserError, require_one_of
 from distill.students.patch_transformer.blocks import EPSILON, PostNormBlock, PreNormBlock, positions
 from distill.students.patch_transformer.official import OfficialEncoder, official_encoder, official_key
@@ -204,7 +204,13 @@ class PatchTransformer(Student):
         return Encoded(self.last_norm(x), tuple(branches))
 
     def encode(self, batch: AudioBatch) -> Embeddings:
-        """Encode a batch of audio at 16 kHz."""
+        """Encode a batch of audio at 16 kHz. Clips of similar length share a padding."""
+        if self.frames or torch.compiler.is_exporting():
+            return self._encode_padded(batch)
+        return by_similar_length(self._encode_padded, batch)
+
+    def _encode_padded(self, batch: AudioBatch) -> Embeddings:
+        """Encode a batch with the padding that it has."""
         spectrogram, columns = self.spectrogram(batch)
         if self.training and self.spec_augment:
             spectrogram = blank_spans(spectrogram, self.spec_augment)

@@ -47,6 +47,22 @@ def test_a_clip_in_a_padded_batch_has_the_embedding_of_the_clip_alone(student: S
         assert int(together.frame_mask[row].sum()) == alone.frames.shape[1]
 
 
+def test_gradients_of_a_padded_batch_are_those_of_the_clips_alone(student: Student) -> None:
+    rate = student.sample_rate
+    lengths = [rate, rate * 5 // 6, rate // 2, rate // 9]
+    waveform = torch.randn(4, rate) * 0.1
+    student(AudioBatch.of(waveform, rate, torch.tensor(lengths))).clip.square().sum().backward()
+    together = {name: weight.grad for name, weight in student.named_parameters() if weight.grad is not None}
+    student.zero_grad()
+    for clip, length in zip(waveform, lengths, strict=True):
+        student(AudioBatch.of(clip[:length], rate)).clip.square().sum().backward()
+    scale = max(gradient.norm() for gradient in together.values())
+    for name, weight in student.named_parameters():
+        if name in together:
+            assert weight.grad is not None
+            assert (weight.grad - together[name]).norm() < 1e-5 * scale, name
+
+
 def test_folded_normalisations_do_not_change_the_embeddings(student: Student) -> None:
     batch = AudioBatch.of(torch.randn(2, student.sample_rate) * 0.1, student.sample_rate)
     with_gradients = student(batch)

@@ -67,6 +67,8 @@ def test_gradients_flow_as_through_plain_layers() -> None:
     fast = packed(plain)
     gradients = [torch.autograd.grad(net(inputs).sum(), [inputs, *net.parameters()]) for net in (fast, plain)]
     torch.testing.assert_close(*gradients)
+    learned = [torch.autograd.grad(net(inputs.detach()).sum(), [*net.parameters()]) for net in (fast, plain)]
+    torch.testing.assert_close(*learned)
     frozen = network()
     (ours,) = torch.autograd.grad(packed(frozen)(inputs).sum(), inputs)
     torch.testing.assert_close(ours, torch.autograd.grad(frozen(inputs).sum(), inputs)[0])

@@ -13,8 +13,10 @@ from distill.data.encoders.windows import (
     WindowGrid,
     Windows,
     by_length,
+    by_similar_length,
     encode_apart,
     encode_in_windows,
+    groups_by_length,
 )
 
 RATE, FRAME = 1000, 100
@@ -167,3 +169,31 @@ def test_clips_of_equal_length_are_encoded_together_and_keep_their_order() -> No
 def test_impossible_windows_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="windows"):
         Windows(**options)  # type: ignore[arg-type]
+
+
+def test_groups_have_clips_of_similar_length_and_the_longest_come_last() -> None:
+    lengths = torch.tensor([100, 10, 79, 80, 3, 64, 9])
+    assert [rows.tolist() for rows in groups_by_length(lengths)] == [[4, 6, 1], [5, 2], [3, 0]]  # 3 counts as 10
+    assert [rows.tolist() for rows in groups_by_length(lengths[:3], share=1.0)] == [[1], [2], [0]]
+    assert [rows.tolist() for rows in groups_by_length(torch.tensor([7, 7]), share=1.0)] == [[0, 1]]
+    lengths = torch.randint(1, 1000, (50,))
+    groups = groups_by_length(lengths)
+    assert torch.cat(groups).sort().values.equal(torch.arange(50))
+    for rows in groups:
+        assert lengths[rows].clamp(min=int(lengths.max()) // 10).min() > 0.79 * lengths[rows].max()
+
+
+def test_clips_of_similar_length_are_encoded_together_with_little_padding() -> None:
+    lengths, seen = torch.tensor([400, 120, 390, 100]), []
+
+    def encode(batch: AudioBatch) -> Embeddings:
+        seen.append((tuple(batch.waveform.shape), batch.lengths.tolist(), batch.ids))
+        assert batch.host_lengths.equal(batch.lengths)
+        frames, mask = batch.waveform.unsqueeze(2), frame_mask(batch.lengths, batch.waveform.shape[1])
+        return Embeddings.of_frames(frames, torch.arange(frames.shape[1]).float(), mask)
+
+    batch = AudioBatch.of(torch.randn(4, 400), 100, lengths)
+    found, whole = by_similar_length(encode, batch), encode(batch)
+    assert seen[:2] == [((2, 120), [100, 120], ("3", "1")), ((2, 400), [390, 400], ("2", "0"))]
+    for part, expected in zip(found, whole, strict=True):
+        torch.testing.assert_close(part, expected)

@@ -11,9 +11,13 @@ import pytest
 import torch
 
 import distill
+from distill.data.audio.mel import LogMel
 from distill.data.encoders import packed as packing
 from distill.data.errors import UserError
+from distill.run.precision import compile_networks
+from distill.students.hear.frontend import HearFrontEnd
 from tests.own_parts import TinyConvolution
+from tests.students.tiny import STUDENT_NAMES, tiny_student
 from tests.teachers.tiny import Options
 
 TRANSFORMERS = ("ast", "beats", "clap", "ssast")
@@ -39,6 +43,44 @@ def test_fewer_bits_give_nearly_the_same_and_are_told_apart(
     assert np.abs(full - fewer).max() > 0
     with pytest.raises(UserError, match=f"precision is 'float32', not '{precision}'"):
         distill.embed(data, str(tmp_path / "a"), workers=0, arithmetic=arithmetic, **encoder)
+
+
+@pytest.mark.parametrize("name", STUDENT_NAMES)
+def test_all_blocks_of_a_student_are_compiled_and_no_front_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, dynamic: compiled.append(module))
+    student = tiny_student(name)
+    compile_networks(student.device, student)
+    weights = {weight for module in compiled for weight in module.parameters()}
+    direct = set(student.parameters(recurse=False))  # such as the first token
+    assert weights | direct == set(student.parameters())
+    assert not any(isinstance(module, torch.nn.ModuleList | LogMel | HearFrontEnd) for module in compiled)
+
+
+def test_without_a_compiler_a_line_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("No working C++ compiler found\nin a, b")
+
+    monkeypatch.setattr(torch, "compile", lambda function: fail)
+    student = distill.create_student(TinyConvolution, channels=3).eval()
+    batch = distill.AudioBatch.of(torch.randn(2, 4000), 16_000)
+    prepared = distill.Arithmetic(compile=True).apply(student)
+    assert prepared(batch).clip.equal(student(batch).clip)
+    line = "not compiled, as torch.compile does not work here: No working C++ compiler found\n"
+    assert capsys.readouterr().out == line
+
+
+@pytest.mark.slow
+def test_a_compiled_student_learns_as_without(sounds: Callable[..., Path], tmp_path: Path) -> None:
+    data, losses = str(sounds(6, seconds=1.0)), []
+    for compile in (False, True):
+        run = tmp_path / str(compile)
+        words = {"teacher": "spectral", "student": {"class_path": "cnn", "init_args": {"width": 0.1}}, "max_steps": 2}
+        engine = {"workers": 0, "accelerator": "cpu", "compile": compile}
+        trained = distill.fit(data=data, out=str(run), batch_size=3, validation=0, engine=engine, **words)
+        losses.append(torch.cat([weight.detach().flatten() for weight in trained.parameters()]))
+    torch.testing.assert_close(*losses, atol=1e-4, rtol=1e-3)
 
 
 def test_a_compiled_encoder_says_the_same() -> None:

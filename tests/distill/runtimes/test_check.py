@@ -59,6 +59,17 @@ def test_a_large_difference_is_refused(graph: StudentGraph, name: str, change: C
         largest_difference(changed(graph, name, change), graph, [8_000])
 
 
+def test_a_runtime_that_fails_is_one_line_with_its_operator(graph: StudentGraph) -> None:
+    def run(waveform: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
+        raise RuntimeError("Exception from src/a.cpp:1:\nindices of GatherElements exceed the size")
+
+    with pytest.raises(
+        UserError, match=r"the runtime refuses 1 x 0.5 s \(.*GatherElements exceed the size\)"
+    ) as raised:
+        largest_difference(run, graph, [8_000])
+    assert "\n" not in str(raised.value)
+
+
 def test_a_fixed_length_is_checked_on_three_signals_one_by_one() -> None:
     graph, levels = graph_of(tiny_student("hear_tokenizer"), seconds=0.5), []
     run = changed(graph, "clip", lambda clip: clip)

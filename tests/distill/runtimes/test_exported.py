@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import soundfile
 
@@ -115,3 +116,13 @@ def test_a_graph_of_another_program_is_refused(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "x.onnx")
     with pytest.raises(UserError, match="distill export"):
         ExportedStudent(tmp_path / "x.onnx")
+
+
+def test_windows_as_a_batch_have_the_outputs_that_perch_hoplite_reads(pair: tuple[Student, ExportedStudent]) -> None:
+    student, found = pair
+    framed = np.lib.stride_tricks.sliding_window_view(noise(1.3, student.sample_rate)[0], 9_600)[::9_600]  # not copied
+    session = onnxruntime.InferenceSession(str(found.path), providers=["CPUExecutionProvider"])
+    clip, logits = session.run(["clip", "logits"], {"waveform": framed})
+    expected = student.embed(framed.copy(), student.sample_rate)
+    np.testing.assert_allclose(clip.reshape(4, 1, -1)[:, 0], expected.clip.numpy(), atol=1e-4)
+    np.testing.assert_allclose(logits.reshape(4, -1), expected.logits.numpy(), atol=1e-4)

@@ -71,6 +71,13 @@ def test_only_fixed_formats_take_a_length(tmp_path: Path) -> None:
     assert [formats._fixed_seconds("pte", given) for given in (None, 3.0)] == [2.0, 3.0]
 
 
+def test_only_fixed_formats_leave_out_the_front_end(tmp_path: Path) -> None:
+    for value, message in (("outside", "only tflite and pte"), ("beside", "must be one of inside, outside")):
+        with pytest.raises(UserError, match=f"--front_end .*{message}"):
+            formats.write_student(Loudness(), tmp_path / "x.onnx", front_end=value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_package_is_one_line_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = replace(formats.FORMATS["openvino"], packages=("no_such_package",))
     monkeypatch.setitem(formats.FORMATS, "openvino", missing)
