@@ -150,12 +150,12 @@ def main() -> None:
         Row(f"{case}, {how}", ours, rival, GOAL, "plain loop of PyTorch", ratio)
         for how, (ours, ratio) in zip(words.values(), measured, strict=True)
     ]
-    note = (
-        "The plain loop loads, resamples and transforms clip by clip in two processes, as S-SONDO trains it, with "
-        "glibc's own settings of memory. CPU time is that of all processes. "
-        f"A measurement is the mean of {STEPS - UNMEASURED} steps of a new process."
-    )
-    write_section("Training step", [*table(rows), "", note], "training_step")
+    note = [
+        "The plain loop loads, resamples and transforms clip by clip in two processes, as S-SONDO trains it, with",
+        "glibc's own settings of memory. CPU time is that of all processes. A measurement is the mean of",
+        f"{STEPS - UNMEASURED} steps of a new process.",
+    ]
+    write_section("Training step", [*table(rows), "", *note], "training_step")
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ class _Reading:
             problems = wrong | problems
         splits: Sequence[str] = [table.split] * count
         if columns.split is not None:
-            splits = _texts(chunk.columns[columns.split])
+            splits = _texts(chunk.columns[columns.split], table.file.classes.get(columns.split, ()))
         ids = _ids(columns, chunk, names, starts, durations)
         for line, reason in chunk.broken.items():
             self._put_aside(table, "", line, ("bad_row", reason))
@@ -189,7 +189,8 @@ class _Reading:
         _extend(self._labels, self._label_codes, _at(labels, good))
         _extend(self._splits, self._split_codes, _at(splits, good))
         if columns.domain is not None:
-            domains = _at(_texts(chunk.columns[columns.domain]), good)
+            domains = _texts(chunk.columns[columns.domain], table.file.classes.get(columns.domain, ()))
+            domains = _at(domains, good)
             self._add_unknown_domains(len(self._ids) - len(domains))
             _extend(self._domains, self._domain_codes, domains)
 
@@ -341,11 +342,18 @@ def _cells(values: Sequence[Any], classes: Sequence[str]) -> tuple[Sequence[Cell
     return cells, problems
 
 
-def _texts(values: Sequence[Any]) -> Sequence[str]:
-    """Return the values of a column of splits as texts. None and NaN mean none."""
+def _texts(values: Sequence[Any], classes: Sequence[str]) -> Sequence[str]:
+    """Return the values of a column of splits or domains as texts. None and NaN mean none.
+
+    Args:
+        values: Texts or numbers.
+        classes: Names of the values, if the column holds their numbers.
+    """
     if set(map(type, values)) <= {str}:  # in one go
         return values
-    return ["" if value is None or value != value else str(value) for value in values]
+    texts = ["" if value is None or value != value else str(value) for value in values]
+    names = {str(number): name for number, name in enumerate(classes)}
+    return [names.get(text, text) for text in texts]
 
 
 def _at(values: Sequence[Any], places: Iterable[int] | None) -> Sequence[Any]:

@@ -32,7 +32,7 @@ def encoder(neighbours: float, cost: Cost | None = None) -> EncoderQuality:
     return EncoderQuality((agreement(neighbours),), 10.0, 0.3, Sensitivity(0.1, 0.2, 0.3), cost)
 
 
-REPORT = QualityReport(20, 60, encoder(0.5, COST), encoder(0.3), encoder(0.1), (TEACHER,))
+REPORT = QualityReport(60, 180, encoder(0.5, COST), encoder(0.3), encoder(0.1), (TEACHER,))
 
 
 def cells(report: QualityReport) -> dict[str, tuple[str, ...]]:
@@ -44,7 +44,7 @@ def test_the_summary_states_the_kept_neighbours_beside_the_baselines() -> None:
     assert REPORT.summary() == ["keeps 50 % of the teacher's neighbours (mel statistics 30 %, untrained 10 %)"]
     two = replace(TEACHER, name="two")
     both = [replace(part, agreements=part.agreements * 2) for part in (REPORT.student, REPORT.mel, REPORT.untrained)]
-    lines = QualityReport(20, 60, *both, (TEACHER, two)).summary()  # type: ignore[call-arg, arg-type]
+    lines = QualityReport(60, 180, *both, (TEACHER, two)).summary()  # type: ignore[call-arg, arg-type]
     assert [line.partition(" (")[0] for line in lines] == [
         "keeps 50 % of the neighbours of one", "keeps 50 % of the neighbours of two",
     ]  # fmt: skip
@@ -59,13 +59,22 @@ def test_the_table_has_a_cell_for_each_encoder_and_a_single_teacher() -> None:
     assert list(table["million MACs, 3 s"]) == ["2", "", "", "2"]
     assert list(table["milliseconds, 3 s"]) == ["5", "", "", "5"]
     header = REPORT.lines()[1]
-    assert header.startswith("20 held-out clips among 60")
+    assert header.startswith("60 held-out clips among 180")
     assert header.endswith("teacher one")
 
 
 def test_a_good_student_has_no_alarm() -> None:
     assert REPORT.alarm == ""
     assert REPORT.warnings() == []
+
+
+def test_few_held_out_clips_are_said_to_show_little() -> None:
+    assert replace(REPORT, held_out=50).warnings() == []
+    (line,) = replace(REPORT, held_out=49).warnings()
+    assert line.startswith("49 held-out clips do not show whether the student is better than its untrained self")
+    assert replace(REPORT, held_out=49, untrained=encoder(0.5)).lines()[-1].startswith("ALARM")
+    for few in ({"held_out": 0}, {"held_out": 1, "clips": 2}, {"held_out": 19, "teachers": ()}):
+        assert replace(REPORT, **few).warnings() == []  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,19 @@ SOUNDS = [sound(frequency) for frequency in (300, 400, 500, 600)]
 LONG = [sound(frequency, seconds=1, form="WAV") for frequency in (300, 400, 500, 600)]  # bytes alone, so not paths
 
 
-def hub(folder: Path, columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str]) -> Path:
+def hub(
+    folder: Path,
+    columns: Mapping[str, Sequence[Any]],
+    kinds: Mapping[str, str],
+    classes: Mapping[str, Sequence[str]] = {},
+) -> Path:
     """Write a table whose metadata declare the kinds of columns, as Hugging Face does."""
     import pyarrow.parquet
 
-    features = {"info": {"features": {name: {"_type": kind} for name, kind in kinds.items()}}}
-    data = pyarrow.table(dict(columns)).replace_schema_metadata({"huggingface": json.dumps(features)})
+    features: dict[str, Any] = {name: {"_type": kind} for name, kind in kinds.items()}
+    features |= {name: {"_type": "ClassLabel", "names": list(names)} for name, names in classes.items()}
+    described = json.dumps({"info": {"features": features}})
+    data = pyarrow.table(dict(columns)).replace_schema_metadata({"huggingface": described})
     pyarrow.parquet.write_table(data, folder / "hub.parquet", row_group_size=2)
     return folder / "hub.parquet"
 
@@ -100,6 +107,14 @@ def test_sounds_have_domains(tmp_path: Path) -> None:
     columns = {"audio": cells(["a", "b", "c", "d"]), "domain": ["street", None, " song", "song"]}
     rows = read_manifest(hub(tmp_path, columns, {"audio": "Audio", "domain": "Value"})).rows
     assert [row.domain for row in rows] == ["street", "", "song", "song"]
+
+
+def test_numbers_of_domains_and_splits_have_the_names_that_the_file_declares(tmp_path: Path) -> None:
+    columns = {"audio": cells(["a", "b", "c", "d"]), "domain": [1, None, 0, 1], "split": [0, 1, 1, 0]}
+    path = hub(tmp_path, columns, {"audio": "Audio"}, {"domain": ["song", "street"], "split": ["train", "test"]})
+    rows = read_manifest(path).rows
+    assert [row.domain for row in rows] == ["street", "", "song", "street"]
+    assert [row.split for row in rows] == ["training", "test", "test", "training"]
 
 
 def test_of_several_columns_of_bytes_none_is_guessed(tmp_path: Path) -> None:
