@@ -71,18 +71,6 @@ def test_without_a_compiler_a_line_says_so(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().out == line
 
 
-@pytest.mark.slow
-def test_a_compiled_student_learns_as_without(sounds: Callable[..., Path], tmp_path: Path) -> None:
-    data, losses = str(sounds(6, seconds=1.0)), []
-    for compile in (False, True):
-        run = tmp_path / str(compile)
-        words = {"teacher": "spectral", "student": {"class_path": "cnn", "init_args": {"width": 0.1}}, "max_steps": 2}
-        engine = {"workers": 0, "accelerator": "cpu", "compile": compile}
-        trained = distill.fit(data=data, out=str(run), batch_size=3, validation=0, engine=engine, **words)
-        losses.append(torch.cat([weight.detach().flatten() for weight in trained.parameters()]))
-    torch.testing.assert_close(*losses, atol=1e-4, rtol=1e-3)
-
-
 def test_a_compiled_encoder_says_the_same() -> None:
     student = distill.create_student(TinyConvolution, channels=3).eval()
     batch = distill.AudioBatch.of(torch.randn(2, 4000), 16_000)
