@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from distill.teachers import TEACHERS
 from distill.teachers.teacher import Teacher
 
 
-def load(source: str, allow_import: str | None = None) -> Student:
+def load(source: str | os.PathLike[str], allow_import: str | None = None) -> Student:
     """Load a trained student.
 
     Args:
@@ -28,9 +29,10 @@ def load(source: str, allow_import: str | None = None) -> Student:
     Raises:
         UserError: the source holds no student, or its class may not be imported.
     """
-    if source.lower().endswith(".onnx"):
-        raise UserError(f"{source} is an exported file, which needs no PyTorch: distill.ExportedStudent({source!r})")
-    return load_student(source, allow_import)
+    name = os.fspath(source)
+    if name.lower().endswith(".onnx"):
+        raise UserError(f"{name} is an exported file, which needs no PyTorch: distill.ExportedStudent({name!r})")
+    return load_student(name, allow_import)
 
 
 def create_teacher(name: str | type[Teacher], /, **options: Any) -> Teacher:
