@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 _MAX_BYTES = 2**30  # of the weights of a network, which are held twice
 _TYPES = (torch.float32, torch.bfloat16)
@@ -27,7 +28,8 @@ class PackedLinear(nn.Module):
     """A linear layer that computes with a copy of its weights in the layout of oneDNN.
 
     It has the parameters of the layer that it replaces. It computes as that layer does where a gradient is needed, on
-    other devices than the CPU, in other types than float32 and bfloat16, and in graphs that are exported or compiled.
+    other devices than the CPU, in other types than float32 and bfloat16, in graphs that are exported or compiled, and
+    while operations are counted, because counters know neither the operator nor the layout.
 
     Args:
         linear: Layer to replace, whose parameters are shared.
@@ -55,7 +57,9 @@ class PackedLinear(nn.Module):
         return {**self.__dict__, "_layouts": {}}
 
     def _can_use_layout(self, inputs: Tensor, dtype: torch.dtype) -> bool:
-        if torch.compiler.is_compiling() or inputs.device.type != "cpu" or self.weight.device.type != "cpu":
+        if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
+            return False
+        if inputs.device.type != "cpu" or self.weight.device.type != "cpu":
             return False
         if torch.is_grad_enabled() and (inputs.requires_grad or self.weight.requires_grad):
             return False

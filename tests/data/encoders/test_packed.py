@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from distill.data.encoders import packed as packing
 from distill.data.encoders.packed import PackedLinear, packed, unpack
@@ -45,6 +46,16 @@ def test_parameters_are_shared_and_the_network_itself_does_not_change() -> None:
     assert list(fast.state_dict()) == list(plain.state_dict())
     assert fast[2] is fast[3]
     assert not any(isinstance(module, PackedLinear) for module in plain.modules())
+
+
+@needs_onednn
+def test_operations_are_counted_as_those_of_plain_layers() -> None:
+    plain, counts = network(), []
+    for layers in (plain, packed(plain)):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            layers(torch.randn(3, 16))
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] == 2 * 3 * (16 * 24 + 2 * 24 * 24 + 24 * 8)
 
 
 @needs_onednn

@@ -14,5 +14,7 @@ def test_a_command_is_the_public_function_of_its_name(command: str) -> None:
 
 
 def test_the_options_of_a_command_are_the_parameters_of_its_function() -> None:
-    assert list(parameters_of("export")) == ["model", "out", "allow_import", "space", "format"]
+    assert list(parameters_of("export")) == [
+        "model", "out", "allow_import", "space", "format", "seconds", "int8", "front_end",
+    ]  # fmt: skip
     assert parameters_of("fit")["seed"].default == 0
