@@ -21,6 +21,7 @@ _STUDENTS = {  # the default student of each teacher, by the teacher's name in `
     "Crepe": Recipe("crepe: clips", "crepe", ("--student", "cnn")),
     "BirdNET": Recipe("BirdNET", "birdnet"),
 }
+_NAMES = {"tflite": "BirdNET"}  # of teachers that `distill rank` names by their kind of file
 _FEWEST_AGREEING = 3  # tasks on which the best student is to be that of the first teacher
 
 
@@ -107,9 +108,9 @@ def _rank(study: Study, task: str, table: str) -> Record:
     shutil.rmtree(folder)
     return {
         "sample": found["sample"],
-        "take": found["take"],
+        "take": _NAMES.get(found["take"], found["take"]),
         "mel": _scores(found["mel"]),
-        "teachers": {teacher["name"]: _scores(teacher) for teacher in found["teachers"]},
+        "teachers": {_NAMES.get(one["name"], one["name"]): _scores(one) for one in found["teachers"]},
         "lines": ended.last_lines,
     }
 

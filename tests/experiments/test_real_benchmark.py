@@ -293,7 +293,7 @@ def test_teachers_are_ranked_by_the_command_with_labels_and_without(
         folder = Path(words[words.index("--out") + 1])
         folder.mkdir(parents=True)
         voices = folder.name == "voices"
-        found = ranked(musicnn=(0.6, 0.2), Crepe=(0.5, 0.3 if voices else 0.1))
+        found = ranked(musicnn=(0.6, 0.2), Crepe=(0.5, 0.3 if voices else 0.1), tflite=(0.4, 0.0))
         (mel,) = ranked(mel=(0.8 if voices else 0.4, 0.05))
         take = None if voices else "musicnn"
         (folder / "rank.json").write_text(json.dumps({"take": take, "sample": {}, "teachers": found, "mel": mel}))
@@ -312,9 +312,14 @@ def test_teachers_are_ranked_by_the_command_with_labels_and_without(
         "voices", "drums", "instruments", "kinds", "notes",
     ]  # fmt: skip
     assert commands[0][:5] == ["rank", "--teacher+", "musicnn", "--teacher+", "resemblyzer"]
-    assert lines[0].startswith("| task | mel statistics | Crepe | musicnn | first by the probe |")
-    assert "| voices | 0.800, 0.050 | 0.500, 0.300 | 0.600, 0.200 | mel statistics | Crepe | none |" in lines
-    assert "| drums | 0.400, 0.050 | 0.500, 0.100 | 0.600, 0.200 | musicnn | musicnn | musicnn |" in lines
+    assert lines[0].startswith("| task | mel statistics | BirdNET | Crepe | musicnn | first by the probe |")
+    assert (
+        "| voices | 0.800, 0.050 | 0.400, 0.000 | 0.500, 0.300 | 0.600, 0.200 | mel statistics | Crepe | none |"
+        in lines
+    )
+    assert (
+        "| drums | 0.400, 0.050 | 0.400, 0.000 | 0.500, 0.100 | 0.600, 0.200 | musicnn | musicnn | musicnn |" in lines
+    )
     assert "Without labels the same is first on 4 of 5 tasks: drums, instruments, kinds, pitch." in lines
     assert "| drums | 0.600 | 0.400 | 0.500 | 0.500 | musicnn | musicnn |" in lines
     assert "| pitch | 0.600 | 0.400 | 0.900 | 0.500 | Crepe | musicnn |" in lines

