@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from distill.data.encoders.checkpoint import read_state_dict
-from distill.data.encoders.packed import packed
+from distill.data.encoders.packed import pack
 from distill.data.errors import UserError, first_line
 from distill.data.files import file_digest, write_atomically, write_json, write_text
 from distill.students import STUDENTS
@@ -170,7 +170,8 @@ def load_student(source: str | Path, allow_import: str | None = None) -> Student
     student.teachers = dict(config.get("teachers", {}))
     student.spaces = _load_spaces(folder / _SPACES, config.get("spaces", {}))
     student.classifier = _load_classifier(folder, config, len(student.labels))
-    return packed(student.eval())
+    pack(student)
+    return student.eval()
 
 
 def _save_beside(state: Mapping[str, Tensor], path: Path) -> None:

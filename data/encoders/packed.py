@@ -7,8 +7,6 @@ that of `nn.Linear`, up to the order of summation.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,23 +22,15 @@ _TYPES = (torch.float32, torch.bfloat16)
 M = TypeVar("M", bound=nn.Module)
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(nn.Linear):
     """A linear layer that computes with a copy of its weights in the layout of oneDNN.
 
-    It has the parameters of the layer that it replaces. It computes as that layer does where a gradient is needed, on
-    other devices than the CPU, in other types than float32 and bfloat16, in graphs that are exported or compiled, and
-    while operations are counted, because counters know neither the operator nor the layout.
-
-    Args:
-        linear: Layer to replace, whose parameters are shared.
+    `pack` makes plain layers to such ones. It computes as a plain layer where a gradient is needed, on other devices
+    than the CPU, in other types than float32 and bfloat16, in graphs that are exported or compiled, and while
+    operations are counted, because counters know neither the operator nor the layout.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight, self.bias = linear.weight, linear.bias
-        self.training = linear.training
-        self._layouts: dict[torch.dtype, tuple[tuple[int, int], Tensor, Tensor | None]] = {}
+    _layouts: dict[torch.dtype, tuple[tuple[int, int], Tensor, Tensor | None]]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute (..., out_features) from (..., in_features)."""
@@ -76,43 +66,31 @@ class PackedLinear(nn.Module):
         return self._layouts[dtype][1:]
 
 
-def packed(network: M) -> M:
-    """Return a network that shares all parameters with `network`, and whose linear layers are packed.
+def pack(network: nn.Module) -> None:
+    """Pack the linear layers of a network in place: its objects and parameters stay the same.
 
-    The network itself is returned where that gains nothing: on other processors than AMD's, on other devices than the
-    CPU, and where the copies of the weights would take more than 1 GiB.
+    Nothing is done where that gains nothing: on other processors than AMD's, on other devices than the CPU, and where
+    the copies of the weights would take more than 1 GiB.
     """
-    tensors = [*network.parameters(), *network.buffers()]
-    weights = [layer.weight for layer in network.modules() if type(layer) is nn.Linear]
+    layers = _layers(network, nn.Linear)  # a subclass may compute something else, or be read by its owner
+    weights = [layer.weight for layer in layers]
     size = sum(weight.numel() * weight.element_size() for weight in weights)
     if not gains() or not 0 < size <= _MAX_BYTES or any(weight.device.type != "cpu" for weight in weights):
-        return network
-    network = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
-    # A subclass may compute something else, or be read by its owner.
-    _replace(network, nn.Linear, PackedLinear)
-    return network
+        return
+    for layer in layers:
+        layer.__class__, layer.__dict__["_layouts"] = PackedLinear, {}
 
 
 def unpack(network: nn.Module) -> None:
-    """Replace packed layers of a network by plain ones, with the same parameters."""
-    _replace(network, PackedLinear, _plain)
+    """Make packed layers of a network plain again, in place."""
+    for layer in _layers(network, PackedLinear):
+        del layer.__dict__["_layouts"]
+        layer.__class__ = nn.Linear  # type: ignore[assignment]
 
 
-def _plain(packed_layer: PackedLinear) -> nn.Linear:
-    linear = nn.Linear(packed_layer.in_features, packed_layer.out_features, device="meta")
-    linear.weight, linear.bias = packed_layer.weight, packed_layer.bias
-    return linear.train(packed_layer.training)
-
-
-def _replace(network: nn.Module, kind: type[M], make: Callable[[M], nn.Module]) -> None:
-    """Replace the layers of a class, without its subclasses, each by one new layer wherever it occurs."""
-    replaced: dict[nn.Module, nn.Module] = {}
-    for module in [*network.modules()]:
-        for name, child in [*module._modules.items()]:  # also a layer that is there twice
-            if type(child) is kind:
-                if child not in replaced:
-                    replaced[child] = make(child)
-                module.register_module(name, replaced[child])
+def _layers(network: nn.Module, kind: type[M]) -> list[M]:
+    """Return the layers of a class, without its subclasses."""
+    return [module for module in network.modules() if type(module) is kind]
 
 
 @cache

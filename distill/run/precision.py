@@ -12,7 +12,7 @@ from torch import nn
 
 from distill.data.batch import AudioBatch, Embeddings
 from distill.data.encoders.encoder import Encoder
-from distill.data.encoders.packed import packed, unpack
+from distill.data.encoders.packed import pack, unpack
 from distill.data.encoders.recordings import Pieces
 from distill.data.errors import UserError, first_line
 
@@ -41,7 +41,7 @@ class Arithmetic:
             raise ValueError(f"arithmetic.precision {self.precision!r}: must be one of {', '.join(PRECISIONS)}")
 
     def apply(self, encoder: Encoder) -> Prepared:
-        """Return the encoder with this arithmetic. The encoder itself does not change.
+        """Return the encoder with this arithmetic. The numbers of the encoder itself do not change.
 
         Raises:
             UserError: int8 on another device than the CPU.
@@ -54,7 +54,7 @@ class Arithmetic:
             encoder = copy.deepcopy(encoder)
             compile_networks(encoder.device, encoder)
         elif self.precision != "int8":
-            encoder = packed(encoder)
+            pack(encoder)
         if self.precision != "bfloat16":
             return Prepared(encoder)
         if encoder.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
