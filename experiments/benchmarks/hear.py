@@ -78,7 +78,9 @@ class LiteralBlock(RelativeBlock):
 class LiteralAcousticModel(AcousticModel):
     """Encode all windows whole, with a mask."""
 
-    def forward(self, features: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self, features: Tensor, lengths: Tensor, host_lengths: Tensor | None = None, encode_padding: bool = False
+    ) -> Tensor:
         clips, length, _ = features.shape
         if length <= self.window:
             return self._masked(features, lengths)
