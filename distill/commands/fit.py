@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from distill.commands.arguments import called_with
 from distill.data.clips.sources import read_manifest
+from distill.data.encoders.packed import pack
 from distill.data.errors import UserError
 from distill.data.files import lock
 from distill.objectives import OBJECTIVES
@@ -139,7 +140,9 @@ def _run(arguments: FitArguments, given: frozenset[str]) -> Student:
         with world.held(lambda: lock(run.path, "distill fit")):
             if not arguments.resume:
                 world.first(lambda: _begin(run, job))
-            return job.train(arguments.resume)
+            student = job.train(arguments.resume)
+    pack(student)  # as `distill.load` returns it
+    return student
 
 
 def _options(arguments: FitArguments, given: frozenset[str]) -> FitOptions:

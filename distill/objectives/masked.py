@@ -89,7 +89,8 @@ class MaskedTokenPrediction(Objective):
         features = tokens.features.detach() if self.official else tokens.features
         mask_vector = features.new_zeros(()) if self.mask_vector is None else self.mask_vector
         masked = torch.where(hidden.unsqueeze(2), mask_vector.to(features.dtype), features)
-        encoded = self.student.contextual(masked, tokens.lengths, tokens.host_lengths)
+        # The published code masks padding too.
+        encoded = self.student.contextual(masked, tokens.lengths, tokens.host_lengths, encode_padding=self.official)
         logits = self.to_codes(encoded.flatten(0, 1)[rows])
         if len(rows) == 0:  # clips so short that no token was masked
             return {"masked_tokens": encoded.sum() * 0}
@@ -100,4 +101,4 @@ class MaskedTokenPrediction(Objective):
     def _codes(self, batch: AudioBatch, tokens: Tokens) -> Tensor:
         """Return the tokenizer's codes of the unmasked clips. Shape (batch, time)."""
         same_front_end = self.tokenizer.front_end.official == self.student.front_end.official and not self.official
-        return self.tokenizer.tokenize(batch, computed=tokens if same_front_end else None)[0]
+        return self.tokenizer.tokenize(batch, tokens if same_front_end else None, encode_padding=self.official)[0]

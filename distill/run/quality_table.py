@@ -175,8 +175,8 @@ class QualityReport:
         ]
         if self.teachers and self.clips >= _MIN_CLIPS and 0 < self.held_out < _FEW_HELD_OUT:
             lines.append(
-                f"{self.held_out} held-out clips do not show whether the student is better than its untrained self on "
-                "other sounds: train it on more clips, or compare both by `distill probe`, with labels"
+                f"{self.held_out} held-out clips do not show whether the student is better than untrained: "
+                "`distill probe` does"
             )
         return [*lines, f"ALARM: {self.alarm}"] if self.alarm else lines
 

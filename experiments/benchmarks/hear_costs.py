@@ -13,7 +13,7 @@ from hear import literal, paired_cpu, step
 from measure import ROOT, Row, cpu_seconds, peak_kib, table, write_section
 
 from distill.data.batch import AudioBatch, Embeddings
-from distill.data.encoders.packed import packed
+from distill.data.encoders.packed import pack
 from distill.objectives.tokenizer import TokenizerDistillation
 from distill.runtimes.formats import write_student
 from distill.students.hear.classifier import HearClassifier
@@ -48,7 +48,8 @@ def length(seconds: str) -> None:
     """Print CPU seconds and peak GiB of embedding one clip."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    student = packed(Hear().eval())
+    student = Hear().eval()
+    pack(student)
     waveform = torch.randn(round(float(seconds) * 16_000)) * 0.1
     student.embed(waveform[:16_000], 16_000)
     spent = cpu_seconds(lambda: student.embed(waveform, 16_000))
@@ -83,7 +84,8 @@ def onnx() -> str:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = packed(HearClassifier(classes=50).eval())
+    model = HearClassifier(classes=50).eval()
+    pack(model)
     waveform = torch.randn(1, 160_000) * 0.1
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False):
         write_student(model, Path(folder) / "hear.onnx")

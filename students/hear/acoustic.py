@@ -72,30 +72,38 @@ class AcousticModel(nn.Module):
         """Convert standardised mel (batch, 128, frames) to the input of the blocks (batch, frames // 2, hidden)."""
         return self.conv(mel.to(self.conv.weight.dtype)).relu().transpose(1, 2)
 
-    def forward(self, features: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self, features: Tensor, lengths: Tensor, host_lengths: Tensor | None = None, encode_padding: bool = False
+    ) -> Tensor:
         """Encode tokens of any length.
 
         Args:
             features: Input of the blocks. Shape (batch, time, hidden).
             lengths: Number of valid tokens of each clip, int64. Shape (batch,).
             host_lengths: `lengths` on the CPU. None: they are read from the device, which waits for it.
+            encode_padding: Whether to encode what follows the end of a clip too, if a window holds the longest clip.
 
         Returns:
-            Shape (batch, time, hidden). Values after the end of a clip are undefined.
+            Shape (batch, time, hidden). Values after the end of a clip are undefined without `encode_padding`.
         """
         if torch.compiler.is_exporting() and not self.one_window:
             return self._in_whole_windows(features, lengths)
         if self.one_window or features.shape[1] <= self.window:
-            return self.blocks(features, lengths, host_lengths)
+            return self.blocks(features, lengths, host_lengths, encode_padding)
         return self._in_windows(features, lengths if host_lengths is None else host_lengths)
 
-    def blocks(self, tokens: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
-        """Apply all blocks to (batch, time, hidden), by clips of similar length. `time` must be at most a window."""
+    def blocks(
+        self, tokens: Tensor, lengths: Tensor, host_lengths: Tensor | None = None, encode_padding: bool = False
+    ) -> Tensor:
+        """Apply all blocks to (batch, time, hidden), with the arguments of `forward`. `time` is at most a window.
+
+        Clips of similar length are encoded together, unless padding is to be encoded.
+        """
         if torch.compiler.is_exporting():
             return self._padded_blocks(tokens, ~frame_mask(lengths, tokens.shape[1]))
         known = (lengths.cpu() if host_lengths is None else host_lengths).clamp(min=1, max=tokens.shape[1])
-        groups = groups_by_length(known)
-        if len(groups) == 1:
+        groups = [] if encode_padding else groups_by_length(known)
+        if len(groups) <= 1:
             return self._padded_blocks(tokens, _padding(known, tokens))
         parts = []
         for rows in groups:

@@ -84,9 +84,11 @@ class _AcousticStudent(Student):
         frames = spectra.frames if torch.compiler.is_exporting() else self.front_end.frames(batch.host_lengths)
         return Tokens(spectra.mel, features, lengths, (frames // 2).clamp(max=features.shape[1]))
 
-    def contextual(self, features: Tensor, lengths: Tensor, host_lengths: Tensor | None = None) -> Tensor:
+    def contextual(
+        self, features: Tensor, lengths: Tensor, host_lengths: Tensor | None = None, encode_padding: bool = False
+    ) -> Tensor:
         """Encode tokens (batch, time, hidden) by the transformer, with the arguments of `AcousticModel`."""
-        return self.acoustic(features, lengths, host_lengths)
+        return self.acoustic(features, lengths, host_lengths, encode_padding)
 
     def embeddings(self, encoded: Tensor, lengths: Tensor) -> Embeddings:
         """Return the embeddings of encoded tokens (batch, time, hidden) with valid `lengths` (batch,)."""
@@ -225,17 +227,20 @@ class HearTokenizer(_AcousticStudent):
         if state is not None:
             load_weights(self.to_codes, submodule_state(state, ("linear.",), "weight", ""), "--student.checkpoint")
 
-    def logits(self, tokens: Tokens) -> Tensor:
-        """Return the logits of all codes of the vocabulary. Shape (batch, time, codes)."""
-        return self.to_codes(self.contextual(tokens.features, tokens.lengths, tokens.host_lengths))
+    def logits(self, tokens: Tokens, encode_padding: bool = False) -> Tensor:
+        """Return the logits of all codes of the vocabulary, of padding too if asked. Shape (batch, time, codes)."""
+        return self.to_codes(self.contextual(tokens.features, tokens.lengths, tokens.host_lengths, encode_padding))
 
     @torch.no_grad()
-    def tokenize(self, batch: AudioBatch, computed: Tokens | None = None) -> tuple[Tensor, Tensor]:
+    def tokenize(
+        self, batch: AudioBatch, computed: Tokens | None = None, encode_padding: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Return the code of each token, in evaluation mode.
 
         Args:
             batch: Clips at any sample rate.
             computed: `tokens(batch)` of another HEAR student; its mel spectrograms are used. None computes them.
+            encode_padding: As for `AcousticModel`.
 
         Returns:
             Codes (batch, time), int64, and the number of valid tokens of each clip (batch,), int64.
@@ -244,7 +249,7 @@ class HearTokenizer(_AcousticStudent):
         self.eval()
         try:
             tokens = self.tokens(batch) if computed is None else self._replace_features(computed)
-            return self.logits(tokens).argmax(2), tokens.lengths
+            return self.logits(tokens, encode_padding).argmax(2), tokens.lengths
         finally:
             self.train(training)
 

@@ -71,7 +71,7 @@ def test_a_good_student_has_no_alarm() -> None:
 def test_few_held_out_clips_are_said_to_show_little() -> None:
     assert replace(REPORT, held_out=50).warnings() == []
     (line,) = replace(REPORT, held_out=49).warnings()
-    assert line.startswith("49 held-out clips do not show whether the student is better than its untrained self")
+    assert line.startswith("49 held-out clips do not show whether the student is better than untrained: ")
     assert replace(REPORT, held_out=49, untrained=encoder(0.5)).lines()[-1].startswith("ALARM")
     for few in ({"held_out": 0}, {"held_out": 1, "clips": 2}, {"held_out": 19, "teachers": ()}):
         assert replace(REPORT, **few).warnings() == []  # type: ignore[arg-type]
