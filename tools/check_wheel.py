@@ -25,7 +25,8 @@ import importlib, pkgutil, sys
 import distill
 
 RUNS_WHEN_IMPORTED = {"distill.__main__"}
-NEEDS_AN_EXTRA = set()  # pyarrow and onnx are imported where they are used
+# Its class extends one of the library. Other extras are imported where they are used.
+NEEDS_AN_EXTRA = {"distill.adapters.sentence_transformers"}
 names = [module.name for module in pkgutil.walk_packages(distill.__path__, "distill.")]
 for name in names:
     if name not in RUNS_WHEN_IMPORTED | NEEDS_AN_EXTRA:
